@@ -1,0 +1,94 @@
+"""What the PyTorch devices share: eager execution as a user gets it, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.contract import Array, Arrays, Case, Device, Placement, Precision
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TorchProgram:
+    """A module on its device; the library's own choice of attention and experts stays."""
+
+    def __init__(self, module: Any, case: Case, device: torch.device, dtype: torch.dtype) -> None:
+        self.module = module.to(device=device, dtype=dtype).eval()
+        self.case = case
+        self.device = device
+        self.dtype = dtype
+        self._output_devices: set[str] = set()
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference; floating inputs in the program's dtype, outputs on the host."""
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            raw = self.module(**self._tensors(inputs), **self.case.options())
+        self._output_devices |= {t.device.type for t in _tensors_in(raw)}
+        return self.case.outputs(raw)
+
+    def _tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        made = {}
+        for name, array in inputs.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            made[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        return made
+
+    def placement(self) -> Placement:
+        """Where every parameter, buffer and output lives."""
+        held = [*self.module.parameters(), *self.module.buffers()]
+        away = [t for t in held if t.device.type != self.device.type]
+        wrong = self._output_devices - {self.device.type}
+        share = 0.0 if wrong else 1.0 - len(away) / max(1, len(held))
+        return Placement(share, "device of every parameter, buffer and output")
+
+
+class TorchBackend:
+    """Eager PyTorch; a device's own backend.py names the device and reads its properties."""
+
+    precisions: Sequence[Precision] = (
+        Precision("default", "float32"),
+        Precision("f32", "float32"),
+        Precision("bf16", "bfloat16"),
+        Precision("f16", "float16"),
+    )
+    device = torch.device("cpu")
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self.options = options
+
+    def probe(self) -> Device:
+        """The device; a backend's own folder says how to find it."""
+        raise NotImplementedError
+
+    def prepare(self, case: Case, precision: Precision) -> TorchProgram:
+        """The small model on the device, in the precision's dtype."""
+        return TorchProgram(case.module(), case, self.device, DTYPES[precision.dtype])
+
+    def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> TorchProgram:
+        """The same model through `from_pretrained`, as a user loads a checkpoint."""
+        cls = type(case.module())
+        module = cls.from_pretrained(folder, dtype=DTYPES[precision.dtype])
+        return TorchProgram(module, case, self.device, DTYPES[precision.dtype])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, by package."""
+    import transformers
+
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def _tensors_in(raw: Any) -> list[torch.Tensor]:
+    if isinstance(raw, torch.Tensor):
+        return [raw]
+    if isinstance(raw, Mapping):
+        return [t for value in raw.values() for t in _tensors_in(value)]
+    if isinstance(raw, list | tuple):
+        return [t for value in raw for t in _tensors_in(value)]
+    return []

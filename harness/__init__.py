@@ -1,0 +1,1 @@
+"""The backend-agnostic harness: it imports no backend and, at import time, no torch."""

@@ -1,0 +1,62 @@
+"""`python -m harness`: the parts of the harness that run no cell.
+
+Each subcommand is a module with `add_arguments(parser)` and `main(arguments) -> int`, imported
+when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from harness.contract import HarnessError
+
+#: Subcommand -> its module, and one line about it.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "list": ("harness.listing", "the entries of the model lists"),
+    "discover": ("harness.discover", "architectures that no list names yet"),
+    "coverage": ("harness.coverage", "how much of transformers the model lists cover"),
+    "expectations": ("harness.expectations", "check and show the expected failures"),
+    "report": ("harness.report", "results of all sessions, as HTML and Markdown"),
+    "record": ("harness.record", "the models' signatures, for the mock backend"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status (2: bad usage or bad input)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        print(usage())
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        print(f"There is no command {name!r}.{hint}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module_name, about = COMMANDS[name]
+    module = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(prog=f"python -m harness {name}", description=about)
+    module.add_arguments(parser)
+    try:
+        return int(module.main(parser.parse_args(rest)) or 0)
+    except HarnessError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def usage() -> str:
+    """The list of subcommands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(["usage: python -m harness COMMAND [OPTIONS]", "", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,425 @@
+"""The model lists: which models there are, which names nobody can run, and which one was meant.
+
+`load` reads every list under `model_lists/` and checks it whole; whatever is wrong in a file is one
+`HarnessError` that names the file, the line, what was expected and the edit that fixes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
+
+#: The checkout that this file is part of.
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = "model_lists"
+UNAVAILABLE = "unavailable.toml"
+SUBSETS = "subsets.toml"
+#: TOML has no null; this string in a `config` stands for None.
+NULL = "null"
+
+KINDS = ("closed-weights", "not-a-model", "remote-code", "unpackaged")
+ENTRY_KEYS = (
+    "architecture",
+    "checkpoint",
+    "task",
+    "priority",
+    "library",
+    "requires",
+    "aliases",
+    "notes",
+    "config",
+)
+_UNAVAILABLE_KEYS = ("kind", "reason", "spellings")
+_SUBSET_KEYS = ("about", "entries")
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableModel:
+    """A name that is asked for and that nobody can run."""
+
+    name: str
+    kind: str  # one of KINDS
+    reason: str
+    spellings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All model lists, read and checked.
+
+    Attributes:
+        entries: entry name -> entry, by list file, then as written.
+        unavailable: name -> why nobody can run it.
+        subsets: subset name -> the names of its entries.
+        files: entry name -> the list that it stands in.
+    """
+
+    entries: Mapping[str, Entry]
+    unavailable: Mapping[str, UnavailableModel]
+    subsets: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, Path]
+    _spellings: Mapping[str, str] = field(repr=False)  # normalised -> entry name
+
+    def select(self, spec: str) -> list[Entry]:
+        """The entries that `spec` names, each once, in the order of the lists.
+
+        Args:
+            spec: subsets, families, entry names or aliases, separated by commas; case and the
+                characters `-_./` and space make no difference. A family goes before an entry of
+                the same name (`rag`, `encoder_decoder`), which it contains.
+
+        Raises:
+            HarnessError: a name that is none of these, with the closest that are.
+        """
+        wanted: set[str] = set()
+        words = [word for word in (part.strip() for part in spec.split(",")) if word]
+        if not words:
+            raise HarnessError(
+                f"expected subsets, families or entries separated by commas, found {spec!r}. "
+                "Fix: name some, as in --models smoke,speech,bert"
+            )
+        for word in words:
+            wanted.update(self._meant_by(word))
+        return [entry for name, entry in self.entries.items() if name in wanted]
+
+    def families(self) -> tuple[str, ...]:
+        """The families that have entries, in the order of the contract."""
+        held = {entry.family for entry in self.entries.values()}
+        return tuple(family for family in FAMILIES if family in held)
+
+    def _meant_by(self, word: str) -> Collection[str]:
+        wanted = normalise(word)
+        for subset, names in self.subsets.items():
+            if normalise(subset) == wanted:
+                return names
+        for family in FAMILIES:
+            if normalise(family) == wanted:
+                return [name for name, entry in self.entries.items() if entry.family == family]
+        if wanted in self._spellings:
+            return [self._spellings[wanted]]
+        for model in self.unavailable.values():
+            if wanted in map(normalise, (model.name, *model.spellings)):
+                raise HarnessError(
+                    f"expected a model that can be run, found {word!r} ({model.kind}): "
+                    f"{model.reason} Fix: leave it out of --models"
+                )
+        known = [*self.subsets, *FAMILIES, *self.entries]
+        raise HarnessError(
+            f"expected a subset, a family or an entry, found {word!r}.{did_you_mean(word, known)} "
+            "Fix: `python -m harness list` shows every name"
+        )
+
+
+def normalise(name: str) -> str:
+    """`name` without case and without `-_./` and spaces: how names are compared."""
+    return re.sub(r"[-_./\s]", "", name).lower()
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean ...?` with the closest choices, or an empty string when none is close."""
+    by_normal: dict[str, str] = {}
+    for choice in choices:
+        by_normal.setdefault(normalise(choice), choice)
+    close = difflib.get_close_matches(normalise(word), by_normal, n=3, cutoff=0.6)
+    if not close:
+        return ""
+    return f" Did you mean {' or '.join(f'`{by_normal[match]}`' for match in close)}?"
+
+
+def unmet_requirements(entry: Entry) -> str | None:
+    """Why this environment does not have the entry, or None where it does.
+
+    Returns:
+        A line that starts with `requires `, as in `requires transformers<=4.57.6, found 5.23.0`.
+    """
+    unmet = []
+    for text in entry.requires:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            unmet.append(f"requires {text}, not installed")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            unmet.append(f"requires {text}, found {found}")
+    return "; ".join(unmet) or None
+
+
+def load(root: Path = ROOT) -> Catalog:
+    """Reads `root/model_lists/*.toml`.
+
+    Raises:
+        HarnessError: the lists are missing, or one of them is wrong.
+    """
+    return _Reader(root).read()
+
+
+class _List:
+    """One TOML file, with the line numbers that its errors point at."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path = path
+        self.shown = path.relative_to(root).as_posix()
+        try:
+            self.text = path.read_text(encoding="utf-8")
+            self.tables: dict[str, Any] = tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"at line (\d+)", str(error))
+            raise HarnessError(
+                f"{self.shown}{':' + line.group(1) if line else ''}: expected TOML, found: "
+                f"{error}. Fix: correct that line"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise HarnessError(
+                f"{self.shown}: expected a readable UTF-8 file, found: {error}. "
+                "Fix: restore it with `git checkout -- model_lists`"
+            ) from None
+
+    def error(self, table: str, key: str, expected: str, found: object, fix: str) -> HarnessError:
+        """The error for `key` of `table` (or for the table itself when `key` is empty)."""
+        where = f"{self.shown}:{self._line(table, key)}: [{table}]"
+        return HarnessError(f"{where} expected {expected}, found {found}. Fix: {fix}")
+
+    def unknown_key(self, table: str, key: str, known: Sequence[str]) -> HarnessError:
+        hint = did_you_mean(key, known)
+        return self.error(
+            table, key, f"one of {', '.join(known)}", f"the key `{key}`.{hint}", "rename or drop it"
+        )
+
+    def _line(self, table: str, key: str) -> int:
+        """The line that sets `key`, else the table's header, else the first."""
+        lines = self.text.splitlines()
+        header = re.compile(rf"""\s*\[\s*["']?{re.escape(table)}["']?\s*[\].]""")
+        start = next((i for i, line in enumerate(lines) if header.match(line)), 0)
+        if key:
+            item = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+            for index in range(start + 1, len(lines)):
+                if item.match(lines[index]):
+                    return index + 1
+                if lines[index].startswith("[") and not header.match(lines[index]):
+                    break
+        return start + 1
+
+
+class _Reader:
+    """Reads the lists one after the other; what one file defines, the next may not define again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.entries: dict[str, Entry] = {}
+        self.files: dict[str, Path] = {}
+        self.spellings: dict[str, str] = {}
+
+    def read(self) -> Catalog:
+        folder = self.root / FOLDER
+        paths = sorted(folder.glob("*.toml"))
+        if not paths:
+            raise HarnessError(
+                f"expected model lists in {folder}, found none. "
+                "Fix: run from a checkout of this repository, or `git checkout -- model_lists`"
+            )
+        unavailable: dict[str, UnavailableModel] = {}
+        subsets: dict[str, tuple[str, ...]] = {}
+        special = {}
+        for path in paths:
+            source = _List(path, self.root)
+            if path.name in (UNAVAILABLE, SUBSETS):
+                special[path.name] = source
+            else:
+                self._read_family(source)
+        if UNAVAILABLE in special:
+            unavailable = self._read_unavailable(special[UNAVAILABLE])
+        if SUBSETS in special:
+            subsets = self._read_subsets(special[SUBSETS])
+        return Catalog(self.entries, unavailable, subsets, self.files, self.spellings)
+
+    def _read_family(self, source: _List) -> None:
+        family = source.path.stem.replace("_", "-")
+        if family not in FAMILIES:
+            known = [name.replace("-", "_") for name in FAMILIES]
+            raise HarnessError(
+                f"{source.shown}: expected the name of a family ({', '.join(known)}), "
+                f"{UNAVAILABLE} or {SUBSETS}, found {source.path.name}."
+                f"{did_you_mean(source.path.stem, known)} Fix: rename the file"
+            )
+        for name, table in source.tables.items():
+            entry = self._entry(source, family, name, table)
+            for spelling in (name, *entry.aliases):
+                self._claim(source, name, spelling)
+            self.entries[name] = entry
+            self.files[name] = source.path
+
+    def _entry(self, source: _List, family: str, name: str, table: Any) -> Entry:
+        _check_table(source, name, table, ENTRY_KEYS)
+        if not _NAME.fullmatch(name):
+            raise source.error(
+                name, "", "a name of a-z, 0-9 and _", f"{name!r}", "spell it in snake_case"
+            )
+        if not table.get("architecture"):
+            raise source.error(
+                name,
+                "architecture",
+                "an architecture (the library's model type or class name)",
+                repr(table["architecture"]) if "architecture" in table else "none",
+                f'add `architecture = "{name}"` or what the library calls it',
+            )
+        for key in ("architecture", "checkpoint", "task", "library", "notes"):
+            _check_text(source, name, key, table)
+        for key in ("requires", "aliases"):
+            _check_texts(source, name, key, table)
+        priority = table.get("priority", "medium")
+        if priority not in PRIORITIES:
+            raise source.error(
+                name,
+                "priority",
+                f"one of {', '.join(PRIORITIES)}",
+                f"{priority!r}.{did_you_mean(str(priority), PRIORITIES)}",
+                "choose one of them",
+            )
+        for requirement in table.get("requires", ()):
+            try:
+                Requirement(requirement)
+            except InvalidRequirement as error:
+                raise source.error(
+                    name,
+                    "requires",
+                    'requirements as pip takes them, as in ["transformers<=4.57.6"]',
+                    f"{requirement!r} ({str(error).splitlines()[0]})",
+                    "correct it",
+                ) from None
+        config = table.get("config", {})
+        if not isinstance(config, dict):
+            raise source.error(
+                name,
+                "config",
+                "a table of config fields",
+                f"{config!r}",
+                "write it as `config = { hidden_size = 64 }`",
+            )
+        return Entry(
+            name=name,
+            family=family,
+            architecture=table["architecture"],
+            task=table.get("task", ""),
+            checkpoint=table.get("checkpoint", ""),
+            priority=priority,
+            library=table.get("library", "transformers"),
+            requires=tuple(table.get("requires", ())),
+            config=_with_none(config),
+            aliases=tuple(table.get("aliases", ())),
+            notes=table.get("notes", ""),
+        )
+
+    def _claim(self, source: _List, name: str, spelling: str) -> None:
+        owner = self.spellings.setdefault(normalise(spelling), name)
+        if owner != name or name in self.entries:
+            other = self.files[owner].relative_to(self.root).as_posix()
+            same = "" if owner == spelling else f" (as `{owner}`)"
+            raise source.error(
+                name,
+                "",
+                "a name that no other entry has",
+                f"`{spelling}`, which {other} has{same}",
+                "rename or drop one of the two",
+            )
+
+    def _read_unavailable(self, source: _List) -> dict[str, UnavailableModel]:
+        models = {}
+        for name, table in source.tables.items():
+            _check_table(source, name, table, _UNAVAILABLE_KEYS)
+            kind = table.get("kind", "")
+            if kind not in KINDS:
+                raise source.error(
+                    name,
+                    "kind",
+                    f"one of {', '.join(KINDS)}",
+                    f"{kind!r}.{did_you_mean(str(kind), KINDS)}",
+                    "choose one of them",
+                )
+            _check_text(source, name, "reason", table)
+            if not table.get("reason", "").strip():
+                raise source.error(name, "reason", "a reason", "none", "say why nobody can run it")
+            _check_texts(source, name, "spellings", table)
+            for spelling in (name, *table.get("spellings", ())):
+                owner = self.spellings.get(normalise(spelling))
+                if owner:
+                    raise source.error(
+                        name,
+                        "",
+                        "a name that cannot be run",
+                        f"`{spelling}`, which is an entry",
+                        f"drop it here, or drop [{owner}] from {self.files[owner].name}",
+                    )
+            spellings = tuple(table.get("spellings", ()))
+            models[name] = UnavailableModel(name, kind, table["reason"], spellings)
+        return models
+
+    def _read_subsets(self, source: _List) -> dict[str, tuple[str, ...]]:
+        subsets = {}
+        for name, table in source.tables.items():
+            _check_table(source, name, table, _SUBSET_KEYS)
+            _check_text(source, name, "about", table)
+            _check_texts(source, name, "entries", table)
+            if normalise(name) in {*self.spellings, *map(normalise, FAMILIES)}:
+                raise source.error(
+                    name, "", "a name of its own", "that of an entry or a family", "rename it"
+                )
+            names = tuple(table.get("entries", ()))
+            for index, entry in enumerate(names):
+                if entry not in self.entries:
+                    raise source.error(
+                        name,
+                        "entries",
+                        "names of entries",
+                        f"{entry!r}.{did_you_mean(entry, self.entries)}",
+                        "correct or drop it",
+                    )
+                if entry in names[:index]:
+                    raise source.error(
+                        name, "entries", "each entry once", f"{entry!r} twice", "drop one"
+                    )
+            subsets[name] = names
+        return subsets
+
+
+def _check_table(source: _List, name: str, table: Any, known: Sequence[str]) -> None:
+    if not isinstance(table, dict):
+        raise source.error(
+            name, "", "tables only", f"the bare key `{name}`", f"put it below a [{name}]"
+        )
+    for key in table:
+        if key not in known:
+            raise source.unknown_key(name, key, known)
+
+
+def _check_text(source: _List, name: str, key: str, table: Mapping[str, Any]) -> None:
+    if not isinstance(table.get(key, ""), str):
+        raise source.error(name, key, "a string", repr(table[key]), "put it in quotes")
+
+
+def _check_texts(source: _List, name: str, key: str, table: Mapping[str, Any]) -> None:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise source.error(name, key, "a list of strings", repr(found), f'write `{key} = ["..."]`')
+
+
+def _with_none(config: Any) -> Any:
+    """`config` with the string that stands for None replaced by it, at every depth."""
+    if isinstance(config, dict):
+        return {key: _with_none(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [_with_none(value) for value in config]
+    return None if config == NULL else config

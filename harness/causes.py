@@ -1,0 +1,151 @@
+"""Fingerprints of faults: the same fault in forty models is one cause.
+
+A fingerprint is readable: `RuntimeError: mat1 and mat2 shapes cannot be multiplied (<shape> and
+<shape>) @ torch.nn.functional:linear`. What differs from model to model (numbers, shapes,
+addresses, paths, class and module names of one architecture) becomes a placeholder; what names
+the fault (an operator, a missing package, an attribute) stays.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterable, Sequence
+from traceback import FrameSummary
+
+#: Longer than this, a message says more than its cause.
+LIMIT = 200
+
+#: What the names of an architecture's classes end with.
+_PARTS = (
+    r"For[A-Z]\w*|PreTrainedModel|TextModel|VisionModel|Model|TextConfig|VisionConfig|Config|"
+    r"DecoderLayer|EncoderLayer|Layer|Block|Attention|MLP|Experts|Encoder|Decoder|Embeddings?|"
+    r"Processor|Tokenizer(?:Fast)?|RMSNorm|Mixer|Output"
+)
+
+#: In this order: a later rule sees what the earlier ones left.
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\x1b\[[0-9;]*m", ""),
+        # The place within PyTorch's C++ code moves with every release.
+        (r"\s*\(function [^)]*\)", ""),
+        (r"\bat \"?[^\s\"]*\.(?:cpp|cc|cu|h|hpp)\"?:\d+", ""),
+        (r"0x[0-9a-fA-F]+", "<address>"),
+        # Paths: POSIX with at least two parts, or with a drive letter.
+        (r"(?<![\w<:/.])(?:[A-Za-z]:)?(?:[\\/][\w.+@~-]+){2,}[\\/]?", "<path>"),
+        (r"https?://\S+", "<link>"),
+        # [2, 16, 64], (2, 16), torch.Size([2, 3]), {1,2,?}, 2x16x64
+        (r"(?:torch\.Size)?\(?[\[({]\s*[-?\d]+(?:\s*,\s*[-?\d.]+)*\s*,?\s*[\])}]\)?", "<shape>"),
+        (r"\b\d+(?:x\d+)+\b", "<shape>"),
+        (r"\btransformers\.models\.\w+", "transformers.models.<model>"),
+        (
+            r"\b(modeling|modular|configuration|(?:image_)?processing|tokenization)_\w+",
+            r"\1_<model>",
+        ),
+        # Names of weights and modules: layers.0.self_attn.q_proj.weight
+        (r"(?<![\w.])(?:[A-Za-z_]\w*\.)+\d+(?:\.\w+)*", "<parameter>"),
+        # Classes of one architecture: Qwen3NextDecoderLayer, BertForMaskedLM, LlamaConfig
+        (
+            rf"\b[A-Z][A-Za-z0-9_]*?({_PARTS})\b",
+            r"<\1>",
+        ),
+        # Quoted prose and quoted names with digits are particular to one model; a quoted plain
+        # identifier (an attribute, a package, an operator) is the fault's own name.
+        (r"(?<!\w)'[^']*(?:\s[^']*\s|\d)[^']*'(?!\w)", "<name>"),
+        (r'(?<!\w)"[^"]*(?:\s[^"]*\s|\d)[^"]*"(?!\w)', "<name>"),
+        (r"(?<![A-Za-z_:<])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![A-Za-z_])", "<n>"),
+        (r"(?:<n>(?:, ?| x )){2,}<n>", "<shape>"),
+        (r"\s+", " "),
+    )
+)
+
+_LIBRARY = re.compile(r"[\\/](?:site|dist)-packages[\\/](?P<module>.+)\.(?:py|pyx|pyc)$")
+_STANDARD = re.compile(r"[\\/][Ll]ib[\\/]python\d\.\d+[\\/](?P<module>(?!site-|dist-).+)\.py$")
+#: Frames that every call passes through and that say nothing about the fault.
+_PLUMBING = frozenset({"_call_impl", "_wrapped_call_impl", "__call__", "wrapper", "inner"})
+_FAULTHANDLER_THREAD = re.compile(r"^(?:Current thread|Thread) 0x")
+_FAULTHANDLER_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>\S+)')
+
+
+def fingerprint(
+    exc_type: str, message: str, frames: Sequence[FrameSummary], names: Iterable[str] = ()
+) -> str:
+    """One readable line that is the same for the same fault in other models.
+
+    Args:
+        exc_type: name of the exception's class, or of an outcome such as `crash`.
+        message: its text; the first line that says something counts.
+        frames: the traceback, outermost first, as `traceback.extract_tb` gives it.
+        names: this entry's own names (entry, architecture), which become `<model>`.
+    """
+    text = normalise(_telling_line(message), names)
+    where = place(frames)
+    line = f"{exc_type}: {text}" if text else exc_type
+    return f"{line} @ {where}" if where else line
+
+
+def of(error: BaseException, names: Iterable[str] = ()) -> str:
+    """The fingerprint of an exception that was caught."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return fingerprint(type(error).__name__, str(error), frames, names)
+
+
+def normalise(text: str, names: Iterable[str] = ()) -> str:
+    """A message with placeholders for what is particular to one model."""
+    for name in sorted({name for name in names if len(name) > 2}, key=len, reverse=True):
+        spelling = "[-_. ]?".join(re.escape(part) for part in re.split(r"[-_. ]", name) if part)
+        text = re.sub(rf"(?<![A-Za-z0-9]){spelling}(?![A-Za-z0-9])", "<model>", text)
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    text = text.strip()
+    return text if len(text) <= LIMIT else text[: LIMIT - 3].rstrip() + "..."
+
+
+def faulthandler_frames(output: str) -> list[FrameSummary]:
+    """The frames that Python's faulthandler printed, outermost first.
+
+    Of several threads the failing one counts (`Current thread`), else the main thread, which
+    faulthandler prints last.
+    """
+    threads: list[list[FrameSummary]] = []
+    current: list[FrameSummary] | None = None
+    for line in output.splitlines():
+        if _FAULTHANDLER_THREAD.match(line):
+            threads.append([])
+            if line.startswith("Current thread"):
+                current = threads[-1]
+        elif threads and (found := _FAULTHANDLER_FRAME.match(line)) is not None:
+            frame = FrameSummary(
+                found["file"], int(found["line"]), found["name"], lookup_line=False, line=""
+            )
+            threads[-1].append(frame)
+    chosen = current if current is not None else threads[-1] if threads else []
+    return chosen[::-1]
+
+
+def _telling_line(message: str) -> str:
+    """The first line with words in it; converters like to begin with rulers and blank lines."""
+    for line in message.splitlines():
+        if re.search(r"[A-Za-z]{2}", line):
+            return line.strip()
+    return message.strip()
+
+
+def place(frames: Sequence[FrameSummary]) -> str:
+    """`module:function` of the innermost frame in a library; empty if there is none.
+
+    The standard library counts only where the fault itself lies in it: every child was started
+    through it.
+    """
+    for frame in reversed(frames):
+        found = _LIBRARY.search(frame.filename)
+        if found is not None and frame.name not in _PLUMBING:
+            return _named(found, frame)
+    found = _STANDARD.search(frames[-1].filename) if frames else None
+    return _named(found, frames[-1]) if found is not None else ""
+
+
+def _named(found: re.Match[str], frame: FrameSummary) -> str:
+    module = re.sub(r"[\\/]", ".", found["module"]).removesuffix(".__init__")
+    return f"{normalise(module)}:{frame.name}"

@@ -1,0 +1,360 @@
+"""The stages of one cell, in the order of `harness.contract.Stage`; runs in the child process."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import causes, control, families, numerics, registry, signature
+from harness.contract import (
+    OURS,
+    Absent,
+    Arrays,
+    Backend,
+    Case,
+    CellResult,
+    CheckFailed,
+    HarnessError,
+    Inconclusive,
+    Metric,
+    Outcome,
+    Precision,
+    Program,
+    Stage,
+    Unavailable,
+    Unsupported,
+    is_floating,
+)
+from harness.job import Job
+
+#: How often an inference is timed; the median counts.
+REPEATS = 3
+
+#: Share of the work that must have run on the device.
+ON_DEVICE = 0.999
+
+
+@dataclass(slots=True)
+class Reference:
+    """What the model should answer, and how well that is known."""
+
+    dtype: str  # of the reference itself
+    inputs: dict[str, Arrays] = field(default_factory=dict)  # by variant or probe
+    outputs: dict[str, Arrays] = field(default_factory=dict)
+    floor: float = 0.0
+    mismatch: float = 0.0
+    wrong: control.WrongReference | None = None  # what the check must refuse
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known about a cell so far; survives the exception that ends it."""
+
+    result: CellResult
+    report: Callable[[Stage], None]
+    reference: Reference | None = None
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Tells the parent before entering a stage, and counts its CPU seconds."""
+        self.report(stage)
+        self.result.stage = stage
+        cpu, wall = time.process_time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.metric(f"cpu_{stage}", time.process_time() - cpu, "s")
+            self.metric(f"wall_{stage}", time.perf_counter() - wall, "s")
+
+    def metric(self, name: str, value: float, unit: str) -> None:
+        """Keeps one measured number."""
+        self.result.metrics.append(Metric(name, float(value), unit))
+
+
+def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
+    """Runs one cell and says what happened; only what kills the process escapes.
+
+    Args:
+        job: which cell, and how.
+        report: called with a stage before it is entered.
+    """
+    entry = job.cell.entry
+    result = CellResult(
+        entry=entry.name,
+        family=entry.family,
+        architecture=entry.architecture,
+        head=job.cell.head,
+        precision=job.cell.precision,
+        stage=Stage.BUILD,
+        outcome=Outcome.PASS,
+    )
+    progress = Progress(result, report)
+    started = time.perf_counter()
+    try:
+        _stages(job, progress)
+    except BaseException as error:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise  # the process says how it ended
+        _record(error, result)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _stages(job: Job, progress: Progress) -> None:
+    result = progress.result
+    with progress.stage(Stage.BUILD):
+        spec = registry.find(job.cell.backend, job.backends_dir)
+        backend = registry.load(spec, job.options)
+        precision = _precision(backend, job.cell.precision)
+        case = _case(backend, job)
+        result.parameters = case.parameters()
+    with progress.stage(Stage.INPUTS):
+        inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
+        for name, array in inputs["base"].items():
+            if inputs["other"][name].shape != array.shape:
+                raise CheckFailed(f"inputs: {name} has another shape in the other example")
+    with progress.stage(Stage.REFERENCE):
+        reference = progress.reference = _reference(case, inputs, precision, job)
+        result.noise_floor = reference.floor
+    with progress.stage(Stage.PREPARE):
+        began = time.perf_counter()
+        program = backend.prepare(case, precision)
+        progress.metric("load", time.perf_counter() - began, "s")
+    with progress.stage(Stage.RUN):
+        outputs = {name: program(x) for name, x in reference.inputs.items()}
+    with progress.stage(Stage.VERIFY):
+        _verify(case, program, precision, reference, outputs, progress)
+    _further(backend, case, precision, reference, progress)
+    with progress.stage(Stage.MEASURE):
+        _measure(backend, program, reference.inputs["base"], progress)
+
+
+def _case(backend: Backend, job: Job) -> Case:
+    """The backend's own case where it has one, else the harness's."""
+    make = getattr(backend, "case", None)
+    if make is None:
+        from harness.tiny.case import TinyCase as make
+    case: Case = make(job.cell.entry, job.seed, job.size)
+    return case
+
+
+def _precision(backend: Backend, name: str) -> Precision:
+    found = next((p for p in backend.precisions if p.name == name), None)
+    if found is None:
+        offered = ", ".join(p.name for p in backend.precisions)
+        raise HarnessError(f"expected a --precision of {offered}; found {name!r}")
+    return found
+
+
+def _reference(
+    case: Case, inputs: Mapping[str, Arrays], precision: Precision, job: Job
+) -> Reference:
+    """The reference on every input, its noise floor, and the controls on the model itself."""
+    base = inputs["base"]
+    want, dtype = first_reference(case, base)
+    again = case.reference(base, dtype, seed=1)
+    control.deterministic(want, again)
+    control.sane(want)
+    found = Reference(dtype, {"base": base, "other": inputs["other"]}, {"base": want})
+    found.outputs["other"] = case.reference(inputs["other"], dtype)
+    control.sensitive(want, found.outputs["other"])
+    architecture = job.cell.entry.architecture
+    for probe in families.probes(job.cell.entry.family, architecture, base, inputs["other"]):
+        answer = case.reference(probe.inputs, dtype)
+        violation = probe.violation(want, answer)
+        if violation:
+            raise CheckFailed(f"{job.cell.entry.family} check {probe.name!r}: {violation}")
+        found.inputs[probe.name], found.outputs[probe.name] = probe.inputs, answer
+    _noise(case, found, precision)
+    found.wrong = control.wrong_reference(case, base, want, found.floor, dtype)
+    _signature(case, base, want, dtype, job)
+    return found
+
+
+def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
+    """The reference on some inputs, and its dtype: float64, or float32 where that is refused."""
+    try:
+        want = case.reference(inputs, "float64")
+        if numerics.comparable(want) or not any(is_floating(a) for a in want.values()):
+            return want, "float64"
+    except Absent:
+        raise
+    except Exception:  # dtypes written into the modeling code; float32 then says what is wrong
+        pass
+    return case.reference(inputs, "float32"), "float32"
+
+
+def _noise(case: Case, reference: Reference, precision: Precision) -> None:
+    """How much the model's own arithmetic in the backend's dtype differs from the reference."""
+    noise, mismatch = 0.0, 0.0
+    for name in ("base", "other"):
+        want, inputs = reference.outputs[name], reference.inputs[name]
+        if reference.dtype == "float64" or precision.dtype != "float32":
+            found = numerics.difference(case.reference(inputs, precision.dtype), want)
+        else:
+            found = numerics.difference(case.jittered(inputs, "float32"), want)
+        if any("finite" in fault for fault in found.faults):
+            raise Inconclusive(
+                f"the model itself overflows in {precision.dtype}: {found.faults[0]}"
+            )
+        noise, mismatch = max(noise, found.error), max(mismatch, found.mismatched)
+    reference.floor = numerics.floor_of(noise, precision.dtype)
+    reference.mismatch = mismatch
+    if reference.floor > numerics.LARGEST_FLOOR:
+        raise Inconclusive(
+            f"noise floor {reference.floor:.2g} in {precision.dtype}: an error of "
+            f"{numerics.LIMIT * reference.floor:.2g} would pass"
+        )
+
+
+def _signature(case: Case, base: Arrays, want: Arrays, dtype: str, job: Job) -> None:
+    """Holds the model against its line of the snapshot, where the session asks for it."""
+    if job.expected_signature is None:
+        return
+    found = str(describe(case, base, want, dtype))
+    if found != job.expected_signature:
+        raise CheckFailed(
+            f"signature: expected {job.expected_signature!r}, found {found!r}; if the change is "
+            f"meant, `python -m harness record {case.entry.name}` writes it down"
+        )
+
+
+def describe(case: Case, base: Arrays, want: Arrays, dtype: str) -> signature.Signature:
+    """The signature of a case, its symbolic dimensions from a second batch and length."""
+    inputs: Arrays | None
+    outputs: Arrays | None
+    try:
+        inputs = case.inputs("reshaped")
+        outputs = case.reference(inputs, dtype)
+    except Exception:  # a model for one shape only: its line says numbers
+        inputs = outputs = None
+    model = getattr(case, "model_name", None) or type(case.module()).__name__
+    return signature.Signature(
+        case.entry.name,
+        str(model),
+        case.parameters(),
+        signature.specs(base, inputs),
+        signature.specs(want, outputs),
+    )
+
+
+def _verify(
+    case: Case,
+    program: Program,
+    precision: Precision,
+    reference: Reference,
+    outputs: Mapping[str, Arrays],
+    progress: Progress,
+) -> None:
+    result = progress.result
+    result.score = 0.0
+    for name, got in outputs.items():
+        _compare(name, got, reference, result, reference.outputs[name])
+    if reference.wrong is None:
+        raise CheckFailed("control: there is no wrong reference to hold the outputs against")
+    detection = control.must_fail(
+        outputs["base"], reference.wrong, reference.floor, reference.mismatch
+    )
+    progress.metric("detection_limit", detection, "1")
+    placement = program.placement()
+    result.device_share = placement.device_share
+    if placement.device_share < ON_DEVICE:
+        fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
+        raise CheckFailed(
+            f"placement: expected all of the work on the device, found "
+            f"{placement.device_share:.1%} ({placement.evidence}); elsewhere: {fallen or '?'}"
+        )
+
+
+def _compare(
+    name: str, got: Arrays, reference: Reference, result: CellResult, want: Arrays
+) -> None:
+    found = numerics.difference(got, want)
+    result.score = max(result.score or 0.0, numerics.score(found, reference.floor))
+    if numerics.is_wrong(found, reference.floor, reference.mismatch):
+        raise CheckFailed(f"on input {name!r}: {numerics.explain(found, reference.floor)}")
+
+
+def _further(
+    backend: Backend,
+    case: Case,
+    precision: Precision,
+    reference: Reference,
+    progress: Progress,
+) -> None:
+    """The other ways in which users reach a model, where the backend has them."""
+    result = progress.result
+    base, want = reference.inputs["base"], reference.outputs["base"]
+    pipeline = getattr(backend, "pipeline", None)
+    if pipeline is not None:
+        with progress.stage(Stage.PIPELINE):
+            compared = pipeline(case, precision)
+            if compared is not None:
+                got, expected = compared
+                _compare("pipeline", got, reference, result, expected)
+    load = getattr(backend, "from_pretrained", None)
+    if load is not None:
+        with progress.stage(Stage.ROUNDTRIP), tempfile.TemporaryDirectory() as folder:
+            try:
+                case.save(Path(folder))
+            except Unsupported:
+                return
+            program = load(Path(folder), case, precision)
+            _compare("base, after from_pretrained", program(base), reference, result, want)
+
+
+def _measure(backend: Backend, program: Program, inputs: Arrays, progress: Progress) -> None:
+    """Median seconds of an inference, and what the device holds."""
+    gc.disable()
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        program(inputs)
+        seconds.append(time.perf_counter() - began)
+    gc.enable()
+    progress.metric("inference", statistics.median(seconds), "s")
+    memory: Callable[[], int] | None = getattr(backend, "memory", None)
+    if memory is not None:
+        progress.metric("device_memory", memory() / 1e6, "MB")
+
+
+def _record(error: BaseException, result: CellResult) -> None:
+    """Which outcome an exception is, at the stage where it was raised."""
+    result.error = "".join(traceback.format_exception(error))
+    result.reason = _one_line(error)
+    result.cause = causes.of(error)
+    result.outcome = _outcome(error, result.stage)
+
+
+def _outcome(error: BaseException, stage: Stage) -> Outcome:
+    if isinstance(error, Absent):
+        return Outcome.ABSENT
+    if isinstance(error, Inconclusive):
+        return Outcome.INCONCLUSIVE
+    if _is_out_of_memory(error):
+        return Outcome.OOM
+    if stage in OURS and not isinstance(error, Unavailable):
+        return Outcome.UNTESTED
+    return Outcome.UNSUPPORTED if isinstance(error, Unsupported) else Outcome.FAIL
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own, and what allocators of other libraries raise instead of it."""
+    words = ("can't allocate memory", "out of memory", "bad allocation", "std::bad_alloc")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def _one_line(error: BaseException) -> str:
+    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    if isinstance(error, CheckFailed | Absent | Unsupported | Inconclusive | HarnessError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,267 @@
+"""The child's side of the isolation: one process that does one thing and leaves.
+
+It tells its parent over a pipe what it is about to do, then what came of it, and ends with
+`os._exit`, so that nothing that a library does on the way out can change the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness import causes
+from harness.contract import HarnessError, Stage, Unavailable
+
+#: Bytes in a megabyte, here and wherever a size has the unit MB.
+MB = 1_000_000
+
+#: In a child, the file descriptor of its pipe to the parent: a fault injector that writes
+#: rubbish to it does what a library does that writes into the wrong descriptor.
+PIPE_VARIABLE = "HARNESS_RESULT_FD"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one child may use: seconds of wall time, and MB beyond what it is born with."""
+
+    seconds: float = 120.0
+    memory_mb: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """First message: the process is set up, and its time begins."""
+
+    leads_group: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entering:
+    """The stage that the child enters next."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the child used: seconds of CPU, and its peak resident memory."""
+
+    cpu_seconds: float
+    peak_rss_mb: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Last message: what the target returned."""
+
+    value: Any
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Last message: what escaped from the target."""
+
+    kind: str  # the exception's class name
+    message: str
+    error: str  # the whole traceback
+    cause: str
+    usage: Usage
+    fix: str = ""  # of an Unavailable
+    reason: str = ""  # of an Unavailable
+    is_refusal: bool = False  # a HarnessError: what it says is for the user, as it stands
+
+
+Message = Ready | Entering | Returned | Raised
+
+
+def main(connection: Connection, target: str, argument: Any, limits: Limits, folder: Path) -> None:
+    """Set the process up, call `target` (`module:function`) with `argument`, report, and leave.
+
+    Args:
+        connection: the pipe to the parent; its end of file means that the parent is gone.
+        target: called as `function(argument, report)`, where `report(stage)` tells the parent
+            which stage comes next.
+        argument: any picklable value.
+        limits: of this process.
+        folder: this child's own folder for its output and temporary files.
+    """
+    leads_group = _lead_group()
+    _redirect_output(folder)
+    _own_temporary_folder(folder)
+    _limit(limits)
+    # What runs here is to find Python's own default, not the way in which this process was made.
+    multiprocessing.set_start_method(None, force=True)
+    threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
+    os.environ[PIPE_VARIABLE] = str(connection.fileno())
+
+    def report(stage: Stage) -> None:
+        _send(connection, Entering(Stage(stage)))
+
+    _send(connection, Ready(leads_group))
+    started = time.process_time()
+    outcome = _call(target, argument, report)
+    usage = Usage(time.process_time() - started, peak_rss_mb())
+    faulthandler.cancel_dump_traceback_later()
+    try:
+        payload = pickle.dumps(replace(outcome, usage=usage))
+    except Exception as error:
+        outcome = _raised(error)
+        payload = pickle.dumps(replace(outcome, usage=usage))
+    _flush()
+    _send_bytes(connection, payload)
+    os._exit(0)
+
+
+def peak_rss_mb() -> float | None:
+    """This process's own peak resident memory in MB, or None where the system does not say.
+
+    On Linux it is the high-water mark of this process's memory map: `ru_maxrss` would carry over
+    the peak of the parent that forked and executed it.
+    """
+    if sys.platform == "linux":
+        kilobytes = _proc_status("VmHWM")
+        return None if kilobytes is None else kilobytes * 1024 / MB
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / MB
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MB if sys.platform == "darwin" else peak * 1024 / MB
+
+
+def _call(target: str, argument: Any, report: Any) -> Returned | Raised:
+    nothing = Usage(0.0, None)
+    try:
+        module, _, function = target.partition(":")
+        value = getattr(importlib.import_module(module), function)(argument, report)
+        return Returned(value, nothing)
+    except BaseException as error:  # SystemExit too: a model that calls sys.exit must not pass
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Raised:
+    return Raised(
+        kind=type(error).__name__,
+        message=str(error),
+        error="".join(traceback.format_exception(error)),
+        cause=causes.of(error),
+        usage=Usage(0.0, None),
+        fix=error.fix if isinstance(error, Unavailable) else "",
+        reason=error.reason if isinstance(error, Unavailable) else "",
+        is_refusal=isinstance(error, HarnessError),
+    )
+
+
+def _lead_group() -> bool:
+    """Lead a process group of its own, so that what it starts ends with it."""
+    if sys.platform == "win32":
+        return False
+    try:
+        os.setsid()
+    except OSError:
+        return False
+    return True
+
+
+def _redirect_output(folder: Path) -> None:
+    """Send what this process and the C code in it print to `output` in its own folder."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    output = os.open(folder / "output", flags, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = open(  # noqa: SIM115  (lives as long as the process)
+            descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    faulthandler.enable(file=2, all_threads=True)
+
+
+def _own_temporary_folder(folder: Path) -> None:
+    """Temporary files go where the parent removes them, however this process ends."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        os.environ[name] = str(folder)
+    tempfile.tempdir = str(folder)
+
+
+def _limit(limits: Limits) -> None:
+    """Let the kernel and a timer in C hold the limits too, where the parent can't be in time."""
+    # Prints where every thread stands, then ends the process: also when the interpreter hangs
+    # in C code, and also when the parent is gone.
+    faulthandler.dump_traceback_later(limits.seconds, exit=True, file=2)
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    held = _proc_status("VmData")
+    if held is None:
+        return  # macOS does not hold a process to it; the parent's watch remains
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = held * 1024 + limits.memory_mb * MB
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _proc_status(key: str) -> int | None:
+    """A number from Linux's /proc/self/status, in units of 1024 bytes."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith(f"{key}:"):
+                    return int(line.split()[1])
+    except OSError:
+        return None
+    return None
+
+
+def _leave_with_parent(connection: Connection) -> None:
+    """End with everything this process started as soon as the parent is gone.
+
+    The parent sends nothing, so whatever happens at its end of the pipe is its end.
+    """
+    with contextlib.suppress(OSError, EOFError):
+        connection.poll(None)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _send(connection: Connection, message: Message) -> None:
+    _send_bytes(connection, pickle.dumps(message))
+
+
+def _send_bytes(connection: Connection, payload: bytes) -> None:
+    try:
+        connection.send_bytes(payload)
+    except OSError:  # the parent is gone
+        _leave()

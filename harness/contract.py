@@ -1,0 +1,325 @@
+"""What the harness and a backend promise each other.
+
+Imports the standard library and numpy only, so that a backend can import it in any environment.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+Priority = Literal["critical", "high", "medium", "low"]
+PRIORITIES: tuple[Priority, ...] = ("critical", "high", "medium", "low")
+
+FAMILIES: tuple[str, ...] = (
+    "encoder-only",
+    "decoder-only",
+    "encoder-decoder",
+    "vision",
+    "vision-encoder-text-decoder",
+    "speech",
+    "multimodal",
+    "diffusion",
+    "mixture-of-experts",
+    "state-space",
+    "rag",
+    "time-series",
+    "structured",
+)
+
+
+class Stage(enum.StrEnum):
+    """Where a cell stands, in the order in which a cell passes through them."""
+
+    BUILD = "build"
+    INPUTS = "inputs"
+    REFERENCE = "reference"
+    PREPARE = "prepare"
+    RUN = "run"
+    VERIFY = "verify"
+    GENERATE = "generate"
+    PIPELINE = "pipeline"
+    ROUNDTRIP = "roundtrip"
+    MEASURE = "measure"
+
+
+#: A failure in these is the library's fault or ours, never the backend's.
+OURS: frozenset[Stage] = frozenset({Stage.BUILD, Stage.INPUTS, Stage.REFERENCE})
+
+
+class Outcome(enum.StrEnum):
+    """What happened to a cell. Only `PASS` counts as passing."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    UNSUPPORTED = "unsupported"
+    UNTESTED = "untested"
+    ABSENT = "absent"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Verdict(enum.StrEnum):
+    """An outcome held against its expectation. Only `OK` and `XFAIL` are green."""
+
+    OK = "ok"
+    XFAIL = "xfail"
+    REGRESSED = "regressed"
+    CHANGED = "changed"
+    IMPROVED = "improved"
+    NEW = "new"
+
+
+GREEN: frozenset[Verdict] = frozenset({Verdict.OK, Verdict.XFAIL})
+
+
+class Unavailable(Exception):
+    """The backend's hardware or software is missing on this machine.
+
+    Args:
+        reason: what was expected and what was found.
+        fix: the command or edit that makes it available.
+    """
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(f"{reason} Fix: {fix}")
+        self.reason = reason
+        self.fix = fix
+
+
+class Unsupported(Exception):
+    """The backend says by itself that it cannot run this case."""
+
+
+class Absent(Exception):
+    """This environment's pins do not have the entry's architecture."""
+
+
+class CheckFailed(Exception):
+    """A check of the harness found a wrong result; the message says expected and found."""
+
+
+class Inconclusive(Exception):
+    """The reference is too ill-conditioned to judge by."""
+
+
+class HarnessError(Exception):
+    """Bad input from the user: expected, found, and the command or edit that fixes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a backend computes, as its own SDK reports it."""
+
+    name: str
+    kind: str  # cpu | gpu | npu
+    versions: Mapping[str, str] = field(default_factory=dict)
+    driver: str = ""
+    memory_bytes: int | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which share of the work ran on the device, and how that is known."""
+
+    device_share: float  # 0..1
+    evidence: str
+    fallback_ops: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a backend is asked to compute, and the numpy-style dtype name that it computes in."""
+
+    name: str
+    dtype: str  # float64 | float32 | float16 | bfloat16 | int8 ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a model list: a named model or a bare architecture."""
+
+    name: str
+    family: str
+    architecture: str
+    task: str = ""
+    checkpoint: str = ""
+    priority: Priority = "medium"
+    library: str = "transformers"
+    requires: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Entry x head x backend x precision: the unit that is run, judged and stored."""
+
+    entry: Entry
+    backend: str
+    precision: str = "default"
+    head: str = "base"
+
+    @property
+    def id(self) -> str:
+        """`bert[torch-cpu-default]`, or `bert:fill-mask[torch-cpu-default]` for a head."""
+        head = "" if self.head == "base" else f":{self.head}"
+        return f"{self.entry.name}{head}[{self.backend}-{self.precision}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured number with its unit (`s`, `MB`, `1`, ...)."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(slots=True)
+class CellResult:
+    """What one cell did; `verdict` is filled in by the judge, in the parent."""
+
+    entry: str
+    family: str
+    architecture: str
+    head: str
+    precision: str
+    stage: Stage
+    outcome: Outcome
+    reason: str = ""  # one line
+    cause: str = ""  # fingerprint: the same fault in forty models is one cause
+    error: str = ""  # the whole traceback
+    parameters: int | None = None
+    seconds: float = 0.0
+    peak_rss_mb: float | None = None
+    device_share: float | None = None
+    noise_floor: float | None = None
+    score: float | None = None
+    verdict: Verdict | None = None
+    metrics: list[Metric] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is the same for all cells of one run (one row of the `runs` table)."""
+
+    run_id: str
+    backend: str
+    started_at: str  # ISO 8601, UTC
+    device: str
+    emulated: bool
+    versions: Mapping[str, str]
+    lock_sha256: str
+    git_commit: str
+    host: str
+    arguments: Sequence[str]
+    seed: int
+
+
+@runtime_checkable
+class Case(Protocol):
+    """One entry, built small; lazy, so that a backend that needs no module never builds one.
+
+    Every method may raise `Absent` when this environment's pins lack the architecture.
+    """
+
+    @property
+    def entry(self) -> Entry:
+        """The row of the model list."""
+
+    def config(self) -> Any:
+        """The small config object."""
+
+    def module(self) -> Any:
+        """A fresh model in evaluation mode, float32, with seeded weights."""
+
+    def inputs(self, variant: str = "base") -> Arrays:
+        """Example inputs by forward-argument name.
+
+        `base` is the plain example; `other` has the same shapes and other values; `reshaped` has
+        another batch size and length where the model takes one (raises `Unsupported` elsewhere).
+        """
+
+    def options(self) -> Mapping[str, Any]:
+        """Arguments of forward that are no arrays, as in `{"use_cache": False}`."""
+
+    def outputs(self, raw: Any) -> Arrays:
+        """Named host arrays of what a module's forward returned."""
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
+        """Outputs by name of eager execution on the CPU.
+
+        Args:
+            inputs: arrays by forward-argument name.
+            dtype: `float64` for the reference, the name of another for a noise floor.
+            seed: of the global random generators, so that randomness in forward shows.
+        """
+
+    def perturbed(
+        self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
+    ) -> Arrays:
+        """The reference with noise on one weight, `scale` times that weight's own RMS."""
+
+    def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+        """Outputs after every weight moved by one rounding: a floor where float64 is refused."""
+
+    def weights(self) -> Sequence[str]:
+        """Names of the weights that a control may perturb, the likeliest first."""
+
+    def parameters(self) -> int:
+        """How many parameters the small model has."""
+
+    def save(self, folder: Path) -> None:
+        """Write the small model as its library saves it, for `from_pretrained`."""
+
+
+@runtime_checkable
+class Program(Protocol):
+    """One prepared case on one device."""
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference; outputs by name, on the host."""
+
+    def placement(self) -> Placement:
+        """Which share of the work ran on the device, and how that is known."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One folder of `backends/`.
+
+    Its `backend.py` exports a class `Backend(options)`; `options` maps the session's options
+    (`device`, `fault`, ...) to strings.
+    Optional members, looked up by name: `case(entry, seed, size) -> Case` where the harness's own
+    is not wanted, `from_pretrained(folder, case, precision) -> Program`,
+    `pipeline(case, precision) -> Program | None`, `generate`, `memory() -> int` (device bytes).
+    """
+
+    precisions: Sequence[Precision]
+
+    def probe(self) -> Device:
+        """The device; raises `Unavailable(reason, fix)`."""
+
+    def prepare(self, case: Case, precision: Precision) -> Program:
+        """Convert and compile; raises what the SDK raises, or `Unsupported(reason)`."""
+
+
+def is_floating(array: Array) -> bool:
+    """Whether an output is compared by its values rather than exactly."""
+    return bool(np.issubdtype(array.dtype, np.floating))

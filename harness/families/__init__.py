@@ -1,0 +1,42 @@
+"""What each family's models must do beyond giving the right numbers.
+
+A family has a module of its own name with a function `probes(base, other)`. A probe is a further
+input with a property that the reference's outputs must have: in a decoder, a later token changes
+nothing before it. The reference must have the property (else the small model, or its input, is
+not the real thing), and the backend must give the reference's values on that input too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from harness.contract import Arrays
+from harness.families.probe import Probe
+
+__all__ = ["Probe", "exceptions", "probes"]
+
+
+def probes(family: str, architecture: str, base: Arrays, other: Arrays) -> list[Probe]:
+    """The probes of a family that one architecture's inputs allow.
+
+    Args:
+        family: as in `harness.contract.FAMILIES`.
+        architecture: those in `exceptions.toml` are spared the checks named there.
+        base: the plain inputs by argument name.
+        other: other values of the same shapes.
+    """
+    module = importlib.import_module(f"harness.families.{family.replace('-', '_')}")
+    found: Iterable[Probe] = module.probes(base, other)
+    spared = exceptions().get(architecture, {})
+    return [probe for probe in found if probe.name not in spared]
+
+
+@cache
+def exceptions() -> Mapping[str, Mapping[str, str]]:
+    """Architecture -> check -> why that check does not apply to it."""
+    text = (Path(__file__).parent / "exceptions.toml").read_text()
+    return tomllib.loads(text)

@@ -1,0 +1,746 @@
+"""One process per task: whatever happens in it costs that task alone.
+
+Children are forked from a server that has imported the heavy modules once (`multiprocessing`'s
+fork server), or spawned where forking is impossible. A dispatcher thread keeps some of them
+running at once and turns every way a child can end into an `Ending`.
+
+A limit is held twice: by the child itself, with the kernel's help (`harness.child`), so that a
+huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by the
+dispatcher, which watches clock and memory and kills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import pickle
+import re
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import psutil
+
+from harness import causes, child
+from harness import preload as preload_module
+from harness.child import MB, Entering, Limits, Raised, Ready, Returned
+from harness.contract import CellResult, HarnessError, Metric, Outcome, Stage, Unavailable
+from harness.job import Job, Probe, ProbeRequest
+
+T = TypeVar("T")
+
+#: What runs a cell, and what asks a backend for its device.
+RUN_CELL = "harness.cell:run"
+PROBE = "harness.registry:probe"
+
+#: Seconds until a new process must have reported: its server may be importing torch.
+STARTUP = 300.0
+#: Seconds that a child's own timer is given to end it, with its stack, before the parent does.
+GRACE = 1.0
+#: Seconds between two looks at the memory of the children, and at what they have started.
+WATCH = 0.1
+WATCH_DESCENDANTS = 1.0
+#: Bytes of a child's output that are kept, and the size at which its file is emptied.
+TAIL = 8_000
+LARGEST_OUTPUT = 64 * MB
+#: Bytes of the longest message that can be true.
+LARGEST_MESSAGE = 256 * MB
+
+#: Set in every child unless the user has set it. Nothing is downloaded, and a fork after the
+#: tokenizers' thread pool has started needs no warning.
+ENVIRONMENT: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|std::bad_alloc|out of memory|"
+    r"not enough memory|unable to allocate",
+    re.IGNORECASE,
+)
+#: What faulthandler prints before it ends a process whose time is over.
+_TIMER = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.MULTILINE)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How children are made."""
+
+    workers: int = field(default_factory=cores)
+    limits: Limits = field(default_factory=Limits)
+    start_method: str = "forkserver"  # forkserver | spawn
+    preload: tuple[str, ...] = ()
+    root: Path = field(default_factory=lambda: Path(__file__).resolve().parent.parent)
+
+    @property
+    def threads(self) -> int:
+        """Threads that the numerical libraries of one child may use."""
+        return max(1, cores() // self.workers)
+
+    def environment(self) -> dict[str, str]:
+        """What the environment of server and children has beyond the parent's."""
+        chosen = {**ENVIRONMENT, **dict.fromkeys(THREADS, str(self.threads))}
+        mine = {name: value for name, value in chosen.items() if name not in os.environ}
+        paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+        # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
+        warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
+        mine["PYTHONWARNINGS"] = ",".join(warnings)
+        mine[preload_module.VARIABLE] = json.dumps([child.__name__, *self.preload])
+        return mine
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call of `target` (`module:function`) with `argument`, in a process of its own."""
+
+    target: str
+    argument: Any
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a child ended.
+
+    `outcome` is None where the target returned, and `value` is what it returned. Otherwise
+    `outcome` is `crash`, `timeout` or `oom`, at `stage`, with the reason in one line.
+    """
+
+    outcome: Outcome | None
+    stage: Stage
+    seconds: float
+    value: Any = None
+    reason: str = ""
+    cause: str = ""
+    error: str = ""  # traceback, and the end of what the child printed
+    cpu_seconds: float | None = None
+    peak_rss_mb: float | None = None
+    refusal: HarnessError | Unavailable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A child that is running: what, at which stage, for how many seconds."""
+
+    label: str
+    stage: Stage
+    seconds: float
+
+
+class Pool(Generic[T]):
+    """Runs tasks in children, some at once, in the order given.
+
+    Args:
+        finish: turns a task and its ending into the future's value; called in one thread, one
+            task after the other, as soon as a child has ended. What it raises stops the pool.
+        settings: how many children, their limits, and how they are made.
+    """
+
+    def __init__(self, finish: Callable[[Task, Ending], T], settings: Settings) -> None:
+        self.error: BaseException | None = None  # what `finish` raised
+        self._finish = finish
+        self._settings = settings
+        self._context: Any = _context(settings)
+        self._waiting: deque[tuple[Task, Future[T]]] = deque()
+        self._running: list[_Child[T]] = []
+        self._stopping = False
+        self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
+        self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
+        self._count = 0
+        self._next_look = 0.0
+        self._next_deep_look = 0.0
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="harness-finish")
+        self._dispatcher = threading.Thread(
+            target=self._dispatch, name="harness-dispatch", daemon=True
+        )
+
+    def start(self, tasks: Sequence[Task]) -> list[Future[T]]:
+        """Begin, and return one future a task. Call it once.
+
+        A future raises what `finish` raised, or `CancelledError` where its task was not run.
+        """
+        pairs = [(task, Future[T]()) for task in tasks]
+        self._waiting.extend(pairs)
+        self._dispatcher.start()
+        return [future for _, future in pairs]
+
+    def running(self) -> list[Standing]:
+        """What is running now, the longest first."""
+        now = time.monotonic()
+        return [Standing(c.task.label, c.stage, now - c.started) for c in tuple(self._running)]
+
+    def close(self) -> None:
+        """Start nothing more, kill what runs, finish what has ended. Safe to call twice."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_write.send_bytes(b"stop")
+        if self._dispatcher.is_alive():
+            # It may be waiting for a server that is importing; it is a daemon.
+            self._dispatcher.join(timeout=10.0)
+        if not self._dispatcher.is_alive():
+            self._wake_read.close()
+            self._wake_write.close()
+        self._finisher.shutdown(wait=True)
+        for _, future in self._waiting:
+            future.cancel()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Pool[T]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _dispatch(self) -> None:
+        try:
+            while not self._stopping and (self._waiting or self._running):
+                while self._waiting and len(self._running) < self._settings.workers:
+                    if self._stopping:
+                        break
+                    self._start_next()
+                self._look_after()
+        except BaseException as error:  # a fault of ours: nobody may wait for ever
+            self.error = error
+        finally:
+            for running in self._running:
+                running.kill()
+            for running in self._running:
+                running.process.join(GRACE)
+                running.future.cancel()
+                running.leave()
+            self._running.clear()
+            for _, future in self._waiting:
+                future.cancel()
+
+    def _start_next(self) -> None:
+        task, future = self._waiting.popleft()
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        limits = self._settings.limits
+        parents_end, childs_end = self._context.Pipe(duplex=True)
+        process: BaseProcess = self._context.Process(
+            target=child.main,
+            args=(childs_end, task.target, task.argument, limits, folder),
+            name=task.label,
+        )
+        running = _Child(task, future, process, parents_end, folder, limits)
+        try:
+            with _starting(self._settings):
+                process.start()
+        except Exception as error:
+            reason = f"its process could not be started: {type(error).__name__}: {error}"
+            parents_end.close()
+            self._conclude(running, Ending(Outcome.CRASH, Stage.BUILD, 0.0, reason=reason))
+            return
+        finally:
+            childs_end.close()
+        self._running.append(running)
+
+    def _look_after(self) -> None:
+        """Wait until something happens, or until it is time to look, and deal with it."""
+        now = time.monotonic()
+        pause = min([WATCH, *(max(0.0, c.deadline - now) for c in self._running)])
+        watched: list[Any] = [self._wake_read]
+        for running in self._running:
+            watched.append(running.process.sentinel)
+            if not running.inbox.ended:
+                watched.append(running.inbox.connection)
+        ready = set(wait(watched, pause))
+        for running in list(self._running):
+            ended = running.process.sentinel in ready
+            if ended or running.inbox.connection in ready:
+                running.read()
+            if ended:
+                self._running.remove(running)
+                self._conclude(running, running.end())
+        now = time.monotonic()
+        for running in self._running:
+            if now > running.deadline:
+                running.overdue()
+        if now >= self._next_look:
+            self._next_look = now + WATCH
+            deep = now >= self._next_deep_look
+            if deep:
+                self._next_deep_look = now + WATCH_DESCENDANTS
+            for running in self._running:
+                running.watch(deep)
+
+    def _conclude(self, running: _Child[T], ending: Ending) -> None:
+        running.leave()
+        self._finisher.submit(self._call_finish, running.task, running.future, ending)
+
+    def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
+        if self.error is not None:
+            future.cancel()
+            return
+        try:
+            value = self._finish(task, ending)
+        except BaseException as error:
+            self.error = error
+            self._stopping = True
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+
+def run_one(task: Task, settings: Settings) -> Ending:
+    """Run one task in a child of its own and wait for its end."""
+    with Pool(lambda _, ending: ending, settings) as pool:
+        future = pool.start([task])[0]
+        while True:
+            # Without a timeout, Windows would not let Ctrl-C through.
+            with contextlib.suppress(TimeoutError):
+                return future.result(timeout=0.5)
+
+
+def probe(request: ProbeRequest, settings: Settings) -> Probe:
+    """The device and the precisions of a backend, asked in a child.
+
+    Raises:
+        Unavailable: the device is missing.
+        HarnessError: the backend's packages are missing, or its code fails or crashes.
+    """
+    ending = run_one(Task(PROBE, request, f"probe of {request.backend}"), settings)
+    if isinstance(ending.value, Probe):
+        return ending.value
+    if ending.refusal is not None:
+        raise ending.refusal
+    imported = (
+        f" (the fork server imports {', '.join(settings.preload)})" if settings.preload else ""
+    )
+    raise HarnessError(
+        f"expected backend {request.backend} to say which device it has, found that its process "
+        f"ended with {ending.outcome}: {ending.reason}{imported}. Fix: its backend.py, or what it "
+        f"imports\n{ending.error}".rstrip()
+    )
+
+
+def result_of(job: Job, ending: Ending) -> CellResult:
+    """What a cell came to: its own result where it has one, else what its end says."""
+    cell = job.cell
+    outcome = ending.outcome
+    reason, cause, error = ending.reason, ending.cause, ending.error
+    result = ending.value
+    if not isinstance(result, CellResult):
+        if outcome is None:
+            outcome = Outcome.CRASH
+            reason = f"result unreadable: expected a CellResult, found {type(result).__name__}"
+            cause = causes.fingerprint(outcome, reason, [])
+        result = CellResult(
+            entry=cell.entry.name,
+            family=cell.entry.family,
+            architecture=cell.entry.architecture,
+            head=cell.head,
+            precision=cell.precision,
+            stage=ending.stage,
+            outcome=outcome,
+            reason=reason,
+            cause=cause,
+            error=error,
+        )
+    elif result.outcome is not Outcome.PASS and ending.error:
+        result.error = f"{result.error.rstrip()}\n\n{ending.error}".lstrip()
+    result.seconds = result.seconds or ending.seconds
+    if result.peak_rss_mb is None:
+        result.peak_rss_mb = ending.peak_rss_mb
+    if ending.cpu_seconds is not None:
+        result.metrics.append(Metric("cpu", ending.cpu_seconds, "s"))
+    return result
+
+
+class _Child(Generic[T]):
+    """One running child, seen from the parent."""
+
+    def __init__(
+        self,
+        task: Task,
+        future: Future[T],
+        process: BaseProcess,
+        connection: Connection,
+        folder: Path,
+        limits: Limits,
+    ) -> None:
+        self.task = task
+        self.future = future
+        self.process = process
+        self.inbox = _Inbox(connection)
+        self.stage = Stage.BUILD
+        self.started = time.monotonic()
+        self.deadline = self.started + STARTUP
+        self._folder = folder
+        self._limits = limits
+        self._ready = False
+        self._leads_group = False
+        self._watched: psutil.Process | None = None
+        self._descendants: list[psutil.Process] = []
+        self._born_with = 0
+        self._peak = 0
+        self._last: Returned | Raised | None = None
+        self._killed: tuple[Outcome, str] | None = None
+
+    def read(self) -> None:
+        """Take in what the child has said so far."""
+        for message in self.inbox.read():
+            match message:
+                case Ready():
+                    self._ready = True
+                    self._leads_group = message.leads_group
+                    self.started = time.monotonic()
+                    self.deadline = self.started + self._limits.seconds + GRACE
+                    self._begin_watch()
+                case Entering():
+                    self.stage = message.stage
+                case Returned() | Raised():
+                    self._last = message
+                    self.deadline = time.monotonic() + GRACE
+        if self.inbox.unreadable and self._killed is None:
+            self._kill_as(Outcome.CRASH, f"result unreadable: {self.inbox.unreadable}")
+
+    def overdue(self) -> None:
+        """Its time is over."""
+        self.deadline = float("inf")
+        if self._last is not None:
+            self.kill()  # it has said all, and lingers
+        elif self._ready:
+            self._kill_as(Outcome.TIMEOUT, self._too_long())
+        else:
+            self._kill_as(Outcome.TIMEOUT, f"the process did not start within {STARTUP:g} s")
+
+    def watch(self, deep: bool) -> None:
+        """Kill it if it holds too much memory; `deep` also finds what it has started."""
+        if self._watched is None:
+            return
+        with contextlib.suppress(psutil.Error):
+            if deep:
+                self._descendants = self._watched.children(recursive=True)
+            resident = self._watched.memory_info().rss
+            for descendant in self._descendants:
+                with contextlib.suppress(psutil.Error):
+                    resident += descendant.memory_info().rss
+            self._peak = max(self._peak, resident)
+            grown = resident - self._born_with
+            if grown > self._limits.memory_mb * MB and self._last is None:
+                self._kill_as(
+                    Outcome.OOM,
+                    f"held {grown / MB:.0f} MB at {self.stage}, "
+                    f"and may hold {self._limits.memory_mb} MB",
+                )
+        with contextlib.suppress(OSError):
+            output = self._folder / "output"
+            if output.stat().st_size > LARGEST_OUTPUT:
+                os.truncate(output, 0)
+
+    def kill(self) -> None:
+        """End it, with everything it started."""
+        if self._leads_group and self.process.pid is not None and sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        for descendant in self._descendants:
+            with contextlib.suppress(psutil.Error):
+                descendant.kill()
+        self.process.kill()
+
+    def end(self) -> Ending:
+        """How it ended. Call it once its sentinel is ready."""
+        self.process.join()
+        code = self.process.exitcode
+        seconds = time.monotonic() - self.started
+        output = self._output()
+        self.kill()  # what it started and left behind
+        if self._killed is not None:
+            outcome, reason = self._killed
+            return self._abnormal(outcome, reason, seconds, output)
+        match self._last:
+            case Returned(value, usage):
+                return Ending(
+                    None,
+                    self.stage,
+                    seconds,
+                    value=value,
+                    error=_printed(output),
+                    cpu_seconds=usage.cpu_seconds,
+                    peak_rss_mb=usage.peak_rss_mb,
+                )
+            case Raised():
+                return self._raised(self._last, seconds, output)
+        if code == 1 and _TIMER.search(output):
+            return self._abnormal(Outcome.TIMEOUT, self._too_long(), seconds, output)
+        if self.inbox.partial:
+            reason = f"result unreadable: it ends after {self.inbox.partial} bytes"
+            return self._abnormal(Outcome.CRASH, reason, seconds, output)
+        return self._abnormal(Outcome.CRASH, _exit_reason(code), seconds, output)
+
+    def leave(self) -> None:
+        """Give back what belongs to it."""
+        self.inbox.connection.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(ValueError):  # still running: killed, and not yet reaped
+            self.process.close()
+
+    def _begin_watch(self) -> None:
+        with contextlib.suppress(psutil.Error):
+            self._watched = psutil.Process(self.process.pid)
+            self._born_with = self._peak = self._watched.memory_info().rss
+
+    def _kill_as(self, outcome: Outcome, reason: str) -> None:
+        self._killed = (outcome, reason)
+        self.kill()
+
+    def _too_long(self) -> str:
+        return f"still at {self.stage} after {self._limits.seconds:g} s"
+
+    def _output(self) -> str:
+        try:
+            with open(self._folder / "output", "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - TAIL))
+                return file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def _raised(self, last: Raised, seconds: float, output: str) -> Ending:
+        refusal: HarnessError | Unavailable | None = None
+        if last.kind == Unavailable.__name__:
+            refusal = Unavailable(last.reason, last.fix)
+        elif last.is_refusal:
+            refusal = HarnessError(last.message)
+        if last.kind == SystemExit.__name__:
+            outcome, reason = Outcome.CRASH, f"sys.exit({last.message}) was called"
+        else:
+            memory = last.kind == MemoryError.__name__ or _OUT_OF_MEMORY.search(last.message)
+            outcome = Outcome.OOM if memory else Outcome.CRASH
+            first = last.message.strip().splitlines()[:1]
+            reason = ": ".join([last.kind, *first])
+        return Ending(
+            outcome,
+            self.stage,
+            seconds,
+            reason=reason,
+            cause=last.cause,
+            error=f"{last.error}\n{_printed(output)}".strip(),
+            cpu_seconds=last.usage.cpu_seconds,
+            peak_rss_mb=last.usage.peak_rss_mb,
+            refusal=refusal,
+        )
+
+    def _abnormal(self, outcome: Outcome, reason: str, seconds: float, output: str) -> Ending:
+        frames = causes.faulthandler_frames(output)
+        where = causes.place(frames)
+        brief = re.sub(r" (?:after|within) [\d.]+ s$", "", reason)
+        return Ending(
+            outcome,
+            self.stage,
+            seconds,
+            reason=f"{reason}, in {where}" if where else reason,
+            cause=causes.fingerprint(outcome, brief, frames),
+            error=_printed(output),
+            peak_rss_mb=self._peak / MB if self._peak else None,
+        )
+
+
+class _Inbox:
+    """Messages of one child, read without ever waiting for the rest of one.
+
+    On POSIX systems it reads the stream itself, because `Connection.recv_bytes` would wait for
+    as many bytes as a damaged header promises.
+    """
+
+    _SHORT = struct.Struct("!i")
+    _LONG = struct.Struct("!Q")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.ended = False
+        self.unreadable = ""
+        self._buffer = bytearray()
+        if sys.platform != "win32":
+            os.set_blocking(connection.fileno(), False)
+
+    @property
+    def partial(self) -> int:
+        """Bytes of a message whose rest never came."""
+        return len(self._buffer)
+
+    def read(self) -> list[child.Message]:
+        """The messages that are complete."""
+        messages = []
+        for payload in self._payloads():
+            try:
+                message = _Unpickler(io.BytesIO(payload)).load()
+            except Exception as error:
+                self._give_up(f"{type(error).__name__}: {error}")
+                break
+            if not isinstance(message, child.Message):
+                self._give_up(f"expected a message, found {type(message).__name__}")
+                break
+            messages.append(message)
+        return messages
+
+    def _give_up(self, why: str) -> None:
+        self.unreadable = self.unreadable or why
+        self.ended = True
+        self._buffer.clear()
+
+    def _payloads(self) -> Iterator[bytes]:
+        if sys.platform == "win32":
+            yield from self._whole_payloads()
+            return
+        self._fill()
+        while (payload := self._cut()) is not None:
+            yield payload
+
+    def _whole_payloads(self) -> Iterator[bytes]:
+        """Windows' pipes keep messages whole."""
+        try:
+            while not self.ended and self.connection.poll():
+                yield self.connection.recv_bytes(LARGEST_MESSAGE)
+        except EOFError:
+            self.ended = True
+        except OSError as error:
+            self._give_up(str(error))
+
+    def _fill(self) -> None:
+        while not self.ended:
+            try:
+                data = os.read(self.connection.fileno(), 1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.ended = True
+            self._buffer += data
+
+    def _cut(self) -> bytes | None:
+        """One complete payload off the front of the buffer."""
+        header = self._SHORT.size
+        if len(self._buffer) < header:
+            return None
+        (size,) = self._SHORT.unpack_from(self._buffer)
+        if size == -1:
+            if len(self._buffer) < header + self._LONG.size:
+                return None
+            (size,) = self._LONG.unpack_from(self._buffer, header)
+            header += self._LONG.size
+        if not 0 <= size <= LARGEST_MESSAGE:
+            self._give_up(f"a message of {size} bytes was announced")
+            return None
+        if len(self._buffer) < header + size:
+            return None
+        payload = bytes(self._buffer[header : header + size])
+        del self._buffer[: header + size]
+        return payload
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds the harness's own types and numpy's numbers, and nothing else.
+
+    A tensor in a result would import its framework here, and initialise a device in the parent.
+    """
+
+    _MODULES = ("harness.child", "harness.contract", "harness.job")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in self._MODULES or module.split(".")[0] == "numpy":
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"a result holds numbers and text, found {module}.{name}")
+
+
+#: The environment that the fork server of this process was started with.
+_server_environment: dict[str, str] | None = None
+
+
+def _context(settings: Settings) -> Any:
+    method = "spawn" if sys.platform == "win32" else settings.start_method
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([preload_module.__name__])
+    return context
+
+
+def start_server(settings: Settings) -> None:
+    """Let the fork server begin to import, while the caller does something else."""
+    if _context(settings).get_start_method() == "forkserver":
+        with _starting(settings):
+            multiprocessing.forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _starting(settings: Settings) -> Iterator[None]:
+    """The environment of server and children; and nothing of `__main__`, which they don't need.
+
+    `multiprocessing` would import the parent's main script in every child: pytest, say.
+    """
+    global _server_environment
+    environment = settings.environment()
+    if settings.start_method == "forkserver" and sys.platform != "win32":
+        if _server_environment is None:
+            _server_environment = environment
+        elif environment[preload_module.VARIABLE] != _server_environment[preload_module.VARIABLE]:
+            raise RuntimeError(
+                "a process has one fork server, and this one was started with "
+                f"{_server_environment[preload_module.VARIABLE]}, not with "
+                f"{environment[preload_module.VARIABLE]}"
+            )
+    before = {name: os.environ.get(name) for name in environment}
+    main = sys.modules["__main__"]
+    hidden = {name: main.__dict__.pop(name) for name in ("__file__",) if name in main.__dict__}
+    spec, main.__spec__ = main.__spec__, None
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        main.__dict__.update(hidden)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _printed(output: str) -> str:
+    return f"--- its output ends with ---\n{output.strip()}" if output.strip() else ""
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        about = {
+            "SIGSEGV": " (segmentation fault)",
+            "SIGABRT": " (abort)",
+            "SIGFPE": " (arithmetic exception in native code)",
+            "SIGBUS": " (bus error)",
+            "SIGILL": " (illegal instruction)",
+            "SIGKILL": " from outside (by hand, or by the kernel when memory ran out)",
+        }.get(name, "")
+        return f"killed by {name}{about}"
+    if code == 255:
+        return "the process ended with exit code 255, or its fork server was killed"
+    return f"the process left with exit code {code} before its result was complete"

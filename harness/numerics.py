@@ -1,0 +1,131 @@
+"""How far two sets of outputs lie apart, and whether that is wrong.
+
+A difference is judged by the model's own noise floor: the error that eager execution on the CPU
+makes in the dtype that the backend computes in. `score = error / floor` is comparable over models,
+precisions and backends. Measured over 481 architectures, right results score below 4 and wrong
+ones above 100, so one limit serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.contract import Array, Arrays, is_floating
+
+#: Between the right results (at most 4) and the wrong ones (at least 100).
+LIMIT = 5.0
+
+#: No floor is below this: the rounding of one output in that dtype.
+SMALLEST_FLOOR: Mapping[str, float] = {
+    "float64": 1e-15,
+    "float32": 1e-7,
+    "float16": 5e-4,
+    "bfloat16": 4e-3,
+    "int8": 1e-2,
+}
+
+#: A floor at which `LIMIT` floors are an error of one half: anything would pass.
+LARGEST_FLOOR = 0.5 / LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two sets of outputs lie apart."""
+
+    error: float  # the worst relative L2 error of a floating output
+    output: str  # which one
+    mismatched: float  # the largest share of unequal elements in an integer output
+    faults: tuple[str, ...]  # names, shapes and non-finite values that differ
+
+
+def comparable(want: Arrays) -> list[str]:
+    """The floating outputs that can be judged: some finite values, not all of them equal."""
+    return [name for name, array in want.items() if is_floating(array) and spread(array) > 0]
+
+
+def spread(array: Array) -> float:
+    """Standard deviation of the finite values; 0 where there are none, or where it is rounding."""
+    finite = array[np.isfinite(array)].astype(np.float64)
+    if finite.size < 2:
+        return 0.0
+    deviation = float(finite.std())
+    return deviation if deviation > 1e-6 * float(np.abs(finite).max()) else 0.0
+
+
+def difference(got: Arrays, want: Arrays) -> Difference:
+    """How far `got` lies from `want`.
+
+    Args:
+        got: outputs by name, any float dtype.
+        want: the reference by name, float64.
+    """
+    faults: list[str] = []
+    missing, extra = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
+    if missing or extra:
+        faults.append(f"outputs: expected {sorted(want)}, got {sorted(got)}")
+    worst, where, mismatched = 0.0, "", 0.0
+    judged = set(comparable(want))
+    for name in want.keys() & got.keys():
+        w, g = want[name], got[name]
+        if w.shape != g.shape:
+            faults.append(f"{name}: expected shape {w.shape}, got {g.shape}")
+            continue
+        if w.size == 0:
+            continue
+        if not is_floating(w):
+            mismatched = max(mismatched, float(np.mean(w != g)))
+            continue
+        usable = np.isfinite(w)
+        broken = np.count_nonzero(usable & ~np.isfinite(g))
+        if broken:
+            faults.append(f"{name}: {broken} of {g.size} values are not finite")
+            continue
+        if name in judged:
+            error = _relative(g[usable], w[usable])
+            if error >= worst:
+                worst, where = error, name
+    return Difference(worst, where, mismatched, tuple(faults))
+
+
+def _relative(got: Array, want: Array) -> float:
+    """||got - want|| / ||want||, in float64."""
+    w = want.astype(np.float64)
+    norm = float(np.linalg.norm(w))
+    return float(np.linalg.norm(got.astype(np.float64) - w)) / norm if norm else 0.0
+
+
+def floor_of(noise: float, dtype: str) -> float:
+    """A noise floor: what was measured, and at least the rounding of one output."""
+    return max(noise, SMALLEST_FLOOR.get(dtype, 1e-7))
+
+
+def score(found: Difference, floor: float) -> float:
+    """The error in units of the noise floor; infinite for wrong names, shapes or NaN."""
+    return float("inf") if found.faults else found.error / floor
+
+
+def is_wrong(found: Difference, floor: float, mismatch_floor: float = 0.0) -> bool:
+    """The judgement: the one check that a control must be able to make fail.
+
+    Args:
+        found: the difference to the reference.
+        floor: the noise floor of the floating outputs.
+        mismatch_floor: the share of integer outputs that differ in the noise run itself.
+    """
+    return score(found, floor) > LIMIT or found.mismatched > max(0.02, LIMIT * mismatch_floor)
+
+
+def explain(found: Difference, floor: float) -> str:
+    """One line: what was found against what was expected."""
+    if found.faults:
+        return "; ".join(found.faults)
+    if score(found, floor) > LIMIT:
+        return (
+            f"{found.output}: relative error {found.error:.2g}, expected at most "
+            f"{LIMIT * floor:.2g} ({LIMIT:g} x the noise floor {floor:.2g}); score "
+            f"{score(found, floor):.3g}"
+        )
+    return f"integer outputs: {found.mismatched:.1%} of the elements differ"

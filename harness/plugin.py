@@ -1,0 +1,76 @@
+"""The pytest plugin: the options of a run, and the door to the rest of it.
+
+It is loaded in every pytest run of the repository and does nothing until a backend is chosen,
+with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then is the rest imported (`harness.matrix`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+#: Chooses a backend where `--backend` does not.
+VARIABLE = "HARNESS_BACKEND"
+#: Options that mean nothing without a backend, as pytest names them.
+_OWN = (
+    "models",
+    "precision",
+    "shard",
+    "device",
+    "fallback",
+    "require_device",
+    "update_expectations",
+    "repro",
+    "fault",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a run."""
+    group = parser.getgroup("harness", "every model on one backend (see README.md)")
+    add = group.addoption
+    add("--backend", metavar="NAME", help="run the model lists on this backend; " + VARIABLE)
+    add("--models", metavar="NAME,...", help="subsets, families or entries; all of them if absent")
+    add("--precision", metavar="NAME,...", help="precisions of the backend, or all; default")
+    add("--size", choices=["tiny", "full"], help="tiny shrinks each architecture (the default)")
+    add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
+    add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")
+    add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")
+    add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
+    # pytest keeps short lowercase options for itself and lets known plugins have them this way.
+    group._addoption(
+        "-n", "--workers", type=int, metavar="N", help="cells at once; as many as cores"
+    )
+    add("--device", metavar="NAME", help="which of the backend's devices")
+    add("--fallback", metavar="NAME", help="where the backend may run what its device cannot: cpu")
+    add("--require-device", action="store_true", help="a missing device is an error, not a skip")
+    add(
+        "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"
+    )
+    add("--repro", metavar="ENTRY", help="run this entry here, without limits, for a debugger")
+    add("--fault", metavar="KIND=ENTRY", action="append", help="a fault for the backend to inject")
+    add("--results", type=Path, metavar="DIR", help="where the results go; results/")
+    add("--backends-dir", type=Path, metavar="DIR", help="where the backends are; backends/")
+    add("--lists", type=Path, metavar="DIR", help="where the model lists are; model_lists/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take part only where a backend is chosen."""
+    backend = config.getoption("backend") or os.environ.get(VARIABLE, "")
+    if not backend:
+        given = [name for name in _OWN if config.getoption(name)]
+        if given:
+            option = f"--{given[0].replace('_', '-')}"
+            raise pytest.UsageError(
+                f"expected a backend beside {option}, found none. Fix: add --backend NAME, or "
+                f"set {VARIABLE}; `nox -l` shows the backends"
+            )
+        return
+    from harness.matrix import Matrix  # most pytest runs have no use for it
+
+    matrix = Matrix(config, backend)
+    config.pluginmanager.register(matrix, Matrix.NAME)
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [str(matrix.run.options.lists)]

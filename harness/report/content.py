@@ -1,0 +1,202 @@
+"""Everything that one report says, gathered before any of it is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from harness.catalog import Catalog, UnavailableModel
+from harness.contract import Entry, Outcome
+from harness.report import queries
+from harness.report.queries import (
+    Absence,
+    Cause,
+    CellRow,
+    Column,
+    Delisted,
+    Run,
+    Total,
+)
+from harness.report.results import Gathered, LeftOut
+
+#: How many cells the lists of the slowest and of the largest show.
+EXTREMES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the matrix: an entry (or one head of it) over all columns."""
+
+    entry: str
+    head: str
+    architecture: str
+    listed: Entry | None
+    cells: Mapping[Column, CellRow]
+
+    @property
+    def why(self) -> CellRow | None:
+        """The cell whose reason says most: an unexpected one, or else one that is not absent."""
+        blocked = [cell for cell in self.cells.values() if cell.outcome != Outcome.PASS]
+        return min(
+            blocked,
+            key=lambda cell: (not cell.unexpected, cell.outcome == Outcome.ABSENT),
+            default=None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One group of the matrix with its totals by column."""
+
+    name: str
+    rows: tuple[Row, ...]
+    totals: Mapping[Column, Total]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A column whose cells come from runs that differ in what they ran with."""
+
+    backend: str
+    run: int  # the number of the run that differs from the backend's main one
+    main: int
+    supplies: int
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report. Runs are numbered from 1 in the order of `runs`."""
+
+    generated: datetime
+    columns: tuple[Column, ...]
+    runs: tuple[Run, ...]
+    totals: tuple[Total, ...]
+    families: tuple[Family, ...]
+    unavailable: tuple[UnavailableModel, ...]
+    unexpected: tuple[CellRow, ...]
+    causes: tuple[Cause, ...]
+    slowest: tuple[CellRow, ...]
+    largest: tuple[CellRow, ...]
+    absences: tuple[Absence, ...]
+    delisted: tuple[Delisted, ...]
+    mixtures: tuple[Mixture, ...]
+    files: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...]
+    catalog_error: str  # why the model lists could not be read; empty when they could
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends with results."""
+        return tuple(dict.fromkeys(column.backend for column in self.columns))
+
+    @property
+    def listed(self) -> int:
+        """How many entries there are to run."""
+        return len({row.entry for family in self.families for row in family.rows})
+
+    def runs_of(self, backend: str) -> list[tuple[int, Run]]:
+        """The numbered runs that supply a backend's cells, the newest first."""
+        return [(at, run) for at, run in enumerate(self.runs, 1) if run.backend == backend]
+
+    def foreign(self) -> frozenset[str]:
+        """Ids of the runs that differ from their backend's main run."""
+        return frozenset(self.runs[mixture.run - 1].run_id for mixture in self.mixtures)
+
+
+def collect(
+    gathered: Gathered, catalog: Catalog | None, catalog_error: str, generated: datetime
+) -> Report:
+    """Ask everything that a report shows.
+
+    Args:
+        gathered: the readable results.
+        catalog: the model lists, or None when they could not be read.
+        catalog_error: then the reason.
+        generated: when, in UTC.
+    """
+    connection = gathered.connection
+    runs = queries.runs(connection)
+    cells = queries.cells(connection)
+    entries = {} if catalog is None else catalog.entries
+    return Report(
+        generated=generated,
+        columns=tuple(queries.columns(connection)),
+        runs=tuple(runs),
+        totals=tuple(queries.totals(connection)),
+        families=_families(cells, queries.family_totals(connection), entries),
+        unavailable=() if catalog is None else tuple(catalog.unavailable.values()),
+        unexpected=tuple(queries.unexpected(connection)),
+        causes=tuple(queries.causes(connection)),
+        slowest=tuple(queries.slowest(connection, EXTREMES)),
+        largest=tuple(queries.largest(connection, EXTREMES)),
+        absences=tuple(queries.absences(connection)),
+        delisted=tuple(queries.delisted(connection)),
+        mixtures=_mixtures(runs),
+        files=gathered.files,
+        left_out=gathered.left_out,
+        catalog_error=catalog_error,
+    )
+
+
+def _families(
+    cells: Sequence[CellRow], totals: Sequence[Total], entries: Mapping[str, Entry]
+) -> tuple[Family, ...]:
+    """The matrix: every listed entry has its row, with or without results."""
+    found: dict[tuple[str, str], dict[Column, CellRow]] = {(name, "base"): {} for name in entries}
+    architectures = {name: entry.architecture for name, entry in entries.items()}
+    family_of = {name: entry.family for name, entry in entries.items()}
+    for cell in cells:
+        found.setdefault((cell.entry, cell.head), {})[cell.column] = cell
+        architectures.setdefault(cell.entry, cell.architecture)
+        family_of.setdefault(cell.entry, cell.family)
+    heads: dict[str, list[str]] = {}
+    for entry, head in found:
+        heads.setdefault(entry, []).append(head)
+    grouped: dict[str, list[Row]] = {}
+    for entry, names in heads.items():
+        for head in names:
+            if not found[entry, head] and len(names) > 1:
+                continue  # only heads of this entry have results
+            row = Row(entry, head, architectures[entry], entries.get(entry), found[entry, head])
+            grouped.setdefault(family_of[entry], []).append(row)
+    by_family: dict[str, dict[Column, Total]] = {}
+    for total in totals:
+        by_family.setdefault(total.family, {})[total.column] = total
+    return tuple(
+        Family(name, tuple(grouped[name]), by_family[name]) for name in by_family if name in grouped
+    )
+
+
+def _mixtures(runs: Sequence[Run]) -> tuple[Mixture, ...]:
+    """Runs whose environment or device is not that of their backend's main run.
+
+    The main run is the one that supplies most of the cells that count.
+    """
+    found: list[Mixture] = []
+    for backend in dict.fromkeys(run.backend for run in runs):
+        own = [(at, run) for at, run in enumerate(runs, 1) if run.backend == backend]
+        main_at, main = max(own, key=lambda pair: pair[1].supplies)
+        for at, run in own:
+            differences = _differences(run, main)
+            if differences:
+                found.append(Mixture(backend, at, main_at, run.supplies, differences))
+    return tuple(found)
+
+
+def _differences(run: Run, main: Run) -> tuple[str, ...]:
+    """What one run ran with that another did not, as `transformers 5.22.0, not 5.23.0`."""
+    found = [
+        f"{name} {run.versions.get(name, 'absent')}, not {main.versions.get(name, 'absent')}"
+        for name in sorted({*run.versions, *main.versions})
+        if run.versions.get(name) != main.versions.get(name)
+    ]
+    if run.device != main.device:
+        found.append(f"device {run.device}, not {main.device}")
+    if run.lock_sha256 != main.lock_sha256 and not found:
+        found.append(f"lock {run.lock_sha256[:8]}, not {main.lock_sha256[:8]}")
+    if run.seed != main.seed:
+        found.append(f"seed {run.seed}, not {main.seed}")
+    return tuple(found)

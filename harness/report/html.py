@@ -1,0 +1,106 @@
+"""The report as one HTML file that needs no network, no server and no script to be read."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from harness.contract import GREEN, Outcome, Stage, Verdict
+from harness.report import words
+from harness.report.content import Report
+from harness.report.labels import emulated, grouped, label, outcomes, plural
+from harness.report.queries import CellRow
+
+#: How much of a traceback is shown, once for each cause and place.
+TAIL_LINES, TAIL_CHARACTERS = 14, 1600
+
+#: Tracebacks shown in all, so that the page stays small; the rest is in the results files.
+TAILS = 300
+
+#: Causes and unexpected cells shown at once; the others are folded away.
+CAUSES, UNEXPECTED = 12, 40
+
+#: Outcomes of cells of which nothing can be said, drawn without the alarm of a failure.
+_NEUTRAL = frozenset({Outcome.UNSUPPORTED, Outcome.UNTESTED, Outcome.INCONCLUSIVE})
+
+
+def render(report: Report) -> str:
+    """The whole page."""
+    return _template().render(
+        report=report,
+        tails=tails(report),
+        shown=outcomes(report),
+        emulated=emulated(report),
+        mixed={mixture.backend for mixture in report.mixtures},
+        foreign=report.foreign(),
+        numbers={run.run_id: number for number, run in enumerate(report.runs, 1)},
+        precise=any(column.precision != "default" for column in report.columns),
+    )
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["grouped"] = grouped
+    environment.globals.update(
+        words=words,
+        anchor=anchor,
+        breakable=breakable,
+        cell_class=cell_class,
+        label=label,
+        plural=plural,
+        stages=tuple(Stage),
+        CAUSES=CAUSES,
+        UNEXPECTED=UNEXPECTED,
+    )
+    return environment.get_template("report.html")
+
+
+def anchor(entry: str, head: str = "base") -> str:
+    """The id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
+    name = entry if head == "base" else f"{entry}:{head}"
+    return "e-" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may wrap behind `-`, `_`, `/` and `.`, and nowhere else."""
+    return Markup("<wbr>").join(re.findall(r"[^-_/.]+[-_/.]*|[-_/.]+", name))
+
+
+def cell_class(cell: CellRow) -> str:
+    """How a cell is drawn.
+
+    `p` passed, `i` improved, `x` failed as expected, `u` unexpected, `n` nothing can be said,
+    `a` absent.
+    """
+    if cell.verdict == Verdict.IMPROVED:
+        return "i"
+    if cell.outcome == Outcome.PASS:
+        return "p"
+    if cell.verdict not in GREEN:
+        return "u"
+    if cell.outcome == Outcome.ABSENT:
+        return "a"
+    return "n" if cell.outcome in _NEUTRAL else "x"
+
+
+def tails(report: Report) -> dict[tuple[str, int], str]:
+    """The end of the traceback by cause and place, for the causes that block most."""
+    found: dict[tuple[str, int], str] = {}
+    for cause in report.causes:
+        seen: set[str] = set()
+        for at, place in enumerate(cause.places):
+            text = words.tail(place.error, TAIL_LINES, TAIL_CHARACTERS)
+            if text and text not in seen and len(found) < TAILS:
+                seen.add(text)
+                found[cause.name, at] = text
+    return found

@@ -1,0 +1,60 @@
+"""What both renderings say of a cell, in text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.contract import Outcome
+from harness.report import words
+from harness.report.content import Report, Row
+from harness.report.queries import CellRow
+
+#: Outcomes that mean as much without the stage at which they came.
+_STAGELESS = frozenset({Outcome.UNSUPPORTED, Outcome.ABSENT, Outcome.INCONCLUSIVE})
+
+
+def label(cell: CellRow) -> str:
+    """What the matrix says of a cell: `✓`, `✗ verify`, `crash run`, `unsupported`."""
+    if cell.outcome == Outcome.PASS:
+        return "✓"
+    if cell.outcome == Outcome.FAIL:
+        return f"✗ {cell.stage}"
+    return cell.outcome if cell.outcome in _STAGELESS else f"{cell.outcome} {cell.stage}"
+
+
+def name(of: CellRow | Row) -> str:
+    """`bert`, or `bert:fill-mask` for a head."""
+    return of.entry if of.head == "base" else f"{of.entry}:{of.head}"
+
+
+def where(backend: str, precision: str) -> str:
+    """A column in words: `openvino`, `openvino f32`."""
+    return backend if precision == "default" else f"{backend} {precision}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 entry`, `12 entries`."""
+    return f"{words.number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def grouped(cells: Sequence[CellRow], field: str) -> list[tuple[str, list[CellRow]]]:
+    """Cells by a field, in the order in which its values first come."""
+    found: dict[str, list[CellRow]] = {}
+    for cell in cells:
+        found.setdefault(getattr(cell, field), []).append(cell)
+    return list(found.items())
+
+
+def outcomes(report: Report) -> list[str]:
+    """The outcomes that need a column: judged, no pass, and found at least once."""
+    found = {outcome for total in report.totals for outcome in total.outcomes}
+    return [
+        outcome
+        for outcome in words.OUTCOMES
+        if outcome in found and outcome not in (Outcome.PASS, Outcome.ABSENT)
+    ]
+
+
+def emulated(report: Report) -> frozenset[str]:
+    """The backends of which a run was on an emulated device."""
+    return frozenset(run.backend for run in report.runs if run.emulated)

@@ -1,0 +1,116 @@
+"""The report as GitHub Markdown, made for a step summary."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from harness.report import words
+from harness.report.content import Report
+from harness.report.labels import emulated, grouped, label, name, outcomes, plural, where
+from harness.report.queries import CellRow, Total
+
+#: GitHub drops a step summary beyond 1 MiB; other steps may want a few lines of it.
+LIMIT_BYTES = 1_000_000
+
+#: Causes, entries in a list, and unexpected cells of one verdict that are written out.
+CAUSES, ENTRIES, UNEXPECTED = 25, 40, 40
+
+#: How much of a traceback is shown, once for each cause.
+TAIL_LINES, TAIL_CHARACTERS = 8, 800
+
+
+def render(report: Report) -> str:
+    """The whole text; without the matrix where it would be too long for a step summary."""
+    text = _render(report, matrix=True)
+    if len(text.encode()) > LIMIT_BYTES:
+        text = _render(report, matrix=False)
+    return text
+
+
+def escape(value: object) -> str:
+    """A value as plain text in a paragraph or a table cell, whatever it holds."""
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s*\n\s*", " ", str(value))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", text)
+
+
+def code(value: object) -> Markup:
+    """A value as a code span, also in a table cell."""
+    text = re.sub(r"\s*\n\s*", " ", str(value)).replace("|", "\\|")
+    if "`" not in text:
+        return Markup(f"`{text}`")
+    ticks = "`" * (1 + max(len(run) for run in re.findall(r"`+", text)))
+    return Markup(f"{ticks} {text} {ticks}")
+
+
+def fenced(text: str) -> Markup:
+    """A block of code with a fence that nothing in it can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markup(f"{fence}text\n{text}\n{fence}")
+
+
+def entries(names: Sequence[str]) -> Markup:
+    """The first of some names, each as code, and how many more there are."""
+    text = ", ".join(code(name) for name in names[:ENTRIES])
+    rest = len(names) - ENTRIES
+    return Markup(f"{text} and {rest} more" if rest > 0 else text)
+
+
+def fraction(total: Total) -> str:
+    """`601 / 690`: passed of judged."""
+    return f"{words.number(total.passed)}\u00a0/\u00a0{words.number(total.judged)}"
+
+
+def _render(report: Report, *, matrix: bool) -> str:
+    foreign = report.foreign()
+
+    def mark(cell: CellRow | None) -> str:
+        if cell is None:
+            return "·"
+        text = " ".join(filter(None, (label(cell), words.MARKS.get(cell.verdict))))
+        return f"{text}†" if cell.run_id in foreign else text
+
+    text = _template().render(
+        report=report,
+        matrix=matrix,
+        mark=mark,
+        shown=outcomes(report),
+        emulated=emulated(report),
+        mixed={mixture.backend for mixture in report.mixtures},
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(code=code, grouped=grouped)
+    environment.globals.update(
+        words=words,
+        label=label,
+        name=name,
+        plural=plural,
+        entries=entries,
+        where=where,
+        fenced=fenced,
+        fraction=fraction,
+        CAUSES=CAUSES,
+        UNEXPECTED=UNEXPECTED,
+        TAIL_LINES=TAIL_LINES,
+        TAIL_CHARACTERS=TAIL_CHARACTERS,
+    )
+    return environment.get_template("report.md")

@@ -1,0 +1,111 @@
+"""How numbers, outcomes and verdicts are written: the same words in HTML, Markdown and badges."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from harness.contract import Outcome, Verdict
+
+#: A mark for every verdict that is not green; text, so that it survives a copy and a printer.
+MARKS: dict[str, str] = {
+    Verdict.REGRESSED: "▼",
+    Verdict.CHANGED: "≠",
+    Verdict.NEW: "+",
+    Verdict.IMPROVED: "▲",
+}
+
+#: What a reader may have to look up.
+OUTCOMES: dict[str, str] = {
+    Outcome.PASS: "ran, and every check held",
+    Outcome.FAIL: "an error, or a wrong result",
+    Outcome.CRASH: "the process died",
+    Outcome.TIMEOUT: "ran into the time limit",
+    Outcome.OOM: "ran into the memory limit",
+    Outcome.UNSUPPORTED: "the backend says it cannot",
+    Outcome.UNTESTED: "build, inputs or reference failed: never the backend's fault",
+    Outcome.INCONCLUSIVE: "the reference itself is too ill-conditioned to judge by",
+    Outcome.ABSENT: "the environment's pins do not have it; not in any denominator",
+}
+
+VERDICTS: dict[str, str] = {
+    Verdict.REGRESSED: "passed before, does not now",
+    Verdict.CHANGED: "fails, but not as expected",
+    Verdict.NEW: "does not pass, and nothing was expected",
+    Verdict.IMPROVED: "expected to fail, passes",
+}
+
+NOTHING = "\N{EN DASH}"
+
+
+def share(part: int, whole: int) -> str:
+    """`87.1 %`, rounded down, so that only a whole is 100 %; a dash for nothing of nothing."""
+    if not whole:
+        return NOTHING
+    return "100\u00a0%" if part == whole else f"{part * 1000 // whole / 10:.1f}\u00a0%"
+
+
+def number(value: int | None) -> str:
+    """`12 345`, with narrow no-break spaces."""
+    return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def parameters(value: int | None) -> str:
+    """`209 k`, `1.4 M`."""
+    if value is None:
+        return NOTHING
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{_digits(value / limit)} {unit}"
+    return str(value)
+
+
+def seconds(value: float | None) -> str:
+    """`0.4 ms`, `12 ms`, `3.4 s`, `2 min 05 s`."""
+    if value is None:
+        return NOTHING
+    if value < 0.9995:
+        return f"{_digits(value * 1e3)} ms"
+    if value < 59.95:
+        return f"{_digits(value)} s"
+    whole = round(value)
+    return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def megabytes(value: float | None) -> str:
+    """`440 MB`, `1.24 GB`."""
+    if value is None:
+        return NOTHING
+    return f"{value:.0f} MB" if value < 999.5 else f"{value / 1000:.2f} GB"
+
+
+def score(value: float | None) -> str:
+    """An error in noise floors: `0.98`, `12`, `1e+06`."""
+    if value is None:
+        return NOTHING
+    return _digits(value) if value < 1e5 else f"{value:.0e}"
+
+
+def part(value: float | None) -> str:
+    """A share from 0 to 1 as `92.5 %`, rounded down."""
+    return NOTHING if value is None else share(int(value * 1000 + 1e-9), 1000)
+
+
+def moment(value: datetime | None) -> str:
+    """`2026-11-21 14:56` (UTC)."""
+    return NOTHING if value is None else value.strftime("%Y-%m-%d %H:%M")
+
+
+def tail(error: str, lines: int, characters: int) -> str:
+    """The end of a traceback, where the message stands, cut at a line where possible."""
+    kept = "\n".join(error.rstrip().splitlines()[-lines:])
+    if len(kept) > characters:
+        kept = kept[-characters:]
+        kept = "…" + (kept.split("\n", 1)[1] if "\n" in kept else kept)
+    return kept
+
+
+def _digits(value: float) -> str:
+    """Two significant digits or more, without an exponent."""
+    if value >= 9.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"

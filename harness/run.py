@@ -1,0 +1,382 @@
+"""One run of one backend, from the options to judged and stored results; without pytest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from harness import catalog as catalogs
+from harness import expectations as expecting
+from harness import isolation, registry, signature
+from harness.catalog import Catalog
+from harness.child import Limits
+from harness.contract import (
+    Cell,
+    CellResult,
+    Entry,
+    HarnessError,
+    Outcome,
+    RunInfo,
+    Stage,
+    Unavailable,
+)
+from harness.isolation import Ending, Pool, Settings, Standing, Task
+from harness.job import Job, Probe, ProbeRequest
+from harness.registry import BackendSpec
+from harness.store import Store
+
+ROOT = catalogs.ROOT
+#: What every child needs beside what its backend names.
+PRELOAD = ("harness.cell",)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for; the plugin fills it in from pytest's command line."""
+
+    backend: str
+    models: str = ""  # empty: every entry
+    precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
+    size: str = "tiny"
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    workers: int = field(default_factory=isolation.cores)
+    shard: tuple[int, int] = (1, 1)
+    backend_options: Mapping[str, str] = field(default_factory=dict)
+    results: Path = ROOT / "results"
+    backends: Path = registry.BACKENDS
+    lists: Path = ROOT / catalogs.FOLDER
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run used: seconds of wall time, and of CPU in all its processes."""
+
+    wall: float
+    cpu: float
+
+
+class Run:
+    """The cells of one backend, run in children, judged and stored as they end.
+
+    Attributes:
+        options: what was asked for.
+        spec: the backend's folder.
+        catalog: the model lists.
+        expectations: what the backend is known to get wrong.
+        results: what has been stored so far, in the order in which cells ended.
+        absence: why the backend cannot run here, once `open` has found out.
+        device: what the backend says about itself, once `open` has asked.
+
+    Raises:
+        HarnessError: the backend, a list, the expectations or an option is wrong.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.spec: BackendSpec = registry.find(options.backend, options.backends)
+        self.catalog: Catalog = _catalog(options.lists)
+        self.expectations = expecting.load(self.spec.expectations, self.catalog)
+        self.selected = _selected(self.catalog, options)
+        self.results: list[CellResult] = []
+        self.absence: Unavailable | None = self.spec.missing_hardware()
+        self.device: Probe | None = None
+        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.settings = Settings(
+            workers=options.workers,
+            limits=options.limits,
+            start_method=self.spec.start_method,
+            preload=(*self.spec.preload, *PRELOAD),
+            root=ROOT,
+        )
+        self._began = time.monotonic()
+        self._store: Store | None = None
+        self._pool: Pool[CellResult] | None = None
+        self._history: Mapping[tuple[str, str, str], Outcome] = {}
+        self._snapshot: Mapping[str, signature.Signature] = {}
+        self._jobs: dict[str, Job] = {}
+        _check_faults(self.spec, self.catalog, options)
+
+    @property
+    def path(self) -> Path:
+        """Where the results go."""
+        return self.options.results / f"{self.spec.name}.duckdb"
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the run: a full disk, say."""
+        return self._pool.error if self._pool is not None else None
+
+    def warm(self) -> None:
+        """Let the fork server import while the caller does something else."""
+        if self.absence is None:
+            isolation.start_server(self.settings)
+
+    def ask(self) -> None:
+        """Ask the backend for its device, in a child; `device` or `absence` is set then.
+
+        Raises:
+            HarnessError: its packages are missing, its code fails, or it lacks a precision.
+        """
+        if self.device is None and self.absence is None:
+            request = ProbeRequest(
+                self.spec.name, self.spec.folder.parent, self.options.backend_options
+            )
+            try:
+                # Importing an SDK is no cell: `--timeout 5` must not keep it from answering.
+                self.device = isolation.probe(request, replace(self.settings, limits=Limits()))
+            except Unavailable as absence:
+                self.absence = absence
+        if self.device is not None:
+            _check_precisions(self.spec, self.options, self.device)
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions to run, by name."""
+        if self.options.precisions != ("all",):
+            return self.options.precisions
+        self.ask()
+        if self.device is None:
+            return ("default",)
+        return tuple(precision.name for precision in self.device.precisions)
+
+    def cells(self, entry: Entry) -> list[Cell]:
+        """The cells of one entry."""
+        return [Cell(entry, self.spec.name, precision) for precision in self.precisions()]
+
+    def open(self) -> None:
+        """Open the results.
+
+        Raises:
+            HarnessError: they cannot be written.
+        """
+        if self.device is None:
+            raise RuntimeError("`ask` comes first, and finds a device")
+        self._store = Store.open(self.path)
+        self._history = self._store.last_outcomes(self.spec.name)
+        self._store.begin(self._info(self.device))
+        self._snapshot = signature.load(registry.SNAPSHOT) if self.spec.snapshot else {}
+
+    def start(self, cells: Sequence[Cell]) -> list[Future[CellResult]]:
+        """Open the results and begin; one future a cell, in the same order.
+
+        Raises:
+            HarnessError: the results file cannot be written.
+        """
+        self.open()
+        tasks = [Task(isolation.RUN_CELL, self._job(cell), cell.id) for cell in cells]
+        self._pool = Pool(self._finish_cell, self.settings)
+        return self._pool.start(tasks)
+
+    def here(self, cell: Cell) -> CellResult:
+        """Run a cell in this process, without limits: a breakpoint in it works."""
+        from harness import cell as cells  # its imports are for children otherwise
+
+        def report(stage: Stage) -> None:
+            print(f"{cell.id}: {stage}", flush=True)
+
+        began = time.monotonic()
+        result = cells.run(self._job(cell), report)
+        ending = Ending(None, result.stage, time.monotonic() - began, value=result)
+        return self._finish_cell(Task(isolation.RUN_CELL, self._jobs[cell.id], cell.id), ending)
+
+    def running(self) -> list[Standing]:
+        """What is running now."""
+        return self._pool.running() if self._pool is not None else []
+
+    def close(self, *, complete: bool) -> None:
+        """Stop what runs and close the results.
+
+        Args:
+            complete: whether the run came to its end; an interrupted one has no end time.
+        """
+        if self._pool is not None:
+            self._pool.close()
+        if self._store is not None:
+            try:
+                if complete and self.error is None:
+                    self._store.finish(self.run_id)
+            finally:
+                self._store.close()
+                self._store = None
+
+    def cost(self) -> Cost:
+        """What the run has used so far, this process and everything it started included."""
+        wall = time.monotonic() - self._began
+        return Cost(wall, _cpu_seconds())
+
+    def update_expectations(self) -> bool:
+        """Rewrite the backend's `expectations.toml` for what ran; whether that changed it.
+
+        Raises:
+            HarnessError: it cannot be written. The old one is then as it was.
+        """
+        path = self.spec.expectations
+        text = self.expectations.rewrite(list(self.results))
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return False
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            new.write_text(text, encoding="utf-8")
+            os.replace(new, path)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink()
+            raise HarnessError(
+                f"{path} could not be written: {error}; it is as it was. "
+                "Fix: make it writable, and room on its disk"
+            ) from error
+        return True
+
+    def rerun(self, result: CellResult) -> str:
+        """The command that runs this cell alone."""
+        options = self.options
+        words = ["--models", result.entry]
+        if result.precision != "default":
+            words += ["--precision", result.precision]
+        if options.size != "tiny":
+            words += ["--size", options.size]
+        if options.seed:
+            words += ["--seed", str(options.seed)]
+        fault = options.backend_options.get("fault", "")
+        words += [word for part in fault.split(",") if part for word in ("--fault", part)]
+        words += [
+            word
+            for name in ("device", "fallback")
+            if name in options.backend_options
+            for word in (f"--{name}", options.backend_options[name])
+        ]
+        if options.backends == registry.BACKENDS:
+            return f"nox -s {self.spec.name} -- {' '.join(words)}"
+        # With `=`: pytest would take a folder outside of the checkout for a path to collect.
+        words += [f"--backends-dir={options.backends}", f"--lists={options.lists}"]
+        return f"python -m pytest --backend {self.spec.name} {' '.join(words)}"
+
+    def _job(self, cell: Cell) -> Job:
+        expected = self._snapshot.get(cell.entry.name)
+        job = Job(
+            cell=cell,
+            seed=self.options.seed,
+            size=self.options.size,
+            backends_dir=self.spec.folder.parent,
+            options=self.options.backend_options,
+            expected_signature=str(expected) if expected is not None else None,
+        )
+        self._jobs[cell.id] = job
+        return job
+
+    def _info(self, probe: Probe) -> RunInfo:
+        device = probe.device
+        driver = f", {device.driver}" if device.driver else ""
+        return RunInfo(
+            run_id=self.run_id,
+            backend=self.spec.name,
+            started_at=datetime.now(UTC).isoformat(),
+            device=f"{device.name} ({device.kind}{driver})",
+            emulated=device.emulated,
+            versions={"python": platform.python_version(), **device.versions},
+            lock_sha256=_sha256(self.spec.lock),
+            git_commit=_git_commit(),
+            host=f"{platform.node()} ({platform.system()} {platform.machine()}, "
+            f"{isolation.cores()} cores)",
+            arguments=self.options.arguments,
+            seed=self.options.seed,
+        )
+
+    def _finish_cell(self, task: Task, ending: Ending) -> CellResult:
+        job = self._jobs[task.label]
+        result = isolation.result_of(job, ending)
+        key = (result.entry, result.head, result.precision)
+        result.verdict = self.expectations.judge(result, self._history.get(key))
+        if self._store is None:
+            raise RuntimeError("a cell ended after the results were closed")
+        self._store.add(self.run_id, result)
+        self.results.append(result)
+        return result
+
+
+def _catalog(lists: Path) -> Catalog:
+    if lists.name != catalogs.FOLDER:
+        raise HarnessError(
+            f"expected --lists to name a folder called {catalogs.FOLDER}, found {lists}. "
+            "Fix: rename it"
+        )
+    return catalogs.load(lists.resolve().parent)
+
+
+def _selected(catalog: Catalog, options: Options) -> frozenset[str]:
+    """The names of the entries to run: chosen by `--models`, then every N-th from the I-th."""
+    chosen = catalog.select(options.models) if options.models else list(catalog.entries.values())
+    shard, shards = options.shard
+    return frozenset(entry.name for entry in chosen[shard - 1 :: shards])
+
+
+def _check_faults(spec: BackendSpec, catalog: Catalog, options: Options) -> None:
+    for fault in filter(None, options.backend_options.get("fault", "").split(",")):
+        kind, _, entry = fault.partition("=")
+        if kind not in spec.faults:
+            offered = ", ".join(spec.faults) or "none"
+            raise HarnessError(
+                f"expected --fault to be one that {spec.name} can inject ({offered}), found "
+                f"{kind!r}.{catalogs.did_you_mean(kind, spec.faults)} "
+                "Fix: choose one, or a backend whose backend.toml lists it under `faults`"
+            )
+        if entry not in catalog.entries:
+            raise HarnessError(
+                f"expected --fault KIND=ENTRY with an entry of the model lists, found {fault!r}."
+                f"{catalogs.did_you_mean(entry, catalog.entries)} "
+                "Fix: `python -m harness list` shows every name"
+            )
+
+
+def _check_precisions(spec: BackendSpec, options: Options, probe: Probe) -> None:
+    offered = [precision.name for precision in probe.precisions]
+    for name in options.precisions:
+        if name != "all" and name not in offered:
+            raise HarnessError(
+                f"expected --precision to be among those of {spec.name} "
+                f"({', '.join(offered)}, or all), found {name!r}."
+                f"{catalogs.did_you_mean(name, offered)} Fix: choose one of them"
+            )
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of all that it started, ended ones included."""
+    mine = psutil.Process()
+    total = 0.0
+    for process in (mine, *mine.children()):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _git_commit() -> str:
+    """The commit of this checkout, with `-dirty` where it has changes; empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,248 @@
+"""One architecture of a PyTorch library, built small from its own config class."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import inputs as inputs_
+from harness import outputs as outputs_
+from harness import weights as weights_
+from harness.catalog import unmet_requirements
+from harness.contract import Absent, Array, Arrays, Entry, Unsupported
+from harness.signature import BATCHES, LENGTHS
+from harness.tiny import calibrate, libraries
+
+#: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
+#: of which a backend may use. (The grouped product exists in float64 on no device.)
+PLAIN = {"set_attn_implementation": "eager", "set_experts_implementation": "eager"}
+
+BATCH, RESHAPED_BATCH = BATCHES
+LENGTH, RESHAPED_LENGTH = LENGTHS
+
+#: The last stage of a small CNN is one pixel; fewer images than this say nothing about a spread.
+CALIBRATION_BATCH = 8
+
+
+class TinyCase:
+    """Implements `harness.contract.Case` with PyTorch's eager execution as the reference.
+
+    Args:
+        entry: the row of the model list.
+        seed: of weights and inputs.
+        size: `tiny`, or `full` for the sizes that the entry declares.
+    """
+
+    def __init__(self, entry: Entry, seed: int = 0, size: str = "tiny") -> None:
+        self.entry = entry
+        self.seed = seed
+        self.size = size
+        self._references: dict[tuple[str, bool], Any] = {}
+
+    @cached_property
+    def _library(self) -> libraries.Library:
+        unmet = unmet_requirements(self.entry)
+        if unmet:
+            raise Absent(unmet)
+        return libraries.library(self.entry.library)
+
+    @cached_property
+    def _config(self) -> Any:
+        return self._library.config(self.entry.architecture, self.entry.config, self.size)
+
+    @cached_property
+    def _template(self) -> Any:
+        """The model itself; handed out as copies only."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        module = self._library.module(self.entry.architecture, self._config).eval()
+        module.requires_grad_(False)
+        weights_.fill(module, self.seed)
+        if calibrate.needs_calibration(module):
+            given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH)
+            calibrate.calibrate(module, tensors(given, torch.float32), self._options(module))
+        return module
+
+    def config(self) -> Any:
+        """The small config object."""
+        return self._config
+
+    def module(self) -> Any:
+        """A fresh float32 model in evaluation mode, with seeded weights."""
+        return copy.deepcopy(self._template)
+
+    def parameters(self) -> int:
+        """How many parameters the small model has, tied ones once."""
+        return weights_.parameter_count(self._template)
+
+    def inputs(self, variant: str = "base") -> Arrays:
+        """Example inputs; see `harness.contract.Case.inputs`."""
+        if variant != "reshaped":
+            return self._example(self._template, variant, BATCH, LENGTH)
+        try:
+            made = self._example(self._template, variant, RESHAPED_BATCH, RESHAPED_LENGTH)
+        except Exception as error:
+            raise Unsupported(f"takes no other batch or length: {error}") from error
+        return made
+
+    def _example(self, module: Any, variant: str, batch: int, length: int) -> Arrays:
+        return inputs_.example_inputs(
+            module, self._config, seed=self.seed, variant=variant, batch=batch, length=length
+        )
+
+    def options(self) -> Mapping[str, Any]:
+        """Arguments of forward that are no arrays: no cache, outputs by name."""
+        return self._options(self._template)
+
+    def _options(self, module: Any) -> Mapping[str, Any]:
+        accepted = inspect.signature(module.forward).parameters
+        plain = {"use_cache": False, "return_dict": True}
+        recipe = inputs_.recipe_of(self._config)
+        return {**{k: v for k, v in plain.items() if k in accepted}, **recipe.arguments}
+
+    def outputs(self, raw: Any) -> Arrays:
+        """Named host arrays of what a module's forward returned."""
+        return outputs_.flatten(raw)
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
+        """Outputs of plain eager execution on the CPU in a dtype.
+
+        Raises:
+            What the modeling code raises; dtypes written into it refuse float64, for instance.
+        """
+        import torch
+
+        module = self._reference_module(dtype)
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        return self._forward(module, inputs, getattr(torch, dtype))
+
+    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: Any) -> Arrays:
+        import torch
+
+        with torch.no_grad():
+            raw = module(**tensors(inputs, dtype), **self.options())
+        return outputs_.flatten(raw)
+
+    def _reference_module(self, dtype: str) -> Any:
+        import torch
+
+        key = (dtype, True)
+        if key not in self._references:
+            module = self.module()
+            for setter, choice in PLAIN.items():
+                function = getattr(module, setter, None)
+                if function is not None:
+                    try:
+                        function(choice)
+                    except (ValueError, KeyError, AttributeError, NotImplementedError):
+                        pass  # the architecture has no such choice
+            self._references[key] = module.to(getattr(torch, dtype))
+        return self._references[key]
+
+    def weights(self) -> Sequence[str]:
+        """The matrices of the model: the middle one first, then the middles of what is left."""
+        names = [
+            n for n, p in self._template.named_parameters() if p.ndim >= 2 and p.is_floating_point()
+        ]
+        names = names or [n for n, p in self._template.named_parameters()]
+        # An embedding's noise reaches only the tokens in the text; ask the others first.
+        names.sort(key=lambda name: bool(re.search("embed|position", name)))
+        return [names[i] for i in _spread_out(len(names))]
+
+    def perturbed(
+        self,
+        inputs: Mapping[str, Array],
+        weight: str,
+        scale: float,
+        *,
+        dtype: str = "float64",
+    ) -> Arrays:
+        """The reference with noise on one weight, `scale` times that weight's own RMS."""
+        import torch
+
+        module = self._reference_module(dtype)
+        parameter = dict(module.named_parameters())[weight]
+        before = parameter.detach().clone()
+        noise = weights_.uniform(self.seed, f"control/{weight}", tuple(parameter.shape))
+        rms = float(before.double().pow(2).mean().sqrt()) or 1.0
+        try:
+            with torch.no_grad():
+                step = torch.from_numpy(noise.astype(np.float64)).to(before.dtype)
+                parameter.add_(step * (scale * rms * 3**0.5))
+            torch.manual_seed(0)
+            return self._forward(module, inputs, getattr(torch, dtype))
+        finally:
+            with torch.no_grad():
+                parameter.copy_(before)
+
+    def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+        """Outputs after every weight moved by about one rounding of `dtype`.
+
+        The noise floor of a model that refuses float64: by backward error analysis a computation
+        in finite precision is the exact one of slightly moved data (Higham, Accuracy and
+        Stability of Numerical Algorithms, 2nd ed., section 1.5).
+        """
+        import torch
+
+        module = copy.deepcopy(self._reference_module(dtype))
+        step = torch.finfo(getattr(torch, dtype)).eps
+        with torch.no_grad():
+            for name, p in module.named_parameters():
+                if p.is_floating_point():
+                    noise = weights_.uniform(self.seed, f"jitter/{name}", tuple(p.shape))
+                    p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
+        torch.manual_seed(0)
+        return self._forward(module, inputs, getattr(torch, dtype))
+
+    def save(self, folder: Path) -> None:
+        """`save_pretrained` of the small model.
+
+        Raises:
+            Unsupported: the library's models have no `save_pretrained`.
+        """
+        save = getattr(self.module(), "save_pretrained", None)
+        if save is None:
+            raise Unsupported(f"{self.entry.library} models have no save_pretrained")
+        save(folder)
+
+
+def warm() -> None:
+    """Compute what PyTorch computes once in a process: where it puts what `torch.device` says."""
+    import torch
+    import torch._refs
+    import torch.overrides
+
+    with torch.device("cpu"):
+        torch.nn.Linear(1, 1)
+
+
+def _spread_out(count: int) -> list[int]:
+    """Indices of `count` things, so that the first few lie far apart: 4, 2, 6, 1, 3, 5, 7."""
+    found: list[int] = []
+    spans = [(0, count)]
+    while spans:
+        low, high = spans.pop(0)
+        if low < high:
+            middle = (low + high) // 2
+            found.append(middle)
+            spans += [(low, middle), (middle + 1, high)]
+    return found
+
+
+def tensors(arrays: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+    """Torch tensors of arrays, floating ones in `dtype`."""
+    import torch
+
+    made = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in made.items()}

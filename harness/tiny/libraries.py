@@ -1,0 +1,41 @@
+"""The libraries that hold architectures; an entry names its own in one key.
+
+A further library is one module beside this one with a class that has these two methods.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from harness.contract import Absent
+
+
+class Library(Protocol):
+    """How a library makes a config and a model of an architecture's name."""
+
+    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
+        """The config, small unless `size` is `full`; raises `Absent`."""
+
+    def preload(self, architecture: str) -> None:
+        """Import what the architecture's model needs; what that raises is passed over."""
+
+    def module(self, architecture: str, config: Any) -> Any:
+        """A torch module with the library's own initial weights; raises `Absent`."""
+
+
+def library(name: str) -> Library:
+    """The module `harness.tiny.from_<name>`.
+
+    Raises:
+        Absent: nothing here knows how to build this library's models.
+    """
+    module = f"harness.tiny.from_{name}"
+    try:
+        found: Library = importlib.import_module(module).LIBRARY
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise Absent(f"no builder for library {name!r}: expected {module} to exist") from None
+        raise Absent(f"package {error.name!r} is not installed in this environment") from None
+    return found

@@ -1,0 +1,38 @@
+"""What building small models needs, imported and computed once, in the fork server.
+
+Named in a backend's `preload`; importing it reads the tables of this folder and fills the caches
+that transformers fills on its first load, so that no child pays for them again.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from harness import inputs, weights
+from harness.families import exceptions
+from harness.tiny import case, libraries, model_class, shrink
+
+__all__ = ["preload"]
+
+
+def preload(architecture: str) -> None:
+    """Import the modeling code of `library/architecture`."""
+    library, _, name = architecture.partition("/")
+    libraries.library(library).preload(name)
+
+
+def _fill_caches() -> None:
+    shrink.rules()
+    shrink.overrides()
+    inputs.recipes()
+    weights.named_rules()
+    exceptions()
+    case.warm()
+    with suppress(ImportError):
+        model_class.mappings()
+        from transformers import conversion_mapping
+
+        conversion_mapping.get_checkpoint_conversion_mapping("")
+
+
+_fill_caches()

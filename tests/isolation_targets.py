@@ -1,0 +1,190 @@
+"""What the tests of the isolation run in a child: each function ends in its own way."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.contract import CellResult, HarnessError, Outcome, Stage, Unavailable
+from harness.job import Job
+
+Report = Callable[[Stage], None]
+
+
+def echo(argument: Any, report: Report) -> Any:
+    return argument
+
+
+def as_float(argument: int, report: Report) -> Any:
+    return np.float64(argument)
+
+
+def environment(names: list[str], report: Report) -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in names}
+
+
+def stages(argument: Any, report: Report) -> None:
+    report(Stage.INPUTS)
+    report(Stage.PREPARE)
+    raise ValueError("odd\nvalue")
+
+
+def segfault(argument: Any, report: Report) -> None:
+    report(Stage.RUN)
+    print("about to fall")
+    ctypes.string_at(0)
+
+
+def abort(argument: Any, report: Report) -> None:
+    os.abort()
+
+
+def killed(argument: Any, report: Report) -> None:
+    report(Stage.PREPARE)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leaves(code: int, report: Report) -> None:
+    os._exit(code)
+
+
+def exits(code: Any, report: Report) -> None:
+    report(Stage.PREPARE)
+    sys.exit(code)
+
+
+def sleeps(seconds: float, report: Report) -> str:
+    report(Stage.RUN)
+    time.sleep(seconds)
+    return "awake"
+
+
+def hangs_in_c(argument: Any, report: Report) -> None:
+    """Never gives the interpreter's lock back, so that no Python code in this process can run."""
+    report(Stage.RUN)
+    ctypes.PyDLL(None).sleep(60)
+
+
+def allocates(size: int, report: Report) -> int:
+    report(Stage.RUN)
+    return int(np.zeros(size, dtype=np.uint8).size)
+
+
+def holds(megabytes: int, report: Report) -> float:
+    """Touches that much memory and gives it back."""
+    return float(np.ones(megabytes * 1_000_000, dtype=np.uint8)[::4096].sum())
+
+
+def child_holds(megabytes: int, report: Report) -> None:
+    """Its own child holds the memory, where no limit of ours reaches."""
+    report(Stage.RUN)
+    code = (
+        "import resource, time; "
+        "resource.setrlimit(resource.RLIMIT_DATA, resource.getrlimit(resource.RLIMIT_DATA)); "
+        f"x = bytearray(b'x') * {megabytes * 1_000_000}; time.sleep(60)"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code], check=False)
+
+
+def raises_torchs_oom(argument: Any, report: Report) -> None:
+    raise RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 50000000000 bytes. Error code 12 (Cannot allocate memory)"
+    )
+
+
+def rubbish(data: bytes, report: Report) -> str:
+    report(Stage.RUN)
+    os.write(int(os.environ["HARNESS_RESULT_FD"]), data)
+    return "said"
+
+
+def rubbish_then_sleep(data: bytes, report: Report) -> None:
+    os.write(int(os.environ["HARNESS_RESULT_FD"]), data)
+    time.sleep(60)
+
+
+class Foreign:
+    """A type that the parent must not build."""
+
+
+def foreign(argument: Any, report: Report) -> Foreign:
+    return Foreign()
+
+
+def unpicklable(argument: Any, report: Report) -> Any:
+    return lambda: None
+
+
+def noisy(lines: int, report: Report) -> None:
+    for line in range(lines):
+        print(f"line {line}")
+    os.write(2, b"from C\n")
+    raise RuntimeError("enough")
+
+
+def warns(argument: Any, report: Report) -> str:
+    warnings.warn("careful", stacklevel=1)
+    return "warned"
+
+
+def writes_temporary(argument: Any, report: Report) -> str:
+    folder = tempfile.mkdtemp()
+    Path(folder, "large").write_bytes(b"x" * 1000)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return folder
+
+
+def temporary(argument: Any, report: Report) -> str:
+    return tempfile.mkdtemp()
+
+
+def leaves_child(path: str, report: Report) -> int:
+    """Returns while a process that it started goes on."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    Path(path).write_text(str(process.pid))
+    return process.pid
+
+
+def forks_and_hangs(path: str, report: Report) -> None:
+    report(Stage.RUN)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path(path).write_text(f"{os.getpid()} {pid}")
+    time.sleep(60)
+
+
+def refuses(argument: Any, report: Report) -> None:
+    raise HarnessError("expected a, found b. Fix: c")
+
+
+def unavailable(argument: Any, report: Report) -> None:
+    raise Unavailable("expected a device, found none.", "buy one")
+
+
+def cell(job: Job, report: Report) -> CellResult:
+    entry = job.cell.entry
+    return CellResult(
+        entry.name,
+        entry.family,
+        entry.architecture,
+        job.cell.head,
+        job.cell.precision,
+        Stage.VERIFY,
+        Outcome.FAIL,
+        reason="wrong",
+        error="Traceback ...",
+    )

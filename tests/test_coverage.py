@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import coverage
+from harness.contract import CellResult, Metric, Outcome, RunInfo, Stage
+from harness.store import Store
+
+LISTS = {
+    "encoder_only": [("albert", "critical"), ("bert", "critical"), ("mega", "low")],
+    "speech": [("wav2vec2", "high"), ("whisper", "high")],
+    "vision": [("resnet", "medium"), ("vit", "medium")],
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    lists = tmp_path / "model_lists"
+    lists.mkdir()
+    for family, rows in LISTS.items():
+        text = "".join(
+            f'[{name}]\narchitecture = "{name}"\ncheckpoint = "x/{name}"\npriority = "{priority}"\n'
+            for name, priority in rows
+        )
+        (lists / f"{family}.toml").write_text(text, encoding="utf-8")
+    (lists / "unavailable.toml").write_text(
+        '[palm]\nkind = "closed-weights"\nreason = "API only."\n', encoding="utf-8"
+    )
+    for backend in ("torch_cpu", "openvino", "mock"):
+        folder = tmp_path / "backends" / backend
+        folder.mkdir(parents=True)
+        (folder / "backend.toml").write_text('title = "A backend"\n', encoding="utf-8")
+    return tmp_path
+
+
+def store(
+    root: Path,
+    backend: str,
+    cells: list[tuple[str, str, Outcome, str]],
+    *,
+    run_id: str = "1",
+    emulated: bool = False,
+    real: bool = False,
+) -> None:
+    """Stores cells of (entry, head, outcome, reason), as a session does."""
+    info = RunInfo(
+        run_id=f"{backend}-{run_id}",
+        backend=backend,
+        started_at=f"2026-01-0{run_id}T00:00:00+00:00",
+        device="x",
+        emulated=emulated,
+        versions={},
+        lock_sha256="",
+        git_commit="",
+        host="",
+        arguments=[],
+        seed=0,
+    )
+    with Store.open(root / "results" / f"{backend}.duckdb") as results:
+        results.begin(info)
+        for entry, head, outcome, reason in cells:
+            result = CellResult(
+                entry, "speech", entry, head, "default", Stage.VERIFY, outcome, reason
+            )
+            if real:
+                result.metrics.append(Metric(coverage.REAL_WEIGHTS, 1.0, "1"))
+            results.add(info.run_id, result)
+        results.finish(info.run_id)
+
+
+def run(root: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    parser = argparse.ArgumentParser()
+    coverage.add_arguments(parser)
+    assert coverage.main(parser.parse_args([*words, "--root", str(root)])) == 0
+    return capsys.readouterr().out
+
+
+ABSENT = "requires transformers<=4.57.6, found 5.23.0"
+CELLS = [
+    ("albert", "base", Outcome.PASS, ""),
+    ("bert", "base", Outcome.PASS, ""),
+    ("bert", "fill-mask", Outcome.FAIL, "wrong"),
+    ("mega", "base", Outcome.ABSENT, ABSENT),
+    ("whisper", "base", Outcome.ABSENT, "unknown model type"),
+    ("vit", "base", Outcome.UNTESTED, "no build"),
+]
+
+
+def test_without_any_results(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(root, capsys)
+    assert "| torch-cpu | 7 | 7 | 0 | 0 | not run |" in out
+    assert "7 of 7 entries have run on no device." in out
+    assert "- vision (2): resnet, vit" in out
+    assert "- `palm`: API only." in out
+
+
+def test_counts_have_honest_denominators(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", CELLS)
+    out = run(root, capsys)
+    # mega is not applicable; whisper is absent without its row saying so, and so counts as run;
+    # bert passes in one head only.
+    assert "| torch-cpu | 7 | 6 | 4 | 1 | 16.7% |" in out
+    assert "| encoder-only | 3 | 0 / 0 / 3 | 0 / 0 / 3 | 1 / 2 / 2 |" in out
+    assert "| critical | 2 | 0 / 0 / 2 | 0 / 0 / 2 | 1 / 2 / 2 |" in out
+    assert "3 of 7 entries have run on no device." in out
+    assert "- encoder-only (1): mega" in out
+    assert "- vision (1): resnet" in out
+
+
+def test_the_last_result_of_a_cell_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", CELLS)
+    store(root, "torch-cpu", [("bert", "fill-mask", Outcome.PASS, "")], run_id="2")
+    assert "| torch-cpu | 7 | 6 | 4 | 2 | 33.3% |" in run(root, capsys)
+
+
+def test_an_emulated_device_is_named_and_left_aside(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(root, "mock", [("resnet", "base", Outcome.PASS, "")], emulated=True)
+    out = run(root, capsys)
+    assert "| mock (emulated) | 7 | 7 | 1 | 1 | 14.3% |" in out
+    assert "7 of 7 entries have run on no device, mock (emulated) left aside." in out
+
+
+def test_real_weights_stand_against_their_target(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [("wav2vec2", "base", Outcome.PASS, ""), ("bert", "base", Outcome.FAIL, "wrong")]
+    store(root, "torch-cpu", cells, real=True)
+    out = run(root, capsys)
+    assert "| critical | 2 | 2 | 2 (100%) | 0 (0.0%) | 2 |" in out
+    assert "| high | 2 | 2 | 1 (50%) | 1 (50.0%) | 0 |" in out
+    assert "| medium | 2 | 2 | 1 (25%) | 0 (0.0%) | 1 |" in out
+
+
+def test_json_says_the_same(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", CELLS)
+    found = json.loads(run(root, capsys, "--json"))
+    (backend,) = [item for item in found["backends"] if item["name"] == "torch-cpu"]
+    assert backend["total"] == {"entries": 7, "applicable": 6, "run": 4, "passed": 1}
+    assert backend["never_run"] == ["wav2vec2", "resnet"]
+    assert found["never_run"]["speech"] == ["wav2vec2"]
+
+
+def test_a_file_that_cannot_be_read_costs_the_others_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(root, "torch-cpu", CELLS)
+    (root / "results" / "openvino.duckdb").write_bytes(b"no database")
+    parser = argparse.ArgumentParser()
+    coverage.add_arguments(parser)
+    assert coverage.main(parser.parse_args(["--root", str(root)])) == 0
+    captured = capsys.readouterr()
+    assert "| torch-cpu | 7 | 6 | 4 | 1 | 16.7% |" in captured.out
+    assert "openvino.duckdb" in captured.err
+    assert "Fix: " in captured.err
+
+
+def test_other_results(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", CELLS)
+    (tmp_path / "results").rename(tmp_path / "elsewhere")
+    out = run(root, capsys, "--results", str(tmp_path / "elsewhere"))
+    assert "| torch-cpu | 7 | 6 | 4 | 1 | 16.7% |" in out

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import catalog, expectations, registry
+from harness.catalog import Catalog, UnavailableModel
+from harness.contract import GREEN, CellResult, Entry, HarnessError, Outcome, Stage, Verdict
+from harness.expectations import Expectations
+
+NAMES = ("bert", "gpt2", "qwen3", "t5")
+CATALOG = Catalog(
+    entries={name: Entry(name, "encoder-only", name) for name in NAMES},
+    unavailable={"palm": UnavailableModel("palm", "closed-weights", "API only.")},
+    subsets={},
+    files={},
+    _spellings={},
+)
+ROW = """
+[[expect]]
+entry = "bert"
+stage = "run"
+match = "RuntimeError: no kernel"
+owner = "upstream"
+reason = "No kernel."
+"""
+
+
+def cell(
+    entry: str = "bert",
+    outcome: Outcome = Outcome.FAIL,
+    stage: Stage = Stage.RUN,
+    *,
+    cause: str = "RuntimeError: no kernel",
+    reason: str = "",
+    error: str = "",
+    head: str = "base",
+    precision: str = "default",
+) -> CellResult:
+    if outcome is Outcome.PASS:
+        stage, cause = Stage.VERIFY, ""
+    return CellResult(
+        entry, "encoder-only", entry, head, precision, stage, outcome, reason, cause, error
+    )
+
+
+def read(tmp_path: Path, text: str, precisions: Iterable[str] = ()) -> Expectations:
+    path = tmp_path / "expectations.toml"
+    path.write_text(text, encoding="utf-8")
+    return expectations.load(path, CATALOG, precisions=tuple(precisions))
+
+
+# ---- judging
+
+
+@pytest.mark.parametrize(
+    ("row", "result", "history", "verdict"),
+    [
+        ("", cell(outcome=Outcome.PASS), None, Verdict.OK),
+        ("", cell(outcome=Outcome.PASS), Outcome.FAIL, Verdict.OK),
+        ("", cell(), None, Verdict.NEW),
+        ("", cell(), Outcome.FAIL, Verdict.NEW),
+        ("", cell(), Outcome.PASS, Verdict.REGRESSED),
+        (ROW, cell(), Outcome.PASS, Verdict.XFAIL),
+        (ROW, cell(outcome=Outcome.CRASH), None, Verdict.XFAIL),
+        (ROW, cell(cause="", error="x\nRuntimeError: no kernel for y"), None, Verdict.XFAIL),
+        (ROW, cell(cause="", reason="RuntimeError: no kernel"), None, Verdict.XFAIL),
+        (ROW, cell(cause="other"), Outcome.PASS, Verdict.CHANGED),
+        (ROW, cell(stage=Stage.PREPARE), None, Verdict.CHANGED),
+        (ROW + 'outcome = "fail"\n', cell(outcome=Outcome.CRASH), None, Verdict.CHANGED),
+        (ROW, cell(outcome=Outcome.PASS), None, Verdict.IMPROVED),
+        (ROW, cell("gpt2"), None, Verdict.NEW),
+        (ROW + 'precision = "f16"\n', cell(), None, Verdict.NEW),
+        (ROW + 'precision = "f16"\n', cell(precision="f16"), None, Verdict.XFAIL),
+        (ROW + 'head = "base"\n', cell(head="fill-mask"), None, Verdict.NEW),
+        (ROW, cell(head="fill-mask", precision="f16"), None, Verdict.XFAIL),
+        ("", cell(outcome=Outcome.ABSENT, reason="requires timm, not installed"), None,
+         Verdict.XFAIL),
+        ("", cell(outcome=Outcome.ABSENT, reason="unknown model type"), None, Verdict.NEW),
+        ("", cell(outcome=Outcome.ABSENT, reason="unknown model type"), Outcome.PASS,
+         Verdict.REGRESSED),
+    ],
+)  # fmt: skip
+def test_verdicts(
+    tmp_path: Path, row: str, result: CellResult, history: Outcome | None, verdict: Verdict
+) -> None:
+    assert read(tmp_path, row).judge(result, history) is verdict
+
+
+def test_a_row_without_match_fits_every_cause_of_its_stage(tmp_path: Path) -> None:
+    loaded = read(tmp_path, ROW.replace('match = "RuntimeError: no kernel"\n', ""))
+    assert loaded.judge(cell(cause="anything"), None) is Verdict.XFAIL
+
+
+def test_match_is_a_piece_of_text_and_no_pattern(tmp_path: Path) -> None:
+    loaded = read(tmp_path, ROW.replace("RuntimeError: no kernel", "a[0].b(*"))
+    assert loaded.judge(cell(cause="x a[0].b(* y"), None) is Verdict.XFAIL
+    assert loaded.judge(cell(cause="a0Xb"), None) is Verdict.CHANGED
+
+
+def test_the_narrowest_row_decides(tmp_path: Path) -> None:
+    narrow = ROW.replace("no kernel", "overflow") + 'precision = "f16"\n'
+    loaded = read(tmp_path, ROW + narrow)
+    assert loaded.judge(cell(), None) is Verdict.XFAIL
+    assert loaded.judge(cell(precision="f16"), None) is Verdict.CHANGED
+    overflow = cell(precision="f16", cause="RuntimeError: overflow")
+    assert loaded.judge(overflow, None) is Verdict.XFAIL
+
+
+def test_one_row_may_name_several_entries(tmp_path: Path) -> None:
+    loaded = read(tmp_path, ROW.replace('entry = "bert"', 'entries = ["bert", "t5"]'))
+    assert [loaded.judge(cell(name), None) for name in ("bert", "t5", "gpt2")] == [
+        Verdict.XFAIL,
+        Verdict.XFAIL,
+        Verdict.NEW,
+    ]
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ROW + 'stgae = "run"\n', [":8:", "`stgae`", "Did you mean `stage`?"]),
+        (ROW.replace('"bert"', '"bret"'), [":3:", "'bret'", "Did you mean `bert`?"]),
+        (ROW.replace('"bert"', '"palm"'), [":3:", "unavailable.toml", "stale"]),
+        (ROW.replace('"run"', '"rnu"'), [":4:", "build, inputs", "`run`"]),
+        (ROW.replace('"upstream"', '"upstrem"'), [":6:", "ours, upstream, never", "`upstream`"]),
+        (ROW + 'outcome = "pass"\n', [":8:", "fail, crash"]),
+        (ROW + 'precision = "fp16"\n', [":8:", "default, f16", "`f16`"]),
+        (ROW + 'entries = ["t5"]\n', [":8:", "one of the two", "both"]),
+        (ROW.replace('entry = "bert"\n', ""), [":2:", "`entry` or `entries`"]),
+        (ROW.replace('entry = "bert"\n', "entries = []\n"), [":3:", "`entry` or `entries`"]),
+        (ROW.replace('stage = "run"\n', ""), [":2:", "`stage`", 'stage = "prepare"']),
+        (ROW.replace('owner = "upstream"\n', ""), [":2:", "`owner`"]),
+        (ROW.replace('reason = "No kernel."\n', ""), [":2:", "`reason`"]),
+        (ROW.replace('"No kernel."', "3"), [":7:", "a string", "found 3"]),
+        (ROW + ROW, [":10:", "one row a cell", "the first is at line 2"]),
+        (ROW.replace('entry = "bert"', 'entries = ["t5", "t5"]'), ["one row a cell", "'t5'"]),
+        (ROW.replace("[[expect]]", "[expect]"), ["two brackets"]),
+        (ROW.replace("[[expect]]", "[[expects]]"), ["`expects`", "Did you mean `expect`?"]),
+        (ROW + "x =\n", [":8", "expected TOML"]),
+    ],
+)
+def test_a_wrong_file_says_where_and_what(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(HarnessError) as error:
+        read(tmp_path, text, precisions=["default", "f16"])
+    for word in ["expectations.toml", *words, "Fix: "]:
+        assert word in str(error.value), str(error.value)
+
+
+def test_two_rows_of_one_entry_may_differ_in_scope(tmp_path: Path) -> None:
+    loaded = read(tmp_path, ROW + ROW + 'precision = "f16"\n' + ROW + 'head = "base"\n')
+    assert len(loaded.rows) == 3
+
+
+def test_a_blank_reason_is_a_warning(tmp_path: Path) -> None:
+    loaded = read(tmp_path, ROW.replace("No kernel.", " "))
+    assert len(loaded.warnings) == 1
+    assert "expectations.toml:7: the reason is blank" in loaded.warnings[0]
+    assert loaded.judge(cell(), None) is Verdict.XFAIL
+
+
+def test_a_missing_file_expects_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "torch_cpu"
+    loaded = expectations.load(folder / "expectations.toml", CATALOG)
+    assert loaded.rows == ()
+    assert "nox -s torch-cpu --" in loaded.rewrite([])
+
+
+# ---- rewriting
+
+
+def test_a_rewrite_keeps_what_did_not_run_and_what_still_fits(tmp_path: Path) -> None:
+    text = (
+        "# Ours.\n"
+        + ROW.replace('entry = "bert"', 'entries = ["bert", "gpt2"]') + 'issue = "https://x/1"\n'
+        + ROW.replace('"bert"', '"t5"')
+    )  # fmt: skip
+    results = [cell("bert"), cell("gpt2", Outcome.PASS), cell("qwen3", cause="new fault")]
+    assert (
+        read(tmp_path, text).rewrite(results)
+        == """\
+# Ours.
+
+[[expect]]
+entry = "bert"
+stage = "run"
+match = "RuntimeError: no kernel"
+owner = "upstream"
+reason = "No kernel."
+issue = "https://x/1"
+
+[[expect]]
+entry = "t5"
+stage = "run"
+match = "RuntimeError: no kernel"
+owner = "upstream"
+reason = "No kernel."
+
+[[expect]]
+entry = "qwen3"
+stage = "run"
+outcome = "fail"
+match = "new fault"
+owner = "ours"
+reason = ""
+"""
+    )
+
+
+def test_a_changed_failure_loses_its_reason(tmp_path: Path) -> None:
+    text = read(tmp_path, ROW).rewrite([cell(cause="another")])
+    (row,) = tomllib.loads(text)["expect"]
+    assert (row["match"], row["reason"]) == ("another", "")
+
+
+def test_entries_with_one_cause_share_a_row(tmp_path: Path) -> None:
+    text = read(tmp_path, "").rewrite([cell("t5"), cell("bert"), cell("gpt2", cause="other")])
+    rows = tomllib.loads(text)["expect"]
+    assert [row.get("entries", row.get("entry")) for row in rows] == [["bert", "t5"], "gpt2"]
+
+
+def test_declared_absence_needs_no_row(tmp_path: Path) -> None:
+    absent = cell(outcome=Outcome.ABSENT, reason="requires timm, not installed", cause="")
+    assert "[[expect]]" not in read(tmp_path, "").rewrite([absent])
+
+
+def test_a_wide_row_is_narrowed_to_the_precision_that_fails(tmp_path: Path) -> None:
+    results = [
+        cell(precision="f16"),
+        cell(precision="f16", head="fill-mask"),
+        cell(precision="f32", outcome=Outcome.PASS),
+        cell(precision="f32", head="fill-mask", outcome=Outcome.PASS),
+    ]
+    (row,) = tomllib.loads(read(tmp_path, ROW).rewrite(results))["expect"]
+    assert (row["precision"], row["reason"]) == ("f16", "No kernel.")
+    assert "head" not in row
+
+
+def test_a_narrow_row_of_another_precision_stays(tmp_path: Path) -> None:
+    text = ROW + 'precision = "f16"\n'
+    (row,) = tomllib.loads(read(tmp_path, text).rewrite([cell(outcome=Outcome.PASS)]))["expect"]
+    assert row["precision"] == "f16"
+
+
+RESULTS = st.builds(
+    cell,
+    st.sampled_from(NAMES),
+    st.sampled_from(
+        [Outcome.PASS, Outcome.PASS, Outcome.FAIL, Outcome.CRASH, Outcome.UNTESTED, Outcome.ABSENT]
+    ),
+    st.sampled_from([Stage.BUILD, Stage.RUN]),
+    cause=st.sampled_from(["one", "two"]),
+    reason=st.sampled_from(["requires timm, not installed", "why"]),
+    head=st.sampled_from(["base", "fill-mask"]),
+    precision=st.sampled_from(["default", "f16"]),
+)
+RUNS = st.lists(
+    RESULTS, max_size=12, unique_by=lambda result: (result.entry, result.head, result.precision)
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(RUNS, RUNS)
+def test_after_a_rewrite_the_same_results_are_green(
+    tmp_path_factory: pytest.TempPathFactory, first: list[CellResult], second: list[CellResult]
+) -> None:
+    folder = tmp_path_factory.mktemp("x")
+    once = read(folder, read(folder, "").rewrite(first))
+    assert {once.judge(result, Outcome.PASS) for result in first} <= GREEN
+    assert once.rewrite(first) == read(folder, "").rewrite(first)
+    twice = read(folder, once.rewrite(second))
+    assert {twice.judge(result, Outcome.PASS) for result in second} <= GREEN
+    ran = {result.entry for result in second}
+    kept = [row for row in once.rows if row.entry not in ran]
+    assert sorted(map(str, kept)) == sorted(str(row) for row in twice.rows if row.entry not in ran)
+
+
+# ---- python -m harness expectations
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "model_lists").mkdir()
+    (tmp_path / "model_lists" / "speech.toml").write_text(
+        "".join(f'[{name}]\narchitecture = "{name}"\n' for name in NAMES), encoding="utf-8"
+    )
+    for backend in ("torch_cpu", "mock"):
+        folder = tmp_path / "backends" / backend
+        folder.mkdir(parents=True)
+        (folder / "backend.toml").write_text('title = "A backend"\n', encoding="utf-8")
+    return tmp_path
+
+
+def run(root: Path, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    expectations.add_arguments(parser)
+    return expectations.main(parser.parse_args([*words, "--root", str(root)]))
+
+
+def test_the_command_shows_causes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "backends" / "torch_cpu" / "expectations.toml"
+    path.write_text(ROW.replace('entry = "bert"', 'entries = ["t5", "bert"]'), encoding="utf-8")
+    assert run(root) == 0
+    assert capsys.readouterr().out == (
+        "mock: 0 entries are expected to fail\n"
+        "torch-cpu: 2 entries are expected to fail (2 upstream)\n"
+        "     2 upstream run: No kernel.\n"
+        "       bert, t5\n"
+    )
+    assert run(root, "torch_cpu", "--json") == 0
+    assert [row["entry"] for row in json.loads(capsys.readouterr().out)] == ["t5", "bert"]
+
+
+def test_the_command_fails_on_a_blank_reason(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "backends" / "mock" / "expectations.toml"
+    path.write_text(ROW.replace("No kernel.", ""), encoding="utf-8")
+    assert run(root, "mock") == 1
+    captured = capsys.readouterr()
+    assert "(no reason)" in captured.out
+    assert "the reason is blank" in captured.err
+
+
+def test_the_command_knows_the_backends(root: Path) -> None:
+    shutil.rmtree(root / "backends" / "mock")
+    with pytest.raises(HarnessError, match=r"Did you mean `torch-cpu`\?"):
+        run(root, "torch-cup")
+
+
+# ---- the files of this repository
+
+
+@pytest.mark.parametrize("backend", sorted(registry.discover()))
+def test_every_expectation_of_this_repository_is_whole(backend: str) -> None:
+    loaded = expectations.load(registry.find(backend).expectations, catalog.load())
+    assert not loaded.warnings, "\n".join(loaded.warnings)

@@ -1,0 +1,524 @@
+"""The noxfile: what its sessions are made from, what they install, run and forward."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import nox
+import pytest
+from nox.sessions import _SessionQuit, _SessionSkip
+
+from harness import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def noxfile() -> Any:
+    """The noxfile as a module; nox's registry of sessions is put back afterwards."""
+    with (
+        mock.patch.dict(nox.registry._REGISTRY, clear=True),
+        mock.patch.dict(sys.modules),
+    ):
+        return load(ROOT / "noxfile.py")
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("project_noxfile", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python without the measuring of code coverage that these tests may run under."""
+    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the real noxfile and a stub of the harness that says how it was called."""
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for folder in ("mock", "torch_cpu"):
+        shutil.copytree(ROOT / "backends" / folder, tmp_path / "backends" / folder)
+    write(tmp_path / "backends" / "some_gpu", GPU)
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").touch()
+    (tmp_path / "harness" / "plugin.py").write_text(STUB, encoding="utf-8")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_one.py").write_text("def test_one(): pass\n", encoding="utf-8")
+    return tmp_path
+
+
+STUB = """
+import json, os, sys, time
+from pathlib import Path
+
+def pytest_addoption(parser):
+    parser.addoption("--backend")
+    parser.addoption("--models")
+
+def pytest_runtestloop(session):
+    names = ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM")
+    env = {name: os.environ[name] for name in names}
+    called = {"posargs": sys.argv[1:], "cwd": os.getcwd(), "env": env}
+    Path("called.json").write_text(json.dumps(called))
+    if session.config.getoption("models") == "endless":
+        time.sleep(60)
+
+def pytest_sessionfinish(session, exitstatus):
+    if session.config.getoption("models") == "endless":
+        time.sleep(1)  # longer than nox waits by default
+        Path("stored").touch()
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    """A folder of a backend with this backend.toml."""
+    folder.mkdir(parents=True)
+    path = folder / "backend.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+#: Hardware that no machine of ours has.
+GPU = """
+title = "A GPU"
+[hardware]
+paths = ["/dev/gpu*", "/dev/dxg"]
+platform = "darwin-arm64"
+found = "a GPU"
+fix = "install its driver."
+"""
+
+
+class TestBackends:
+    def test_agrees_with_the_harness(self, noxfile: Any) -> None:
+        specs = registry.discover()
+        assert {b.name for b in noxfile.BACKENDS.values()} == specs.keys()
+        for backend in noxfile.BACKENDS.values():
+            spec = specs[backend.name]
+            assert backend.title == spec.title
+            assert backend.torch_backend == spec.torch_backend
+            assert backend.python == spec.python
+            assert backend.platforms == spec.platforms
+            assert backend.requirements == spec.lock
+            lack = noxfile.missing(backend, noxfile.Machine.here())
+            assert (lack is None) == (spec.missing_hardware() is None)
+
+    def test_every_folder_but_underscored_ones(self, noxfile: Any, tmp_path: Path) -> None:
+        write(tmp_path / "backends" / "torch_cpu", 'title = "A"')
+        write(tmp_path / "backends" / "_shared", 'title = "B"')
+        (tmp_path / "backends" / "no_toml").mkdir()
+        assert [b.name for b in noxfile.find_backends(tmp_path)] == ["torch-cpu"]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("title = ", "expected a TOML file"),
+            ('torch_backend = "cpu"', 'expected title = "..."'),
+            ('title = "A"\nplatforms = "linux"', "expected platforms to be a list of strings"),
+            ('title = "A"\npython = [3.11]', "expected python to be a list of strings"),
+            ('title = "A"\nplatforms = ["windows"]', "found {'windows'}"),
+            ('title = "A"\nhardware = "GPU"', "expected hardware to be a table"),
+            ('title = "A"\n[hardware]\npaths = "/dev/gpu"', "expected paths to be a list"),
+            ('title = "A"\n[hardware]\npaths = ["/dev/gpu"]', "expected found, fix"),
+        ],
+    )
+    def test_broken_file_names_itself(
+        self, noxfile: Any, tmp_path: Path, text: str, message: str
+    ) -> None:
+        path = write(tmp_path / "a", text)
+        with pytest.raises(SystemExit) as error:
+            noxfile.read_backend(path)
+        assert str(error.value).startswith(f"{path}: ")
+        assert message in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("text", "runs_on"),
+        [
+            ('title = "A"', "ubuntu-latest"),
+            ('title = "A"\nplatforms = ["darwin"]', ""),
+            ('title = "A"\nplatforms = ["darwin"]\nruns_on = "macos-latest"', "macos-latest"),
+            (GPU, ""),
+            ('runs_on = ["self-hosted", "gpu"]' + GPU, ["self-hosted", "gpu"]),
+        ],
+    )
+    def test_runner(self, noxfile: Any, tmp_path: Path, text: str, runs_on: object) -> None:
+        assert noxfile.read_backend(write(tmp_path / "a", text)).runs_on == runs_on
+
+    @pytest.mark.parametrize(
+        ("supported", "running", "chosen"),
+        [((), "3.14", None), (("3.11", "3.12"), "3.11", None), (("3.11", "3.12"), "3.14", "3.12")],
+    )
+    def test_interpreter(
+        self, noxfile: Any, supported: tuple[str, ...], running: str, chosen: str | None
+    ) -> None:
+        backend = noxfile.Backend(Path("a"), "A", python=supported)
+        assert noxfile.interpreter(backend, running) == chosen
+
+
+class TestHardware:
+    @pytest.fixture
+    def gpu(self, noxfile: Any, tmp_path: Path) -> Any:
+        return noxfile.read_backend(write(tmp_path / "some_gpu", GPU))
+
+    def machine(self, noxfile: Any, name: str = "linux-x86_64", *present: str) -> Any:
+        return noxfile.Machine(*name.split("-"), present.__contains__)
+
+    def test_any_path_will_do(self, noxfile: Any, gpu: Any) -> None:
+        machine = self.machine(noxfile, "linux-x86_64", "/dev/dxg")
+        assert noxfile.missing(gpu, machine) is None
+        assert noxfile.describe(gpu, None) == "A GPU: ready, a GPU"
+
+    def test_so_will_the_platform(self, noxfile: Any, gpu: Any) -> None:
+        assert noxfile.missing(gpu, self.machine(noxfile, "darwin-arm64")) is None
+        assert noxfile.missing(gpu, self.machine(noxfile, "darwin-x86_64")) is not None
+
+    def test_says_what_is_missing_and_the_fix(self, noxfile: Any, gpu: Any) -> None:
+        lack = noxfile.missing(gpu, self.machine(noxfile))
+        assert lack.reason == (
+            "some-gpu needs a GPU: expected one of /dev/gpu*, /dev/dxg, darwin-arm64, "
+            "found linux-x86_64 without."
+        )
+        assert lack.fix == "install its driver."
+        assert noxfile.describe(gpu, lack) == "A GPU: skipped here, needs a GPU"
+
+    def test_other_platform(self, noxfile: Any) -> None:
+        backend = noxfile.Backend(Path("mps"), "MPS", platforms=("darwin",))
+        lack = noxfile.missing(backend, self.machine(noxfile))
+        assert lack.reason == "mps runs on darwin, and this machine is linux."
+        assert noxfile.missing(backend, self.machine(noxfile, "darwin-arm64")) is None
+
+    def test_globs(self, noxfile: Any, tmp_path: Path) -> None:
+        here = noxfile.Machine.here()
+        (tmp_path / "gpu0").touch()
+        assert here.exists(str(tmp_path / "gpu*"))
+        assert not here.exists(str(tmp_path / "npu*"))
+
+
+class TestWheelIndex:
+    @pytest.mark.parametrize(
+        ("environ", "arguments", "added"),
+        [
+            ({}, ["--torch-backend", "cpu"], {}),
+            ({"PIP_FIND_LINKS": ""}, ["--torch-backend", "cpu"], {}),
+            ({"UV_TORCH_BACKEND": "cu130"}, [], {}),
+            ({"UV_FIND_LINKS": "/a"}, [], {}),
+            ({"PIP_FIND_LINKS": "/a /b"}, [], {"UV_FIND_LINKS": "/a,/b"}),
+            ({"PIP_FIND_LINKS": "/a", "UV_FIND_LINKS": "/b"}, [], {}),
+        ],
+    )
+    def test_what_the_user_set_comes_first(
+        self,
+        noxfile: Any,
+        environ: dict[str, str],
+        arguments: list[str],
+        added: dict[str, str],
+    ) -> None:
+        assert noxfile.wheel_index("cpu", environ) == (arguments, added)
+
+    def test_no_torch_no_index(self, noxfile: Any) -> None:
+        assert noxfile.wheel_index("", {}) == ([], {})
+
+
+class FakeSession:
+    """What a session function uses of `nox.Session`; keeps the commands instead of running them."""
+
+    def __init__(self, env_dir: Path, *posargs: str, venv_backend: str = "uv") -> None:
+        self.env_dir = env_dir
+        self.posargs = list(posargs)
+        self.venv_backend = venv_backend
+        self.installed: list[tuple[str, ...]] = []
+        self.commands: list[tuple[str, ...]] = []
+        self.options: dict[str, Any] = {}
+        self.warnings: list[str] = []
+
+    def install(self, *arguments: str, **options: Any) -> None:
+        self.installed.append(arguments)
+
+    def run_install(self, *command: str, **options: Any) -> None:
+        subprocess.run([sys.executable, *command[1:]], check=True)
+
+    def run(self, *command: str, **options: Any) -> None:
+        self.commands.append(command)
+        self.options = options
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def skip(self, message: str) -> None:
+        raise _SessionSkip(message)
+
+    def error(self, message: str) -> None:
+        raise _SessionQuit(message)
+
+
+@pytest.fixture
+def plain_environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ("PIP_FIND_LINKS", "UV_FIND_LINKS", "UV_TORCH_BACKEND")
+    for name in (*index, "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("plain_environ")
+class TestSessions:
+    def registered(self, noxfile: Any, backend: Any, machine: Any) -> Any:
+        with mock.patch.dict(nox.registry._REGISTRY, clear=True):
+            noxfile.add_backend(backend, machine)
+            return nox.registry._REGISTRY[backend.name]
+
+    def test_runs_pytest_and_forwards_everything(self, noxfile: Any, tmp_path: Path) -> None:
+        function = self.registered(noxfile, noxfile.BACKENDS["torch_cpu"], noxfile.Machine.here())
+        posargs = ["-k", "bert or gpt2", "--models=smoke", "-n", "3", "-x", "--junitxml", "a.xml"]
+        session = FakeSession(tmp_path, *posargs)
+        function(session)
+        assert session.installed == [
+            ("--torch-backend", "cpu", "-r", str(Path("backends/torch_cpu/requirements.txt")))
+        ]
+        (command,) = session.commands
+        assert command[:3] == ("python", "-m", "pytest")
+        assert command[5:7] == ("--backend", "torch-cpu")
+        assert list(command[-len(posargs) :]) == posargs
+        assert session.options["env"] == noxfile.ENVIRONMENT
+        assert session.options["interrupt_timeout"] >= 10
+
+    def test_the_users_environment_wins(self, noxfile: Any) -> None:
+        assert noxfile.session_environment({"HF_HUB_OFFLINE": "0"}) == {
+            "TOKENIZERS_PARALLELISM": "false"
+        }
+
+    def test_installs_once_per_pins(self, noxfile: Any, tmp_path: Path) -> None:
+        pins = ROOT / "backends" / "mock" / "requirements.txt"
+        session = FakeSession(tmp_path)
+        for torch_backend in ("", "", "cpu", "cpu"):
+            noxfile.install(session, noxfile.Environment(pins, torch_backend=torch_backend))
+        assert len(session.installed) == 2
+
+    def test_groups_come_in_the_versions_of_the_pins(self, noxfile: Any, tmp_path: Path) -> None:
+        session = FakeSession(tmp_path)
+        noxfile.install(session, noxfile.REPORT)
+        (arguments,) = session.installed
+        assert arguments[-2:] == ("-c", str(Path("backends/mock/requirements.txt")))
+        assert any(word.startswith("jinja2==") for word in arguments)
+
+    def test_missing_pins_name_the_fix(self, noxfile: Any, tmp_path: Path) -> None:
+        with pytest.raises(_SessionQuit, match="Fix: nox -s lock"):
+            noxfile.install(FakeSession(tmp_path), noxfile.Environment(ROOT / "no.txt"))
+
+    def test_pip_says_that_it_knows_no_wheel_index(self, noxfile: Any, tmp_path: Path) -> None:
+        session = FakeSession(tmp_path, venv_backend="virtualenv")
+        noxfile.install(session, noxfile.TESTS)
+        assert "--torch-backend" not in session.installed[0]
+        assert "Fix: python -m pip install uv" in session.warnings[0]
+
+    def test_missing_hardware_skips_before_anything(self, noxfile: Any, tmp_path: Path) -> None:
+        backend = noxfile.read_backend(write(tmp_path / "some_gpu", GPU))
+        machine = noxfile.Machine("linux", "x86_64", lambda pattern: False)
+        function = self.registered(noxfile, backend, machine)
+        assert function.venv_backend == "none"
+        session = FakeSession(tmp_path)
+        with pytest.raises(_SessionSkip, match=r"needs a GPU.* Fix: install its driver\."):
+            function(session)
+        with pytest.raises(_SessionQuit, match=r"needs a GPU.* Fix: install its driver\."):
+            function(FakeSession(tmp_path, "--require-device"))
+        assert not session.installed
+
+    def test_is_kept_until_the_pins_change(
+        self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(noxfile.nox.options, "envdir", str(tmp_path))
+        assert noxfile.reusable("mock", noxfile.REPORT) is None
+        (tmp_path / "mock").mkdir()
+        (tmp_path / "mock" / noxfile.STAMP).write_text(noxfile.REPORT.key(), encoding="utf-8")
+        assert noxfile.reusable("mock", noxfile.REPORT) is True
+        assert noxfile.reusable("mock", noxfile.LINT) is None
+
+
+class TestPins:
+    COMPILED = """\
+# The header
+#    nox -s lock
+colorama==0.4.6 ; sys_platform == 'win32'
+    # via pytest
+jeepney==1.0 ; sys_platform == 'plan9'
+    # via keyring
+numpy==2.4.6 ; python_full_version < '3.12'
+numpy==2.5.5 ; python_full_version >= '3.12'
+six[a,b]==1.0
+torch==2.13.0 ; python_full_version >= '3.12' or sys_platform != 'linux'
+    # via -r requirements.in
+torch==2.13.0+cpu ; python_full_version < '3.12' and sys_platform == 'linux'
+    # via -r requirements.in
+truststore==0.10.5 ; sys_platform != 'emscripten'
+"""
+
+    def test_builds_of_one_version_are_one_line(self, noxfile: Any) -> None:
+        assert noxfile.tidy(self.COMPILED, ["linux", "darwin", "win32"]).splitlines() == [
+            "# The header",
+            "#    nox -s lock",
+            "colorama==0.4.6 ; sys_platform == 'win32'",
+            "    # via pytest",
+            "numpy==2.4.6 ; python_full_version < '3.12'",
+            "numpy==2.5.5 ; python_full_version >= '3.12'",
+            "six[a,b]==1.0",
+            "torch==2.13.0",
+            "    # via -r requirements.in",
+            "truststore==0.10.5",
+        ]
+
+    def test_other_platforms_packages_go(self, noxfile: Any) -> None:
+        assert "colorama" not in noxfile.tidy(self.COMPILED, ["linux"])
+        assert "colorama==0.4.6\n" in noxfile.tidy(self.COMPILED, ["win32"])
+
+    def test_markers_that_decide_stay(self, noxfile: Any) -> None:
+        compiled = "a==1 ; sys_platform == 'linux'\na==1+x ; sys_platform == 'win32'\n"
+        assert noxfile.tidy(compiled, ["linux", "darwin", "win32"]) == (
+            "a==1 ; sys_platform == 'linux' or sys_platform == 'win32'\n"
+        )
+
+    def test_cuda_packages(self, noxfile: Any) -> None:
+        compiled = "cuda-toolkit[a]==1\nnvidia-nccl-cu13==2\nnumpy==3\ntriton==4\ntriton-x==5\n"
+        assert noxfile.cuda_packages(compiled) == ["cuda-toolkit", "nvidia-nccl-cu13", "triton"]
+
+    def test_posargs_name_backends_or_go_to_uv(self, noxfile: Any) -> None:
+        backends = list(noxfile.BACKENDS.values())
+        assert noxfile.select(["--upgrade"], backends) == (backends, ["--upgrade"])
+        named, rest = noxfile.select(["mock", "-P", "numpy"], backends)
+        assert [b.name for b in named] == ["mock"]
+        assert rest == ["-P", "numpy"]
+
+    @pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("backends/*/*.in")))
+    def test_are_exact_and_free_of_addresses(self, folder: Path) -> None:
+        text = (folder / "requirements.txt").read_text(encoding="utf-8")
+        assert "nox -s lock" in text.splitlines()[1]
+        assert "://" not in text
+        for line in text.splitlines():
+            if not line.lstrip().startswith("#"):
+                version = line.partition(" ; ")[0].partition("==")[2]
+                assert version, line
+                assert "+" not in version, line
+
+
+class TestCommand:
+    """`nox` itself, on Python as it is: what is installed for a session is nox's own matter."""
+
+    def test_forwards_everything_from_any_folder(
+        self, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        words = ["-k", "one or two", "--models=smoke", "-x"]
+        for command in (["-m", "nox", "-f", "../noxfile.py"], ["../noxfile.py"]):
+            options = ["--no-venv", "-s", "torch-cpu", "--", *words]
+            done = python(*command, *options, cwd=checkout / "tests")
+            assert done.returncode == 0, done.stderr
+            called = json.loads((checkout / "called.json").read_text(encoding="utf-8"))
+            assert called == {
+                "posargs": ["-p", "harness.plugin", "--backend", "torch-cpu", *words],
+                "cwd": str(checkout),
+                "env": {"HF_HUB_OFFLINE": "0", "TOKENIZERS_PARALLELISM": "false"},
+            }
+            (checkout / "called.json").unlink()
+
+    def test_missing_hardware_makes_no_environment(self, checkout: Path) -> None:
+        done = python("-m", "nox", "-s", "some-gpu", cwd=checkout)
+        assert done.returncode == 0, done.stderr
+        assert "some-gpu skipped: some-gpu needs a GPU" in done.stderr
+        assert "Fix: install its driver." in done.stderr
+        done = python("-m", "nox", "-s", "some-gpu", "--", "--require-device", cwd=checkout)
+        assert done.returncode == 1
+        assert "Fix: install its driver." in done.stderr
+        assert not (checkout / ".nox").exists()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="signals a process group")
+    def test_interrupt_leaves_time_to_store_and_exits_130(self, checkout: Path) -> None:
+        words = ["--no-venv", "-s", "mock", "--", "--models", "endless"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nox", *words],
+            cwd=checkout,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        called = checkout / "called.json"
+        for _ in range(600):
+            if called.exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert (checkout / "stored").exists()
+
+
+class TestNox:
+    def test_lists_every_session_in_a_line_each_and_at_once(self, noxfile: Any) -> None:
+        seconds = []
+        for _ in range(3):
+            start = os.times()
+            done = python("-m", "nox", "-l")
+            stop = os.times()
+            # Of the processor, so that a busy machine makes no difference.
+            used = stop.children_user + stop.children_system
+            seconds.append(used - start.children_user - start.children_system)
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("* ", "- "))]
+        names = {line.split()[1] for line in lines}
+        chores = {"tests", "lint", "lock", "report", "coverage"}
+        assert names == chores | {b.name for b in noxfile.BACKENDS.values()}
+        assert {line.split()[1] for line in lines if line.startswith("*")} == set(noxfile.DEFAULT)
+        for backend in noxfile.BACKENDS.values():
+            (line,) = [line for line in lines if line.split()[1] == backend.name]
+            assert "ready" in line or "skipped here, needs" in line
+        assert min(seconds) < 0.5
+
+    def test_tells_a_workflow_where_each_backend_runs(self, noxfile: Any) -> None:
+        done = python("-m", "nox", "-t", "backend", "-l", "--json")
+        assert done.returncode == 0, done.stderr
+        runners = {row["session"]: row["call_spec"] for row in json.loads(done.stdout)}
+        assert runners == {
+            b.name: {"runs_on": b.runs_on} if b.runs_on else {} for b in noxfile.BACKENDS.values()
+        }
+
+    def test_imports_nothing_of_the_project(self) -> None:
+        tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert imported <= sys.stdlib_module_names | {"nox", "packaging"}
+
+    def test_groups_pin_exactly_or_stand_in_a_lock(self) -> None:
+        groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        for name in ("report", "tests", "lint", "lock"):
+            for requirement in groups["dependency-groups"][name]:
+                assert isinstance(requirement, dict) or "==" in requirement, (name, requirement)
