@@ -76,6 +76,17 @@ class TorchBackend:
         module = cls.from_pretrained(folder, dtype=DTYPES[precision.dtype])
         return TorchProgram(module, case, self.device, DTYPES[precision.dtype])
 
+    def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
+        """What `transformers.pipeline` makes of raw input, and the arrays that it feeds the model."""
+        asked = case.pipeline()
+        if asked is None:
+            return None
+        from transformers import pipeline
+
+        module = case.module().to(device=self.device, dtype=DTYPES[precision.dtype])
+        pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
+        return {"": np.asarray(pipe(asked.raw), dtype=np.float32)}, asked.inputs
+
 
 def versions() -> dict[str, str]:
     """Versions of what computes, by package."""

@@ -23,6 +23,8 @@ _PARTS = (
     r"Processor|Tokenizer(?:Fast)?|RMSNorm|Mixer|Output"
 )
 
+_SIZES = r"\s*[-?\d]+(?:\s*,\s*[-?\d.]+)*\s*,?\s*"
+
 #: In this order: a later rule sees what the earlier ones left.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
@@ -36,7 +38,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![\w<:/.])(?:[A-Za-z]:)?(?:[\\/][\w.+@~-]+){2,}[\\/]?", "<path>"),
         (r"https?://\S+", "<link>"),
         # [2, 16, 64], (2, 16), torch.Size([2, 3]), {1,2,?}, 2x16x64
-        (r"(?:torch\.Size)?\(?[\[({]\s*[-?\d]+(?:\s*,\s*[-?\d.]+)*\s*,?\s*[\])}]\)?", "<shape>"),
+        (rf"torch\.Size\(\[{_SIZES}\]\)|\[{_SIZES}\]|\{{{_SIZES}\}}", "<shape>"),
+        (r"\(\s*-?\d+\s*,(?:\s*[-?\d]+\s*,?)*\s*\)", "<shape>"),
         (r"\b\d+(?:x\d+)+\b", "<shape>"),
         (r"\btransformers\.models\.\w+", "transformers.models.<model>"),
         (

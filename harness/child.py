@@ -33,6 +33,9 @@ MB = 1_000_000
 #: rubbish to it does what a library does that writes into the wrong descriptor.
 PIPE_VARIABLE = "HARNESS_RESULT_FD"
 
+#: Names the modules that the fork server imports (`harness.preload`), as a JSON list.
+PRELOAD_VARIABLE = "HARNESS_PRELOAD"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -230,6 +230,16 @@ class RunInfo:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class PipelineCase:
+    """What `pipeline(task, model=..., **components)(raw)` takes, and what it feeds the model."""
+
+    task: str
+    components: Mapping[str, Any]  # tokenizer, image_processor, ...
+    raw: Any  # text, an image, a recording
+    inputs: Arrays
+
+
 @runtime_checkable
 class Case(Protocol):
     """One entry, built small; lazy, so that a backend that needs no module never builds one.
@@ -260,6 +270,10 @@ class Case(Protocol):
     def outputs(self, raw: Any) -> Arrays:
         """Named host arrays of what a module's forward returned."""
 
+    @property
+    def seeded(self) -> bool:
+        """Whether forward draws random numbers, so that two runs agree under one seed only."""
+
     def reference(
         self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
     ) -> Arrays:
@@ -285,6 +299,9 @@ class Case(Protocol):
     def parameters(self) -> int:
         """How many parameters the small model has."""
 
+    def pipeline(self) -> PipelineCase | None:
+        """Raw input with what turns it into arrays; None where the model has no pipeline."""
+
     def save(self, folder: Path) -> None:
         """Write the small model as its library saves it, for `from_pretrained`."""
 
@@ -308,7 +325,7 @@ class Backend(Protocol):
     (`device`, `fault`, ...) to strings.
     Optional members, looked up by name: `case(entry, seed, size) -> Case` where the harness's own
     is not wanted, `from_pretrained(folder, case, precision) -> Program`,
-    `pipeline(case, precision) -> Program | None`, `generate`, `memory() -> int` (device bytes).
+    `pipeline(case, precision) -> (outputs, the arrays they were computed from) | None`, `generate`, `memory() -> int` (device bytes).
     """
 
     precisions: Sequence[Precision]

@@ -40,6 +40,8 @@ class Recipe:
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of random token ids
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of forward, that are no arrays
+    seeded: bool = False  # forward draws random numbers, the same ones under one seed
+    plain_attention: str = "eager"  # what the reference computes attention with
     length: int | None = None
     batch: int | None = None
     reason: str = ""
@@ -58,6 +60,8 @@ def recipes() -> Mapping[str, Recipe]:
             ids={k: tuple(v) for k, v in t.get("ids", {}).items()},
             options=t.get("options", {}),
             arguments=t.get("arguments", {}),
+            seeded=t.get("seeded", False),
+            plain_attention=t.get("plain_attention", "eager"),
             length=t.get("length"),
             batch=t.get("batch"),
             reason=t.get("reason", ""),
@@ -459,7 +463,7 @@ class Maker:
 
         function = self.getter(getter)
         if function is None:
-            return int(self.find("mm_tokens_per_image", "image_seq_length", "num_image_tokens", "num_query_tokens", "image_seq_len", "audio_seq_length", default=0) or 0)
+            return int(self.find("mm_tokens_per_image", "image_seq_length", "num_image_tokens", "num_query_tokens", "image_seq_len", "audio_seq_length", "latent_query_num", default=0) or 0)
         accepted = inspect.signature(function).parameters
         swallow = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
         audio = getter == PLACEHOLDERS["audio"][0]
@@ -568,7 +572,7 @@ def _attention_mask(m: Maker) -> Array | None:
 
 def _pixel_values(m: Maker) -> Array:
     height, width = m.side()
-    if m.has("image_grid_thw", "grid_thw"):
+    if m.has("image_grid_thw", "grid_thw", "image_grid_hw"):
         return m.flat_patches("pixel_values")
     if m.has("image_position_ids", "pixel_position_ids"):
         return m.floats("pixel_values", m.batch, math.prod(m.grid), m.channels * m.patch**2)
@@ -674,7 +678,7 @@ def _cross_attention_mask(m: Maker) -> Array | None:
 
 def _image_positions(m: Maker) -> Array | None:
     """Which positions of the text the image takes, where no token id marks them."""
-    if "pixel_values" not in m.made:
+    if not {"pixel_values", "flattened_patches"} & m.made.keys():
         return None
     mask = np.zeros((m.batch, m.length), dtype=np.int64)
     mask[:, 1 : 1 + m.feature_rows("get_image_features")] = 1
@@ -701,6 +705,16 @@ def _context_hidden_states(m: Maker) -> Array:
     """Hidden states of the layers of the main model that a drafting model reads, side by side."""
     layers = m.find("target_layer_ids", default=[0])
     return m.floats("context_hidden_states", m.batch, m.length, m.width * len(layers))
+
+
+def _flattened_patches(m: Maker) -> Array:
+    """Patches in a row, each after its own row and column in the image, counted from one."""
+    side = math.isqrt(PATCHES)
+    width = int(m.find("patch_embed_hidden_size", default=m.channels * m.patch**2))
+    patches = m.floats("flattened_patches", m.batch, PATCHES, 2 + width)
+    patches[..., 0] = 1 + np.arange(PATCHES) // side
+    patches[..., 1] = 1 + np.arange(PATCHES) % side
+    return patches
 
 
 def _merge_sizes(m: Maker) -> Array | None:
@@ -820,9 +834,19 @@ ARGUMENTS: dict[str, Function] = {
     "input_boxes": _boxes,
     "input_points": _points,
     "qformer_input_ids": lambda m: m.tokens("qformer_input_ids", m.batch, 8, vocabulary=m.find("vocab_size", within=getattr(m.config, "qformer_config", m.config)) or 128),
+    "noise": lambda m: m.floats("noise", m.batch, math.prod(n // m.patch for n in m.side())),
+    "context_input_ids": lambda m: m.tokens(
+        "context_input_ids", m.batch * int(m.find("n_docs", default=2)), m.length
+    ),
+    "context_attention_mask": lambda m: np.ones(m.made["context_input_ids"].shape, dtype=np.int64),
+    "doc_scores": lambda m: m.floats("doc_scores", m.batch, int(m.find("n_docs", default=2))),
     "spatial_shapes": _image_companion(_target_sizes),
     "pixel_attention_mask": _pixel_attention_mask,
     "merge_sizes": _merge_sizes,
+    "image_grid_hw": lambda m: m.grids()[:, 1:],
+    "flattened_patches": _flattened_patches,
+    "protein_input_ids": lambda m: m.tokens("protein_input_ids", m.batch, m.length, vocabulary=m.find("vocab_size", within=m.find("protein_encoder_config"))),
+    "protein_attention_mask": lambda m: np.ones((m.batch, m.length), dtype=np.int64),
     "classes_input_ids": _phrases("classes_input_ids", CLASSES),
     "classes_attention_mask": _phrase_mask(CLASSES),
     "classes_structure": lambda m: np.full(m.batch, CLASSES, dtype=np.int64),
@@ -860,11 +884,12 @@ USUAL = (
     "input_features_mask", "feature_attention_mask", "image_attention_mask",
     "spatial_shapes", "pixel_attention_mask", "image_merge_sizes", "image_position_ids", "padding_mask", "sample", "target_sizes",
     "aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_embeds_position_mask",
-    "visual_feats", "visual_pos",
+    "visual_feats", "visual_pos", "image_grid_hw", "flattened_patches", "protein_input_ids",
+    "protein_attention_mask",
 )
 MAIN = {"pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values", "hidden_states", "inputs", "latents"}
 TEXT = {"input_ids", "attention_mask", "mm_token_type_ids", "bbox", "image_attention_mask"}
-COMPANIONS = {"prompt_pixel_values", "prompt_masks", "past_values_padding", "attention_mask", "mm_token_type_ids", "past_observed_mask", "past_time_features", "future_time_features", "future_values", "input_features_mask", "feature_attention_mask", "bbox", "image_attention_mask"}
+COMPANIONS = {"image_embeds_position_mask", "prompt_pixel_values", "prompt_masks", "past_values_padding", "attention_mask", "mm_token_type_ids", "past_observed_mask", "past_time_features", "future_time_features", "future_values", "input_features_mask", "feature_attention_mask", "bbox", "image_attention_mask"}
 AUDIO_COMPANIONS = {"feature_attention_mask", "input_features_mask", "padding_mask"}
 MEDIA_COMPANIONS = {"sample", "image_position_ids", "image_sizes", "image_grid_thw", "feature_attention_mask", "input_features_mask", "pixel_attention_mask", "spatial_shapes", "image_merge_sizes", "padding_mask", "target_sizes"}
 
@@ -872,7 +897,7 @@ MEDIA_COMPANIONS = {"sample", "image_position_ids", "image_sizes", "image_grid_t
 PATCHES = 16
 
 PLACEHOLDERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "image": ("get_image_features", ("pixel_values",), ("image_token_id", "image_token_index", "image_token", "boi_token_index")),
+    "image": ("get_image_features", ("pixel_values", "image_pixel_values"), ("image_token_id", "image_token_index", "image_token", "boi_token_index")),
     "video": ("get_video_features", ("pixel_values_videos", "pixel_values"), ("video_token_id", "video_token_index")),
     "audio": ("get_audio_features", ("input_features", "input_values"), ("audio_token_id", "audio_token_index")),
 }

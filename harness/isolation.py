@@ -38,7 +38,6 @@ from typing import Any, Generic, TypeVar
 import psutil
 
 from harness import causes, child
-from harness import preload as preload_module
 from harness.child import MB, Entering, Limits, Raised, Ready, Returned
 from harness.contract import CellResult, HarnessError, Metric, Outcome, Stage, Unavailable
 from harness.job import Job, Probe, ProbeRequest
@@ -48,6 +47,8 @@ T = TypeVar("T")
 #: What runs a cell, and what asks a backend for its device.
 RUN_CELL = "harness.cell:run"
 PROBE = "harness.registry:probe"
+#: What the fork server imports; importing it here would import all that the children need.
+PRELOAD = "harness.preload"
 
 #: Seconds until a new process must have reported: its server may be importing torch.
 STARTUP = 300.0
@@ -107,7 +108,7 @@ class Settings:
         # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
         warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
         mine["PYTHONWARNINGS"] = ",".join(warnings)
-        mine[preload_module.VARIABLE] = json.dumps([child.__name__, *self.preload])
+        mine[child.PRELOAD_VARIABLE] = json.dumps(list(self.preload))
         return mine
 
 
@@ -677,7 +678,7 @@ def _context(settings: Settings) -> Any:
     method = "spawn" if sys.platform == "win32" else settings.start_method
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([preload_module.__name__])
+        context.set_forkserver_preload([PRELOAD])
     return context
 
 
@@ -699,11 +700,11 @@ def _starting(settings: Settings) -> Iterator[None]:
     if settings.start_method == "forkserver" and sys.platform != "win32":
         if _server_environment is None:
             _server_environment = environment
-        elif environment[preload_module.VARIABLE] != _server_environment[preload_module.VARIABLE]:
+        elif environment[child.PRELOAD_VARIABLE] != _server_environment[child.PRELOAD_VARIABLE]:
             raise RuntimeError(
                 "a process has one fork server, and this one was started with "
-                f"{_server_environment[preload_module.VARIABLE]}, not with "
-                f"{environment[preload_module.VARIABLE]}"
+                f"{_server_environment[child.PRELOAD_VARIABLE]}, not with "
+                f"{environment[child.PRELOAD_VARIABLE]}"
             )
     before = {name: os.environ.get(name) for name in environment}
     main = sys.modules["__main__"]

@@ -46,7 +46,9 @@ class ModelList(pytest.File):
         for name, path in run.catalog.files.items():
             if path == self.path and name in run.selected:
                 for cell in run.cells(run.catalog.entries[name]):
-                    yield CellItem.from_parent(self, name=cell.id, cell=cell)
+                    # As a text, so that what is in brackets is parsed as pytest's cache does it.
+                    nodeid = f"{self.nodeid}::{cell.id}"
+                    yield CellItem.from_parent(self, name=cell.id, cell=cell, nodeid=nodeid)
 
 
 class CellItem(pytest.Item):

@@ -1,8 +1,8 @@
 """Imported once by the fork server, so that every child has the heavy modules already.
 
-The modules come from the environment variable `HARNESS_PRELOAD`, a JSON list of names. One that
-does not import is passed over here: the child that needs it imports it again, and its error is
-that child's.
+The modules come from the environment variable `HARNESS_PRELOAD`, a JSON list of names;
+`module:argument` calls the module's `preload(argument)`. One that does not import is passed over
+here: the child that needs it imports it again, and its error is that child's.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import importlib
 import json
 import os
 
-#: The environment variable that names the modules.
-VARIABLE = "HARNESS_PRELOAD"
+from harness.child import PRELOAD_VARIABLE
 
 
 def preload() -> list[str]:
@@ -23,9 +22,12 @@ def preload() -> list[str]:
     does not touch, and thereby copy, pages that it shares with the server.
     """
     failed = []
-    for name in json.loads(os.environ.get(VARIABLE, "[]")):
+    for name in json.loads(os.environ.get(PRELOAD_VARIABLE, "[]")):
+        module, _, argument = name.partition(":")
         try:
-            importlib.import_module(name)
+            imported = importlib.import_module(module)
+            if argument:
+                imported.preload(argument)
         except (Exception, SystemExit):
             failed.append(name)
     gc.collect()

@@ -90,6 +90,7 @@ class Progress:
         if self.done < self._total and (since >= FULL or (tenth and since >= FULL_AT_LEAST)):
             self._drawn, self._drawn_done = now, self.done
             self._terminal.write_line(self._text(now, running))
+            self._terminal.flush()
 
     def clear(self) -> None:
         """Take the live line away, so that something else can be written."""

@@ -6,17 +6,15 @@ Runs in an environment that has the real libraries; each model is built in a pro
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import catalog, signature
-from harness.contract import Cell, HarnessError, Outcome, Stage
+from harness import catalog, registry, signature
+from harness.child import Limits
+from harness.contract import Cell, HarnessError, Stage
+from harness.isolation import Ending, Pool, Settings, Task
 from harness.job import Job
-from harness.registry import BACKENDS
-
-#: What the snapshot is called, in the folder of the backend that replays it.
-SNAPSHOT = BACKENDS / "mock" / "signatures.txt"
+from harness.toml_text import replace_file
 
 HEADER = """\
 # What goes into each small model and what comes out, recorded from the real ones.
@@ -43,32 +41,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m harness record`."""
     parser.add_argument("models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these")
     parser.add_argument("--backend", default="torch-cpu", help="whose environment this is")
-    parser.add_argument("-o", "--output", type=Path, default=SNAPSHOT)
+    parser.add_argument("-o", "--output", type=Path, default=registry.SNAPSHOT)
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the lines of the entries that build; the others keep theirs."""
-    from harness.isolation import run_all
+    """Write the lines of the entries that build; the others keep theirs.
 
-    root = Path(__file__).resolve().parent.parent
-    lists = catalog.load(root)
+    Raises:
+        HarnessError: nothing builds here, so that nothing is written.
+    """
+    spec = registry.find(args.backend)
+    lists = catalog.load(catalog.ROOT)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     known = signature.load(args.output)
-    jobs = [Job(Cell(entry, args.backend), 0, "tiny", BACKENDS) for entry in chosen]
-    failed = 0
-    for job, ending in run_all(jobs, "harness.record:signature_line", seconds=args.timeout):
-        name = job.cell.entry.name
-        if ending.value is not None:
-            known[name] = signature.parse(ending.value)
+    jobs = {e.name: Job(Cell(e, spec.name), 0, "tiny", spec.folder.parent) for e in chosen}
+    problems: list[str] = []
+
+    def keep(task: Task, ending: Ending) -> None:
+        if isinstance(ending.value, str):
+            known[task.label] = signature.parse(ending.value)
         else:
-            failed += 1
-            print(f"{name}: {ending.outcome or Outcome.FAIL} at {ending.stage}: {ending.reason}")
+            problems.append(f"{task.label}: {ending.outcome} at {ending.stage}: {ending.reason}")
+
+    settings = Settings(
+        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
+    )
+    with Pool(keep, settings) as pool:
+        tasks = [Task("harness.record:signature_line", job, name) for name, job in jobs.items()]
+        for future in pool.start(tasks):
+            future.result()
     if not known:
-        raise HarnessError("expected at least one model that builds; found none, nothing written")
+        raise HarnessError(
+            f"expected a model that builds, found none; {args.output} is as it was. Run this in "
+            f"the environment that has the libraries: {spec.install}"
+        )
     lines = [str(known[name]) for name in sorted(known) if name in lists.entries]
-    temporary = args.output.with_suffix(".tmp")
-    temporary.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, args.output)
-    print(f"{args.output}: {len(lines)} signatures; {failed} of {len(jobs)} entries have none")
+    replace_file(args.output, HEADER + "\n".join(lines) + "\n")
+    for problem in sorted(problems):
+        print(problem)
+    print(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
     return 0

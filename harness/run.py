@@ -40,6 +40,8 @@ from harness.store import Store
 ROOT = catalogs.ROOT
 #: What every child needs beside what its backend names.
 PRELOAD = ("harness.cell",)
+#: A backend that names this module builds real models; it then imports their code beforehand.
+BUILDER = "harness.tiny.preload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Run:
             workers=options.workers,
             limits=options.limits,
             start_method=self.spec.start_method,
-            preload=(*self.spec.preload, *PRELOAD),
+            preload=(*self.spec.preload, *PRELOAD, *self._architectures()),
             root=ROOT,
         )
         self._began = time.monotonic()
@@ -109,6 +111,13 @@ class Run:
         self._snapshot: Mapping[str, signature.Signature] = {}
         self._jobs: dict[str, Job] = {}
         _check_faults(self.spec, self.catalog, options)
+
+    def _architectures(self) -> list[str]:
+        """What the fork server imports for the selected entries, where it builds them at all."""
+        if BUILDER not in self.spec.preload:
+            return []
+        chosen = [self.catalog.entries[name] for name in self.selected]
+        return sorted({f"{BUILDER}:{entry.library}/{entry.architecture}" for entry in chosen})
 
     @property
     def path(self) -> Path:

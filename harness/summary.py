@@ -41,7 +41,9 @@ def begin(run: Run, cells: Sequence[Cell]) -> list[str]:
     size = f"size {options.size}, seed {options.seed}"
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
-    lines.append(f"entries: {entries} of {len(run.catalog.entries)}, precision {precisions}, {size}")
+    lines.append(
+        f"entries: {entries} of {len(run.catalog.entries)}, precision {precisions}, {size}"
+    )
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
     return [*lines, *(f"warning: {warning}" for warning in run.expectations.warnings)]
 
@@ -68,10 +70,8 @@ def explain(run: Run, result: CellResult) -> str:
         lines.append(f"expected {rows} ({path})")
     elif result.verdict is Verdict.REGRESSED:
         lines.append("it passed in the run before")
-    trace = result.error.strip().splitlines()
-    if trace and outcome is not Outcome.PASS:
-        cut = [f"... {len(trace) - TRACEBACK} lines more, in the results"]
-        lines += ["", *(cut if len(trace) > TRACEBACK else []), *trace[-TRACEBACK:], ""]
+    if result.error and outcome is not Outcome.PASS:
+        lines += ["", *_excerpt(result.error.strip().splitlines()), ""]
     return "\n".join([*lines, f"rerun: {run.rerun(result)}"])
 
 
@@ -195,6 +195,16 @@ def _aligned(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _excerpt(trace: Sequence[str]) -> list[str]:
+    """The telling end of a traceback: its last lines, or the first ones of faulthandler's."""
+    upside_down = [i for i, line in enumerate(trace) if line.endswith("(most recent call first):")]
+    current = [i for i in upside_down if trace[i].startswith("Current thread")] or upside_down[-1:]
+    start = max(0, current[0] - 2) if current else max(0, len(trace) - TRACEBACK)
+    shown = trace[start : start + TRACEBACK]
+    left = len(trace) - len(shown)
+    return [*([f"... {left} lines more, in the results"] if left else []), *shown]
 
 
 def _after(separator: str, text: str) -> str:

@@ -48,9 +48,11 @@ class Workplace:
         ]
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """This process's, with a terminal of a known width and no backend chosen."""
-        kept = {name: value for name, value in os.environ.items() if name != "HARNESS_BACKEND"}
-        return {**kept, "COLUMNS": "160", "PY_COLORS": "0", **changes}
+        """This process's, with a terminal of a known width and nothing of its own pytest."""
+        own = ("HARNESS_BACKEND", "PYTEST_ADDOPTS")
+        kept = {name: value for name, value in os.environ.items() if name not in own}
+        plain = {"COLUMNS": "160", "PY_COLORS": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        return {**kept, **plain, **changes}
 
     def run(
         self, backend: str, *arguments: str, backends: Path = FAKES, **changes: str
@@ -66,6 +68,18 @@ class Workplace:
             timeout=120,
             check=False,
         )
+
+    def collect(self, backend: str, *arguments: str) -> list[str]:
+        """The names of the cells that would run, in order; in this process."""
+        names: list[str] = []
+
+        class Recorder:
+            def pytest_collection_finish(self, session: pytest.Session) -> None:
+                names.extend(item.name for item in session.items)
+
+        words = self.command(backend, *arguments)[3:]
+        pytest.main([*words, "--co", "-q", "-p", "no:faulthandler"], plugins=[Recorder()])
+        return names
 
     def cells(self, session: str) -> dict[str, dict[str, Any]]:
         """The cells of the last run of a session, by entry."""

@@ -36,7 +36,7 @@ SAME = [
     ),
     (
         "BertForMaskedLM.forward() got an unexpected keyword argument 'past'",
-        "GPT2LMForCausalLM.forward() got an unexpected keyword argument 'past'",
+        "GPT2LMForMaskedLM.forward() got an unexpected keyword argument 'past'",
         None,
     ),
     (

@@ -16,7 +16,7 @@ from harness import inputs as inputs_
 from harness import outputs as outputs_
 from harness import weights as weights_
 from harness.catalog import unmet_requirements
-from harness.contract import Absent, Array, Arrays, Entry, Unsupported
+from harness.contract import Absent, Array, Arrays, Entry, PipelineCase, Unsupported
 from harness.signature import BATCHES, LENGTHS
 from harness.tiny import calibrate, libraries
 
@@ -70,6 +70,15 @@ class TinyCase:
             given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH)
             calibrate.calibrate(module, tensors(given, torch.float32), self._options(module))
         return module
+
+    @property
+    def _recipe(self) -> inputs_.Recipe:
+        return inputs_.recipe_of(self._config)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether forward draws random numbers; its recipe says so."""
+        return self._recipe.seeded
 
     def config(self) -> Any:
         """The small config object."""
@@ -140,7 +149,8 @@ class TinyCase:
         key = (dtype, True)
         if key not in self._references:
             module = self.module()
-            for setter, choice in PLAIN.items():
+            plain = {**PLAIN, "set_attn_implementation": self._recipe.plain_attention}
+            for setter, choice in plain.items():
                 function = getattr(module, setter, None)
                 if function is not None:
                     try:
@@ -204,6 +214,10 @@ class TinyCase:
                     p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
         torch.manual_seed(0)
         return self._forward(module, inputs, getattr(torch, dtype))
+
+    def pipeline(self) -> PipelineCase | None:
+        """Raw input for `transformers.pipeline`; None where this model has no pipeline."""
+        return self._library.pipeline(self.entry.architecture, self.inputs(), self.seed)
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of the small model.

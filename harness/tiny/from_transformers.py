@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.contract import Absent
-from harness.tiny import model_class
+from harness.contract import Absent, Arrays, PipelineCase
+from harness.tiny import model_class, pipelines
 from harness.tiny.shrink import tiny_config
 
 
@@ -21,6 +21,10 @@ class Transformers:
     def preload(self, architecture: str) -> None:
         """Import the modeling file."""
         model_class.preload(architecture)
+
+    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+        """Text or an image, with a tokenizer or the architecture's image processor."""
+        return pipelines.pipeline_case(architecture, inputs, seed)
 
     def module(self, architecture: str, config: Any) -> Any:
         """The headless model with the library's own initial weights.

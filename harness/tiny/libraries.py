@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from harness.contract import Absent
+from harness.contract import Absent, Arrays, PipelineCase
 
 
 class Library(Protocol):
@@ -20,6 +20,9 @@ class Library(Protocol):
 
     def preload(self, architecture: str) -> None:
         """Import what the architecture's model needs; what that raises is passed over."""
+
+    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+        """What a pipeline of the library takes; None where the architecture has none."""
 
     def module(self, architecture: str, config: Any) -> Any:
         """A torch module with the library's own initial weights; raises `Absent`."""

@@ -70,7 +70,8 @@ def base_class(architecture: str) -> type:
     import transformers
 
     known = mappings()
-    for mapping in ("MODEL_MAPPING_NAMES", *_FALLBACKS, *sorted(known)):
+    rest = sorted(name for name in known if name.startswith("MODEL_"))
+    for mapping in ("MODEL_MAPPING_NAMES", *_FALLBACKS, *rest):
         found = known.get(mapping, {}).get(architecture)
         if found is not None:
             name = found if isinstance(found, str) else found[0]
@@ -78,6 +79,10 @@ def base_class(architecture: str) -> type:
             if cls is not None and not _is_part(cls, config_class(architecture)):
                 call = calls().get(architecture)
                 return cls if call is None else _calling(cls, call)
+    # RAG and its like are in no mapping; their config's name says the model's.
+    cls = getattr(transformers, config_class(architecture).__name__.replace("Config", "Model"), None)
+    if cls is not None:
+        return cls  # type: ignore[no-any-return]
     raise Absent(f"transformers {transformers.__version__} has no model class for {architecture!r}")
 
 

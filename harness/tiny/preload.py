@@ -30,6 +30,9 @@ def _fill_caches() -> None:
     case.warm()
     with suppress(ImportError):
         model_class.mappings()
+        import PIL.Image
+        import transformers.models.auto.image_processing_auto
+        import transformers.pipelines  # noqa: F401
         from transformers import conversion_mapping
 
         conversion_mapping.get_checkpoint_conversion_mapping("")

@@ -1,0 +1,85 @@
+"""The tables at the end of a run: right totals, named denominators, causes in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import summary
+from harness.contract import CellResult, Metric, Outcome, Stage, Verdict
+from harness.run import Cost
+
+Make = Callable[..., CellResult]
+
+
+def test_shares_name_what_they_are_shares_of(make_result: Make) -> None:
+    results = [make_result(f"e{n}") for n in range(3)]
+    results += [make_result("v", family="vision", outcome=Outcome.CRASH)]
+    results += [make_result("w", family="vision", outcome=Outcome.ABSENT)]
+    results += [make_result("x", family="rag", outcome=Outcome.ABSENT)]
+    assert [" ".join(line.split()) for line in summary.table(results)] == [
+        "family pass crash absent passed",
+        "encoder-only 3 100.0% of 3",
+        "vision 1 1 0.0% of 1",
+        "rag 1 -",
+        "all 3 1 2 75.0% of 4",
+    ]
+
+
+def test_one_family_needs_no_total(make_result: Make) -> None:
+    assert len(summary.table([make_result("a", outcome=Outcome.FAIL)])) == 2
+
+
+def test_verdicts_are_counted_in_their_order(make_result: Make) -> None:
+    results = [make_result(verdict=v) for v in (Verdict.NEW, Verdict.OK, Verdict.XFAIL, Verdict.OK)]
+    assert summary.verdicts(results) == "2 ok, 1 xfail, 1 new"
+
+
+def failing(make_result: Make, cause: str, *names: str, **changes: object) -> list[CellResult]:
+    given = {"outcome": Outcome.FAIL, "cause": cause, "verdict": Verdict.NEW, **changes}
+    return [make_result(name, **given) for name in names]
+
+
+def test_causes_are_ranked_by_the_entries_they_block(make_result: Make) -> None:
+    results = [
+        *failing(make_result, "rare", "a"),
+        *failing(make_result, "common", "b", "c", "d", "e", "f", "g"),
+        *failing(make_result, "common", "b", precision="f16"),  # the same entry again
+        *failing(make_result, "known", "h", "i", verdict=Verdict.XFAIL, stage=Stage.PREPARE),
+        make_result("right"),
+    ]
+    assert summary.causes(results) == [
+        "   6  fail at verify: common",
+        "      b, c, d, e and 2 more",
+        "   2  fail at prepare, expected: known",
+        "      h, i",
+        "   1  fail at verify: rare",
+        "      a",
+    ]
+
+
+def test_many_causes_are_cut_unless_all_are_wanted(make_result: Make) -> None:
+    results = [r for n in range(30) for r in failing(make_result, f"cause {n:02}", f"e{n}")]
+    assert summary.causes(results)[-1] == "      and 20 causes more (`-v` shows them)"
+    assert len(summary.causes(results, everything=True)) == 60
+
+
+def test_the_cost_counts_the_harnesss_own_share(make_result: Make) -> None:
+    metrics = [
+        Metric("cpu_build", 1.0, "s"),
+        Metric("cpu_reference", 1.0, "s"),
+        Metric("cpu_run", 1.0, "s"),
+        Metric("cpu_verify", 0.5, "s"),
+        Metric("cpu", 3.5, "s"),
+    ]
+    results = [make_result(name, metrics=metrics, peak_rss_mb=440.0) for name in ("a", "b")]
+    text = summary.cost(results, Cost(wall=10.0, cpu=8.0))
+    assert text == (
+        "10 s wall, 4.00 s of CPU an entry, 25% of the CPU is the harness's own, imports included, "
+        "440 MB a process at the median"
+    )
+    assert summary.cost([make_result()], Cost(1.0, 0.5)) == "1.0 s wall, 0.50 s of CPU an entry"
+
+
+def test_the_slowest_come_first(make_result: Make) -> None:
+    results = [make_result(f"e{n}", seconds=float(n)) for n in range(8)]
+    assert summary.slowest(results).startswith("e7 7.0 s, e6 6.0 s")
