@@ -77,7 +77,7 @@ class TorchBackend:
         return TorchProgram(module, case, self.device, DTYPES[precision.dtype])
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
-        """What `transformers.pipeline` makes of raw input, and the arrays that it feeds the model."""
+        """What `transformers.pipeline` makes of raw input, and the arrays it feeds the model."""
         asked = case.pipeline()
         if asked is None:
             return None

@@ -26,6 +26,9 @@ from typing import Any, NoReturn
 from harness import causes
 from harness.contract import HarnessError, Stage, Unavailable
 
+if sys.platform != "win32":
+    import resource
+
 #: Bytes in a megabyte, here and wherever a size has the unit MB.
 MB = 1_000_000
 
@@ -143,8 +146,6 @@ def peak_rss_mb() -> float | None:
         import psutil
 
         return float(psutil.Process().memory_info().peak_wset) / MB
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MB if sys.platform == "darwin" else peak * 1024 / MB
 
@@ -213,8 +214,6 @@ def _limit(limits: Limits) -> None:
     faulthandler.dump_traceback_later(limits.seconds, exit=True, file=2)
     if sys.platform == "win32":
         return
-    import resource
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     held = _proc_status("VmData")
     if held is None:

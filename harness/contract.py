@@ -325,7 +325,8 @@ class Backend(Protocol):
     (`device`, `fault`, ...) to strings.
     Optional members, looked up by name: `case(entry, seed, size) -> Case` where the harness's own
     is not wanted, `from_pretrained(folder, case, precision) -> Program`,
-    `pipeline(case, precision) -> (outputs, the arrays they were computed from) | None`, `generate`, `memory() -> int` (device bytes).
+    `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
+    `generate`, `memory() -> int` (device bytes).
     """
 
     precisions: Sequence[Precision]

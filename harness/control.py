@@ -87,7 +87,9 @@ class WrongReference:
     moved: float  # relative error of the outputs
 
 
-def wrong_reference(case: Case, inputs: Arrays, want: Arrays, floor: float, dtype: str) -> WrongReference:
+def wrong_reference(
+    case: Case, inputs: Arrays, want: Arrays, floor: float, dtype: str
+) -> WrongReference:
     """The reference with enough noise on one weight that the check must see it.
 
     Args:

@@ -25,8 +25,25 @@ from harness.weights import integers, uniform
 RECIPES = Path(__file__).parent / "tiny" / "inputs.toml"
 
 #: Sub-configs by what they encode, in the order in which a composite is asked for them.
-VISION = ("vision_config", "visual_config", "image_config", "vit_config", "vision_encoder_config", "image_model_config", "backbone_config", "vision_encoder")
-AUDIO = ("audio_config", "audio_encoder_config", "speech_config", "sound_config", "encoder_config", "audio_encoder", "acoustic_tokenizer_encoder_config")
+VISION = (
+    "vision_config",
+    "visual_config",
+    "image_config",
+    "vit_config",
+    "vision_encoder_config",
+    "image_model_config",
+    "backbone_config",
+    "vision_encoder",
+)
+AUDIO = (
+    "audio_config",
+    "audio_encoder_config",
+    "speech_config",
+    "sound_config",
+    "encoder_config",
+    "audio_encoder",
+    "acoustic_tokenizer_encoder_config",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,9 @@ def example_inputs(
         LookupError: a required argument that nothing here knows how to make.
     """
     recipe = recipe_of(config)
-    maker = Maker(module, config, seed, variant, recipe.batch or batch, recipe.length or length, recipe)
+    maker = Maker(
+        module, config, seed, variant, recipe.batch or batch, recipe.length or length, recipe
+    )
     return maker.make()
 
 
@@ -101,7 +120,14 @@ class Maker:
     """Makes one model's inputs; attributes are what the argument functions ask for."""
 
     def __init__(
-        self, module: Any, config: Any, seed: int, variant: str, batch: int, length: int, recipe: Recipe
+        self,
+        module: Any,
+        config: Any,
+        seed: int,
+        variant: str,
+        batch: int,
+        length: int,
+        recipe: Recipe,
     ) -> None:
         self.module = module
         self.config = config
@@ -118,6 +144,7 @@ class Maker:
         self.made: Arrays = {}
 
     def make(self) -> Arrays:
+        """Every wanted argument, in the order of the signature."""
         for name in self.wanted():
             if name in self.made:
                 continue
@@ -152,13 +179,16 @@ class Maker:
             if p.default is inspect.Parameter.empty and n not in self.recipe.drop
         ]
         main = getattr(self.module, "main_input_name", None)
-        for name in [main] if isinstance(main, str) else list(main or ()):
-            if name in self.parameters:
-                names.append(name)
+        mains = [main] if isinstance(main, str) else list(main or ())
+        names += [name for name in mains if name in self.parameters]
         names += [n for n in USUAL if n in self.parameters]
-        if "input_ids" not in names and "inputs_embeds" in self.parameters and not set(names) & MAIN:
+        if (
+            "input_ids" not in names
+            and "inputs_embeds" in self.parameters
+            and not set(names) & MAIN
+        ):
             names.append("inputs_embeds")
-        names += [n for n in self.recipe.add]
+        names += self.recipe.add
         unique = [n for n in dict.fromkeys(names) if n not in self.recipe.drop]
         return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))
 
@@ -170,7 +200,11 @@ class Maker:
         while queue:
             config = queue.pop(0)
             yield config
-            queue += [v for v in vars(config).values() if hasattr(v, "model_type") and hasattr(v, "to_dict")]
+            queue += [
+                v
+                for v in vars(config).values()
+                if hasattr(v, "model_type") and hasattr(v, "to_dict")
+            ]
 
     def find(self, *names: str, default: Any = None, within: Any = None) -> Any:
         """The first of these fields that any config has, the outermost config first."""
@@ -178,12 +212,15 @@ class Maker:
             for name in names:
                 value = vars(config).get(name)
                 if value is None:
-                    value = getattr(type(config), "attribute_map", {}).get(name) and getattr(config, name, None)
+                    value = getattr(type(config), "attribute_map", {}).get(name) and getattr(
+                        config, name, None
+                    )
                 if value is not None:
                     return value
         return default
 
     def sub(self, names: tuple[str, ...]) -> Any:
+        """The first sub-config of these names, else the config itself."""
         for name in names:
             value = getattr(self.config, name, None)
             if value is not None and hasattr(value, "to_dict"):
@@ -207,24 +244,38 @@ class Maker:
 
     @cached_property
     def vision(self) -> Any:
+        """The config of what reads images."""
         return self.sub(VISION)
 
     @cached_property
     def audio(self) -> Any:
+        """The config of what reads sound."""
         return self.sub(AUDIO)
 
     # -- values ------------------------------------------------------------------------------
 
     def floats(self, name: str, *shape: int) -> Array:
-        return uniform(self.seed, f"input/{self.variant}/{name}", tuple(shape)) * np.float32(math.sqrt(3.0))
+        """Float32 values of mean 0 and standard deviation 1."""
+        return uniform(self.seed, f"input/{self.variant}/{name}", tuple(shape)) * np.float32(
+            math.sqrt(3.0)
+        )
 
     def ints(self, name: str, shape: tuple[int, ...], low: int, high: int) -> Array:
+        """Int64 values in [low, high)."""
         return integers(self.seed, f"input/{self.variant}/{name}", shape, low, max(low + 1, high))
 
     @cached_property
     def vocabulary(self) -> int:
+        """How many token ids the text's embedding has."""
         for config in (self.text, *self.configs()):
-            for name in ("vocab_size", "text_vocab_size", "src_vocab_size", "num_embeddings", "codebook_size", "audio_vocab_size"):
+            for name in (
+                "vocab_size",
+                "text_vocab_size",
+                "src_vocab_size",
+                "num_embeddings",
+                "codebook_size",
+                "audio_vocab_size",
+            ):
                 value = getattr(config, name, None)
                 if isinstance(value, int) and value > 1:
                     return value
@@ -236,7 +287,17 @@ class Maker:
         found: set[int] = set()
         for config in self.configs():
             for name, value in vars(config).items():
-                if name.endswith(("_token_id", "_token_index", "_token_idx", "_id", "_index", "_token_ids", "image_token")):
+                if name.endswith(
+                    (
+                        "_token_id",
+                        "_token_index",
+                        "_token_idx",
+                        "_id",
+                        "_index",
+                        "_token_ids",
+                        "image_token",
+                    )
+                ):
                     values = value if isinstance(value, list | tuple) else [value]
                     found |= {v for v in values if isinstance(v, int) and not isinstance(v, bool)}
         return found
@@ -251,7 +312,14 @@ class Maker:
 
     @cached_property
     def channels(self) -> int:
-        for name in ("num_channels", "in_channels", "in_chans", "num_input_channels", "input_channels"):
+        """Colour channels of an image."""
+        for name in (
+            "num_channels",
+            "in_channels",
+            "in_chans",
+            "num_input_channels",
+            "input_channels",
+        ):
             for config in (self.vision, *self.configs()):
                 value = getattr(config, name, None)
                 if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 16:
@@ -260,7 +328,14 @@ class Maker:
 
     def side(self, within: Any = None) -> tuple[int, int]:
         """Height and width of an image."""
-        size = self.find("image_size", "img_size", "input_size", "crop_size", "resolution", within=within or self.vision)
+        size = self.find(
+            "image_size",
+            "img_size",
+            "input_size",
+            "crop_size",
+            "resolution",
+            within=within or self.vision,
+        )
         if size is None:
             size = self.find("image_size", "img_size", "crop_size")
         if isinstance(size, dict):
@@ -271,25 +346,43 @@ class Maker:
 
     @cached_property
     def frames(self) -> int | None:
+        """Frames of a video, where the config counts them."""
         value = self.find("num_frames", "frames_per_clip", "num_frames_per_video")
         return value if isinstance(value, int) else None
 
     @cached_property
     def patch(self) -> int:
-        value = self.find("patch_size", "spatial_patch_size", within=self.vision) or self.find("patch_size", default=14)
+        """Side of an image patch, in pixels."""
+        value = self.find("patch_size", "spatial_patch_size", within=self.vision) or self.find(
+            "patch_size", default=14
+        )
         return int(value[-1] if isinstance(value, list | tuple) else value)
 
     @cached_property
     def width(self) -> int:
+        """Width of the hidden states."""
         return int(self.find("hidden_size", "d_model", default=64))
 
     @cached_property
     def temporal_patch(self) -> int:
+        """Frames that one patch spans."""
         return int(self.find("temporal_patch_size", within=self.vision) or 1)
 
     @cached_property
     def merge(self) -> int:
-        value = self.find("spatial_merge_size", "merge_size", "merge_kernel_size", "window_kernel_size", "pooling_kernel_size", "downsample_ratio", within=self.vision) or 1
+        """Side of the square of patches that becomes one token."""
+        value = (
+            self.find(
+                "spatial_merge_size",
+                "merge_size",
+                "merge_kernel_size",
+                "window_kernel_size",
+                "pooling_kernel_size",
+                "downsample_ratio",
+                within=self.vision,
+            )
+            or 1
+        )
         if isinstance(value, list | tuple):
             value = value[0]
         return max(1, int(value)) if value >= 1 else 2
@@ -301,6 +394,7 @@ class Maker:
         return (1, side, side)
 
     def grids(self) -> Array:
+        """The grid of each image, int64 (images, 3)."""
         return np.array([self.grid] * self.batch, dtype=np.int64)
 
     def flat_patches(self, name: str) -> Array:
@@ -360,11 +454,27 @@ class Maker:
 
     @cached_property
     def mels(self) -> int:
+        """Bands of a spectrum."""
         wanted = self.recipe.options.get("mels")
         if wanted is not None:
             return int(wanted)
         for config in (self.audio, *self.configs()):
-            for name in ("num_mel_bins", "input_feat_per_channel", "feature_size", "n_mels", "mel_dim", "input_feat_size", "n_mel_bins", "input_dim", "num_features", "mel_bins", "feature_projection_input_dim", "spec_size", "input_size", "model_in_dim"):
+            for name in (
+                "num_mel_bins",
+                "input_feat_per_channel",
+                "feature_size",
+                "n_mels",
+                "mel_dim",
+                "input_feat_size",
+                "n_mel_bins",
+                "input_dim",
+                "num_features",
+                "mel_bins",
+                "feature_projection_input_dim",
+                "spec_size",
+                "input_size",
+                "model_in_dim",
+            ):
                 value = getattr(config, name, None)
                 if isinstance(value, int) and not isinstance(value, bool) and value > 1:
                     return value
@@ -416,6 +526,7 @@ class Maker:
         return tuple(part.strip() for part in found[1].split(",")) if found else ()
 
     def has(self, *names: str) -> bool:
+        """Whether forward takes any of these arguments."""
         return any(n in self.parameters for n in names)
 
     # -- placeholders ------------------------------------------------------------------------
@@ -463,14 +574,27 @@ class Maker:
 
         function = self.getter(getter)
         if function is None:
-            return int(self.find("mm_tokens_per_image", "image_seq_length", "num_image_tokens", "num_query_tokens", "image_seq_len", "audio_seq_length", "latent_query_num", default=0) or 0)
+            return int(
+                self.find(
+                    "mm_tokens_per_image",
+                    "image_seq_length",
+                    "num_image_tokens",
+                    "num_query_tokens",
+                    "image_seq_len",
+                    "audio_seq_length",
+                    "latent_query_num",
+                    default=0,
+                )
+                or 0
+            )
         accepted = inspect.signature(function).parameters
         swallow = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
         audio = getter == PLACEHOLDERS["audio"][0]
         given = {
             k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v
             for k, v in self.made.items()
-            if k in accepted or (swallow and k in MEDIA_COMPANIONS and (k in AUDIO_COMPANIONS) is audio)
+            if k in accepted
+            or (swallow and k in MEDIA_COMPANIONS and (k in AUDIO_COMPANIONS) is audio)
         }
         for name, parameter in accepted.items():
             if name not in given and _is_required(parameter):
@@ -502,23 +626,23 @@ def _read_width(module: Any) -> int | None:
 
 
 def _feature_tensors(features: Any) -> list[Any]:
+    """The tensors of features in what an extractor returned: a tensor, an output, or lists."""
     import torch
 
     if isinstance(features, torch.Tensor):
         return [features]
-    pooled = getattr(features, "pooler_output", None)
-    if pooled is not None:
-        return _feature_tensors(pooled)
-    last = getattr(features, "last_hidden_state", None)
-    if last is not None:
-        return _feature_tensors(last)
-    if isinstance(features, list | tuple):
-        if features and isinstance(features[0], torch.Tensor) and features[0].ndim >= 2 or features and isinstance(features[0], list | tuple):
-            return [t for f in features for t in _feature_tensors(f) if t.is_floating_point()] if not (
-                len(features) == 2 and isinstance(features[1], list)
-            ) else _feature_tensors(features[0])
-        return [t for t in features if isinstance(t, torch.Tensor) and t.is_floating_point()][:1]
-    return []
+    for name in ("pooler_output", "last_hidden_state"):
+        found = getattr(features, name, None)
+        if found is not None:
+            return _feature_tensors(found)
+    if not isinstance(features, list | tuple) or not features:
+        return []
+    first = features[0]
+    if len(features) == 2 and isinstance(features[1], list):
+        return _feature_tensors(first)  # features, and how many each image has
+    if isinstance(first, list | tuple) or (isinstance(first, torch.Tensor) and first.ndim >= 2):
+        return [t for f in features for t in _feature_tensors(f) if t.is_floating_point()]
+    return [t for t in features if isinstance(t, torch.Tensor) and t.is_floating_point()][:1]
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
@@ -566,7 +690,13 @@ def _input_ids(m: Maker) -> Array:
 def _attention_mask(m: Maker) -> Array | None:
     for name in ("input_ids", "inputs_embeds", "input_values"):
         if name in m.made:
-            return np.ones((m.made[name].shape[0], m.made[name].shape[-1] if name == "input_values" else m.made[name].shape[1]), dtype=np.int64)
+            return np.ones(
+                (
+                    m.made[name].shape[0],
+                    m.made[name].shape[-1] if name == "input_values" else m.made[name].shape[1],
+                ),
+                dtype=np.int64,
+            )
     return None
 
 
@@ -604,7 +734,9 @@ def _input_features(m: Maker) -> Array:
 def _input_values(m: Maker) -> Array:
     rank = m.recipe.options.get("rank") or len(m.documented("input_values"))
     if m.find("max_length", "num_mel_bins") and hasattr(m.config, "frequency_stride"):
-        return m.floats("input_values", m.batch, int(m.find("max_length")), int(m.find("num_mel_bins")))
+        return m.floats(
+            "input_values", m.batch, int(m.find("max_length")), int(m.find("num_mel_bins"))
+        )
     if rank == 3 or (not rank and isinstance(m.find("audio_channels"), int)):
         return m.floats("input_values", m.batch, m.find("audio_channels", default=1), m.samples)
     return m.floats("input_values", m.batch, m.samples)
@@ -612,25 +744,43 @@ def _input_values(m: Maker) -> Array:
 
 def _decoder_input_ids(m: Maker) -> Array:
     decoder = getattr(m.config, "decoder", None)
-    size = getattr(decoder, "vocab_size", None) or getattr(m.config, "decoder_vocab_size", None) or getattr(m.config, "tgt_vocab_size", None)
+    size = (
+        getattr(decoder, "vocab_size", None)
+        or getattr(m.config, "decoder_vocab_size", None)
+        or getattr(m.config, "tgt_vocab_size", None)
+    )
     rows = m.batch * int(m.recipe.options.get("decoder_streams", 1))
-    return m.tokens("decoder_input_ids", rows, max(4, m.length // 2), vocabulary=size if isinstance(size, int) else None)
+    return m.tokens(
+        "decoder_input_ids",
+        rows,
+        max(4, m.length // 2),
+        vocabulary=size if isinstance(size, int) else None,
+    )
 
 
 def _hidden_states(m: Maker) -> Array:
     if m.has("grid_thw"):
         return m.flat_patches("hidden_states")
-    return m.floats("hidden_states", m.batch, m.length, int(m.find("hidden_size", "d_model", "encoder_hidden_size", default=64)))
+    return m.floats(
+        "hidden_states",
+        m.batch,
+        m.length,
+        int(m.find("hidden_size", "d_model", "encoder_hidden_size", default=64)),
+    )
 
 
 def _bbox(m: Maker) -> Array:
     corners = np.sort(m.ints("bbox", (m.batch, m.length, 4), 0, 100), axis=-1)
-    boxes = corners[..., [0, 1, 2, 3]]
-    return boxes
+    return corners
 
 
 def _inputs_embeds(m: Maker) -> Array:
-    return m.floats("inputs_embeds", m.batch, m.length, int(m.find("hidden_size", "d_model", "n_embd", default=64, within=m.text) or 64))
+    return m.floats(
+        "inputs_embeds",
+        m.batch,
+        m.length,
+        int(m.find("hidden_size", "d_model", "n_embd", default=64, within=m.text) or 64),
+    )
 
 
 def _image_sizes(m: Maker) -> Array | None:
@@ -732,9 +882,15 @@ def _past_values(m: Maker) -> Array:
     lags = m.find("lags_sequence")
     if isinstance(lags, list | tuple):
         length = length + max(lags)
-    if m.recipe.options.get("rank") == 2 or (not isinstance(lags, list | tuple) and m.find("num_input_channels") is None):
+    if m.recipe.options.get("rank") == 2 or (
+        not isinstance(lags, list | tuple) and m.find("num_input_channels") is None
+    ):
         return m.floats("past_values", m.batch, int(length))
-    return m.floats("past_values", m.batch, int(length), int(channels)) if channels != 1 or lags is None else m.floats("past_values", m.batch, int(length))
+    return (
+        m.floats("past_values", m.batch, int(length), int(channels))
+        if channels != 1 or lags is None
+        else m.floats("past_values", m.batch, int(length))
+    )
 
 
 def _past_mask(m: Maker) -> Array:
@@ -742,11 +898,21 @@ def _past_mask(m: Maker) -> Array:
 
 
 def _past_time_features(m: Maker) -> Array:
-    return m.floats("past_time_features", m.batch, m.made["past_values"].shape[1], int(m.find("num_time_features", default=1)))
+    return m.floats(
+        "past_time_features",
+        m.batch,
+        m.made["past_values"].shape[1],
+        int(m.find("num_time_features", default=1)),
+    )
 
 
 def _future_time_features(m: Maker) -> Array:
-    return m.floats("future_time_features", m.batch, int(m.find("prediction_length", default=8)), int(m.find("num_time_features", default=1)))
+    return m.floats(
+        "future_time_features",
+        m.batch,
+        int(m.find("prediction_length", default=8)),
+        int(m.find("num_time_features", default=1)),
+    )
 
 
 def _future_values(m: Maker) -> Array:
@@ -760,13 +926,17 @@ def _speaker_embeddings(m: Maker) -> Array:
 
 def _pixels_like(name: str) -> Function:
     """Another image of the size of `pixel_values`."""
-    return lambda m: m.floats(name, *m.made["pixel_values"].shape) if "pixel_values" in m.made else None
+    return lambda m: (
+        m.floats(name, *m.made["pixel_values"].shape) if "pixel_values" in m.made else None
+    )
 
 
 def _latents(m: Maker) -> Array:
     width = int(m.find("hidden_size", "latent_dim", default=64))
     channels_first = m.documented("latents")[-1:] == ("frames",)
-    return m.floats("latents", m.batch, *((width, m.length) if channels_first else (m.length, width)))
+    return m.floats(
+        "latents", m.batch, *((width, m.length) if channels_first else (m.length, width))
+    )
 
 
 def _feature_mask(m: Maker) -> Array | None:
@@ -796,9 +966,20 @@ def _mm_token_types(m: Maker) -> Array | None:
     return np.isin(ids, list(m.placeholders)).astype(np.int64)
 
 
+def _token_types(m: Maker) -> Array | None:
+    """0 for the prompt, 1 for the answer after it: the last quarter of the text."""
+    ids = m.made.get("input_ids")
+    if ids is None:
+        return None
+    answer = np.arange(ids.shape[1]) >= ids.shape[1] * 3 // 4
+    return np.tile(answer.astype(np.int64), (ids.shape[0], 1))
+
+
 def _boxes(m: Maker) -> Array:
     height, width = m.side()
-    return np.array([[[0.1 * width, 0.1 * height, 0.8 * width, 0.7 * height]]] * m.batch, dtype=np.float32)
+    return np.array(
+        [[[0.1 * width, 0.1 * height, 0.8 * width, 0.7 * height]]] * m.batch, dtype=np.float32
+    )
 
 
 def _points(m: Maker) -> Array:
@@ -827,13 +1008,20 @@ ARGUMENTS: dict[str, Function] = {
     "future_values": _future_values,
     "speaker_embeddings": _speaker_embeddings,
     "mm_token_type_ids": _mm_token_types,
+    "token_type_ids": _token_types,
     "input_features_mask": _feature_mask,
     "audio_mel": _input_features,
     "audio_mel_mask": lambda m: np.zeros(m.made["audio_mel"].shape[:2], dtype=np.bool_),
     "feature_attention_mask": _feature_mask,
     "input_boxes": _boxes,
     "input_points": _points,
-    "qformer_input_ids": lambda m: m.tokens("qformer_input_ids", m.batch, 8, vocabulary=m.find("vocab_size", within=getattr(m.config, "qformer_config", m.config)) or 128),
+    "qformer_input_ids": lambda m: m.tokens(
+        "qformer_input_ids",
+        m.batch,
+        8,
+        vocabulary=m.find("vocab_size", within=getattr(m.config, "qformer_config", m.config))
+        or 128,
+    ),
     "noise": lambda m: m.floats("noise", m.batch, math.prod(n // m.patch for n in m.side())),
     "context_input_ids": lambda m: m.tokens(
         "context_input_ids", m.batch * int(m.find("n_docs", default=2)), m.length
@@ -845,26 +1033,48 @@ ARGUMENTS: dict[str, Function] = {
     "merge_sizes": _merge_sizes,
     "image_grid_hw": lambda m: m.grids()[:, 1:],
     "flattened_patches": _flattened_patches,
-    "protein_input_ids": lambda m: m.tokens("protein_input_ids", m.batch, m.length, vocabulary=m.find("vocab_size", within=m.find("protein_encoder_config"))),
+    "protein_input_ids": lambda m: m.tokens(
+        "protein_input_ids",
+        m.batch,
+        m.length,
+        vocabulary=m.find("vocab_size", within=m.find("protein_encoder_config")),
+    ),
     "protein_attention_mask": lambda m: np.ones((m.batch, m.length), dtype=np.int64),
     "classes_input_ids": _phrases("classes_input_ids", CLASSES),
     "classes_attention_mask": _phrase_mask(CLASSES),
     "classes_structure": lambda m: np.full(m.batch, CLASSES, dtype=np.int64),
     "tasks_input_ids": _phrases("tasks_input_ids", 1),
     "tasks_attention_mask": _phrase_mask(1),
-    "noise_embeds": lambda m: m.floats("noise_embeds", m.batch, int(m.find("block_size", default=8)), m.width),
+    "noise_embeds": lambda m: m.floats(
+        "noise_embeds", m.batch, int(m.find("block_size", default=8)), m.width
+    ),
     "context_hidden_states": _context_hidden_states,
     "pixel_position_ids": _patch_positions,
     "image_position_ids": _image_companion(_patch_positions),
     "target_sizes": _image_companion(_target_sizes),
-    "aspect_ratio_ids": _image_companion(lambda m: np.full((m.batch, 1), len(m.find("supported_aspect_ratios", default=[1])), dtype=np.int64)),
+    "aspect_ratio_ids": _image_companion(
+        lambda m: np.full(
+            (m.batch, 1), len(m.find("supported_aspect_ratios", default=[1])), dtype=np.int64
+        )
+    ),
     "aspect_ratio_mask": _image_companion(_aspect_ratio_mask),
     "cross_attention_mask": _cross_attention_mask,
     "image_embeds_position_mask": _image_positions,
-    "visual_feats": lambda m: m.floats("visual_feats", m.batch, 8, int(m.find("visual_feat_dim", default=64))),
-    "visual_pos": lambda m: np.abs(m.floats("visual_pos", m.batch, 8, int(m.find("visual_pos_dim", default=4)))),
-    "inputs": lambda m: m.floats("inputs", m.batch, m.length, int(m.find("d_model", "hidden_size", default=64))),
-    "task_inputs": lambda m: m.tokens("task_inputs", m.batch, int(m.find("task_seq_len", default=m.length)), vocabulary=m.find("text_encoder_vocab_size")),
+    "visual_feats": lambda m: m.floats(
+        "visual_feats", m.batch, 8, int(m.find("visual_feat_dim", default=64))
+    ),
+    "visual_pos": lambda m: np.abs(
+        m.floats("visual_pos", m.batch, 8, int(m.find("visual_pos_dim", default=4)))
+    ),
+    "inputs": lambda m: m.floats(
+        "inputs", m.batch, m.length, int(m.find("d_model", "hidden_size", default=64))
+    ),
+    "task_inputs": lambda m: m.tokens(
+        "task_inputs",
+        m.batch,
+        int(m.find("task_seq_len", default=m.length)),
+        vocabulary=m.find("text_encoder_vocab_size"),
+    ),
     "image_merge_sizes": _image_companion(_merge_sizes),
     "image_attention_mask": lambda m: np.ones((m.batch, m.length, 1), dtype=np.int64),
     "lengths": lambda m: None,
@@ -879,25 +1089,98 @@ ARGUMENTS: dict[str, Function] = {
 
 #: What a user passes whenever the signature has it.
 USUAL = (
-    "input_ids", "attention_mask", "pixel_values", "input_features", "input_values", "decoder_input_ids",
-    "image_grid_thw", "bbox", "image_sizes", "future_values", "future_time_features", "mm_token_type_ids",
-    "input_features_mask", "feature_attention_mask", "image_attention_mask",
-    "spatial_shapes", "pixel_attention_mask", "image_merge_sizes", "image_position_ids", "padding_mask", "sample", "target_sizes",
-    "aspect_ratio_ids", "aspect_ratio_mask", "cross_attention_mask", "image_embeds_position_mask",
-    "visual_feats", "visual_pos", "image_grid_hw", "flattened_patches", "protein_input_ids",
+    "input_ids",
+    "attention_mask",
+    "pixel_values",
+    "input_features",
+    "input_values",
+    "decoder_input_ids",
+    "image_grid_thw",
+    "bbox",
+    "image_sizes",
+    "future_values",
+    "future_time_features",
+    "mm_token_type_ids",
+    "input_features_mask",
+    "feature_attention_mask",
+    "image_attention_mask",
+    "spatial_shapes",
+    "pixel_attention_mask",
+    "image_merge_sizes",
+    "image_position_ids",
+    "padding_mask",
+    "sample",
+    "target_sizes",
+    "aspect_ratio_ids",
+    "aspect_ratio_mask",
+    "cross_attention_mask",
+    "image_embeds_position_mask",
+    "visual_feats",
+    "visual_pos",
+    "image_grid_hw",
+    "flattened_patches",
+    "protein_input_ids",
     "protein_attention_mask",
 )
-MAIN = {"pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values", "hidden_states", "inputs", "latents"}
-TEXT = {"input_ids", "attention_mask", "mm_token_type_ids", "bbox", "image_attention_mask"}
-COMPANIONS = {"image_embeds_position_mask", "prompt_pixel_values", "prompt_masks", "past_values_padding", "attention_mask", "mm_token_type_ids", "past_observed_mask", "past_time_features", "future_time_features", "future_values", "input_features_mask", "feature_attention_mask", "bbox", "image_attention_mask"}
+MAIN = {
+    "pixel_values",
+    "pixel_values_videos",
+    "input_features",
+    "input_values",
+    "past_values",
+    "hidden_states",
+    "inputs",
+    "latents",
+}
+TEXT = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "bbox", "image_attention_mask"}
+COMPANIONS = {
+    "image_embeds_position_mask",
+    "prompt_pixel_values",
+    "prompt_masks",
+    "past_values_padding",
+    "attention_mask",
+    "mm_token_type_ids",
+    "past_observed_mask",
+    "past_time_features",
+    "future_time_features",
+    "future_values",
+    "input_features_mask",
+    "feature_attention_mask",
+    "bbox",
+    "image_attention_mask",
+}
 AUDIO_COMPANIONS = {"feature_attention_mask", "input_features_mask", "padding_mask"}
-MEDIA_COMPANIONS = {"sample", "image_position_ids", "image_sizes", "image_grid_thw", "feature_attention_mask", "input_features_mask", "pixel_attention_mask", "spatial_shapes", "image_merge_sizes", "padding_mask", "target_sizes"}
+MEDIA_COMPANIONS = {
+    "sample",
+    "image_position_ids",
+    "image_sizes",
+    "image_grid_thw",
+    "feature_attention_mask",
+    "input_features_mask",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "image_merge_sizes",
+    "padding_mask",
+    "target_sizes",
+}
 
 #: Patches of an image where the model takes images of any size as rows of patches.
 PATCHES = 16
 
 PLACEHOLDERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "image": ("get_image_features", ("pixel_values", "image_pixel_values"), ("image_token_id", "image_token_index", "image_token", "boi_token_index")),
-    "video": ("get_video_features", ("pixel_values_videos", "pixel_values"), ("video_token_id", "video_token_index")),
-    "audio": ("get_audio_features", ("input_features", "input_values"), ("audio_token_id", "audio_token_index")),
+    "image": (
+        "get_image_features",
+        ("pixel_values", "image_pixel_values"),
+        ("image_token_id", "image_token_index", "image_token", "boi_token_index"),
+    ),
+    "video": (
+        "get_video_features",
+        ("pixel_values_videos", "pixel_values"),
+        ("video_token_id", "video_token_index"),
+    ),
+    "audio": (
+        "get_audio_features",
+        ("input_features", "input_values"),
+        ("audio_token_id", "audio_token_index"),
+    ),
 }

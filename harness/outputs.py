@@ -8,7 +8,14 @@ from typing import Any
 from harness.contract import Arrays
 
 #: Caches and other state: they repeat what the outputs were computed from.
-_STATE = ("past_key_values", "cache_params", "state", "padding_cache", "decoder_cache", "encoder_past_key_values")
+_STATE = (
+    "past_key_values",
+    "cache_params",
+    "state",
+    "padding_cache",
+    "decoder_cache",
+    "encoder_past_key_values",
+)
 
 
 def flatten(outputs: Any, name: str = "") -> Arrays:
@@ -25,7 +32,7 @@ def flatten(outputs: Any, name: str = "") -> Arrays:
         tensor = outputs.detach()
         if tensor.is_complex():
             tensor = torch.view_as_real(tensor)
-        if tensor.dtype in (torch.bfloat16, torch.float16) :
+        if tensor.dtype in (torch.bfloat16, torch.float16):
             tensor = tensor.float()
         return {name or "output": tensor.cpu().numpy()}
     found: Arrays = {}

@@ -14,6 +14,9 @@ import os
 
 from harness.child import PRELOAD_VARIABLE
 
+#: What every child of a fork server would otherwise import on its way to its first line.
+CHILDS_OWN = ("multiprocessing.popen_forkserver", "encodings.ascii")
+
 
 def preload() -> list[str]:
     """Import the modules that the environment names; returns those that did not import.
@@ -22,7 +25,7 @@ def preload() -> list[str]:
     does not touch, and thereby copy, pages that it shares with the server.
     """
     failed = []
-    for name in json.loads(os.environ.get(PRELOAD_VARIABLE, "[]")):
+    for name in (*CHILDS_OWN, *json.loads(os.environ.get(PRELOAD_VARIABLE, "[]"))):
         module, _, argument = name.partition(":")
         try:
             imported = importlib.import_module(module)

@@ -39,7 +39,9 @@ def signature_line(job: Job, report: Callable[[Stage], None]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m harness record`."""
-    parser.add_argument("models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these")
+    parser.add_argument(
+        "models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these"
+    )
     parser.add_argument("--backend", default="torch-cpu", help="whose environment this is")
     parser.add_argument("-o", "--output", type=Path, default=registry.SNAPSHOT)
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")

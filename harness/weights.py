@@ -32,7 +32,9 @@ def uniform(seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]
     return (steps * np.float32(2.0**-23) - np.float32(1.0)).reshape(shape)
 
 
-def integers(seed: int, name: str, shape: tuple[int, ...], low: int, high: int) -> NDArray[np.int64]:
+def integers(
+    seed: int, name: str, shape: tuple[int, ...], low: int, high: int
+) -> NDArray[np.int64]:
     """Int64 values in [low, high) that follow from the arguments alone."""
     unit = (uniform(seed, name, shape).astype(np.float64) + 1.0) / 2.0
     return (low + np.floor(unit * (high - low))).astype(np.int64)
@@ -42,7 +44,9 @@ def integers(seed: int, name: str, shape: tuple[int, ...], low: int, high: int) 
 def named_rules() -> tuple[tuple[re.Pattern[str], str, float, float], ...]:
     """The rows of `tiny/weights.toml`: pattern of the name, how, lowest and highest value."""
     rows = tomllib.loads(RULES.read_text())["rule"]
-    return tuple((re.compile(r["match"]), r["how"], r.get("low", 0.0), r.get("high", 0.0)) for r in rows)
+    return tuple(
+        (re.compile(r["match"]), r["how"], r.get("low", 0.0), r.get("high", 0.0)) for r in rows
+    )
 
 
 def fill(module: Any, seed: int, gain: float = 1.0) -> None:
@@ -60,12 +64,16 @@ def fill(module: Any, seed: int, gain: float = 1.0) -> None:
 
     seen: set[int] = set()
     embeddings = {
-        id(m.weight) for m in module.modules() if isinstance(m, torch.nn.Embedding | torch.nn.EmbeddingBag)
+        id(m.weight)
+        for m in module.modules()
+        if isinstance(m, torch.nn.Embedding | torch.nn.EmbeddingBag)
     }
     transposed = {
         id(m.weight): m.groups
         for m in module.modules()
-        if isinstance(m, torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d)
+        if isinstance(
+            m, torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
+        )
     }
     # Conv1D of GPT-2 keeps its weight as (in, out).
     swapped = {id(m.weight) for m in module.modules() if type(m).__name__ == "Conv1D"}
@@ -97,7 +105,9 @@ def fill(module: Any, seed: int, gain: float = 1.0) -> None:
                     transposed=transposed.get(id(tensor)),
                     swapped=id(tensor) in swapped,
                 )
-            tensor.copy_(torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(tensor.shape)))
+            tensor.copy_(
+                torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(tensor.shape))
+            )
 
 
 def _constant(tensor: Any) -> float | None:

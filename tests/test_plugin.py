@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import psutil
 import pytest
+from workplace import FAKES, ROOT, Workplace
 
 from harness import plugin
 from harness.child import Limits
@@ -25,7 +26,6 @@ from harness.contract import HarnessError, Outcome, Stage, Verdict
 from harness.isolation import cores
 from harness.matrix import INTERRUPTED
 from harness.run import Options, Run
-from tests.conftest import FAKES, ROOT, Workplace
 
 FAULTS = (
     "segfault hang big killed leaves exits raises refuses nan constant drift corrupt lies noisy"

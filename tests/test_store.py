@@ -59,7 +59,7 @@ def test_everything_that_was_stored_is_read_back(
         device_share=1.0,
         noise_floor=1e-7,
         score=float("inf"),
-        metrics=[Metric("cpu", 1.5, "s"), Metric("inference", np.float32(0.25), "s")],
+        metrics=[Metric("cpu", 1.5, "s"), Metric("inference", np.float64(0.25), "s")],
     )
     with Store.open(path) as store:
         store.begin(make_run(started_at="2026-01-02T05:04:05+02:00", seed=7))
@@ -174,7 +174,10 @@ def emptied(path: Path) -> None:
 
 
 def cut_to(size: int) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(path.read_bytes()[:size])
+    def damage(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:size])
+
+    return damage
 
 
 def scrambled(path: Path) -> None:

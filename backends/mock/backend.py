@@ -11,13 +11,14 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.mock.models import MockModel, MockProcessor, MockTokenizer, mock_pipeline
-from harness import signature, weights
+from backends.mock.models import MockModel, MockProcessor, MockTokenizer, example, mock_pipeline
+from harness import signature
 from harness.contract import (
     Absent,
     Array,
@@ -25,13 +26,28 @@ from harness.contract import (
     Case,
     Device,
     Entry,
+    HarnessError,
+    PipelineCase,
     Placement,
     Precision,
     Unavailable,
     is_floating,
 )
+from harness.weights import integers, uniform
 
 SNAPSHOT = Path(__file__).parent / "signatures.txt"
+
+#: Families whose tokens see no later one.
+CAUSAL = frozenset({"decoder-only", "mixture-of-experts", "state-space"})
+
+
+@cache
+def recorded() -> Mapping[str, str]:
+    """The lines of the snapshot by entry; each is parsed by the one cell that wants it."""
+    if not SNAPSHOT.exists():
+        return {}
+    lines = SNAPSHOT.read_text(encoding="utf-8").splitlines()
+    return {line.split(" ", 1)[0]: line for line in lines if line and not line.startswith("#")}
 
 
 class MockCase:
@@ -43,13 +59,13 @@ class MockCase:
         self.line = line
         self.model_name = line.model
 
-    def config(self) -> Any:
+    def config(self) -> signature.Signature:
         """The recorded signature stands for the config."""
         return self.line
 
     def module(self) -> MockModel:
         """A fresh mock model with seeded weights."""
-        return MockModel(self.line, self.seed)
+        return MockModel(self.line, self.seed, causal=self.entry.family in CAUSAL)
 
     def inputs(self, variant: str = "base") -> Arrays:
         """Arrays of the recorded names, dtypes and shapes."""
@@ -58,11 +74,11 @@ class MockCase:
             shape = spec.shape(reshaped=variant == "reshaped")
             key = f"input/{variant}/{name}"
             if spec.dtype.startswith("float"):
-                made[name] = weights.uniform(self.seed, key, shape).astype(spec.dtype)
+                made[name] = uniform(self.seed, key, shape).astype(spec.dtype)
             elif "mask" in name or spec.dtype == "bool":
                 made[name] = np.ones(shape, dtype=spec.dtype)
             else:
-                made[name] = weights.integers(self.seed, key, shape, 3, 96).astype(spec.dtype)
+                made[name] = integers(self.seed, key, shape, 3, 96).astype(spec.dtype)
         return made
 
     def options(self) -> Mapping[str, Any]:
@@ -82,17 +98,18 @@ class MockCase:
         self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
     ) -> Arrays:
         """The mock's function in that dtype."""
-        return self.module()(dtype=dtype, **inputs)
+        return self.module().to(dtype)(**inputs)
 
     def perturbed(
         self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
     ) -> Arrays:
         """The reference with noise on one weight."""
-        module = self.module()
-        rms = float(np.sqrt(np.mean(module.weights[weight] ** 2)))
-        noise = weights.uniform(self.seed, f"control/{weight}", module.weights[weight].shape)
-        module.weights[weight] = module.weights[weight] + scale * rms * 3**0.5 * noise
-        return module(dtype=dtype, **inputs)
+        module = self.module().to(dtype)
+        before = module.weights[weight]
+        rms = float(np.sqrt(np.mean(before**2)))
+        noise = uniform(self.seed, f"control/{weight}", before.shape)
+        module.weights[weight] = before + scale * rms * 3**0.5 * noise
+        return module(**inputs)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
         """The function in that dtype: the mock never refuses float64."""
@@ -106,21 +123,28 @@ class MockCase:
         """As recorded from the real model."""
         return self.line.parameters
 
+    def pipeline(self) -> PipelineCase:
+        """Text and media, with a mock tokenizer and processor; every mock has a pipeline."""
+        tokenizer, processor = MockTokenizer(self.line), MockProcessor(self.line)
+        task, raw = self.entry.task or "feature-extraction", example(self.line)
+        pipe = mock_pipeline(task, self.module(), tokenizer=tokenizer, processor=processor)
+        components = {"tokenizer": tokenizer, "processor": processor}
+        return PipelineCase(task, components, raw, pipe.preprocess(raw))
+
     def save(self, folder: Path) -> None:
         """The mock's `save_pretrained`."""
         self.module().save_pretrained(folder)
 
 
 class MockProgram:
-    """A mock model as a backend would run it, in its precision's dtype."""
+    """A mock model as a backend would run it."""
 
-    def __init__(self, model: MockModel, dtype: str) -> None:
+    def __init__(self, model: MockModel) -> None:
         self.model = model
-        self.dtype = dtype
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         """One inference."""
-        return self.model(dtype=self.dtype, **inputs)
+        return self.model(**inputs)
 
     def placement(self) -> Placement:
         """All of it: there is no device."""
@@ -150,28 +174,29 @@ class Backend:
         Raises:
             Absent: nothing was recorded: torch-cpu does not build it.
         """
-        line = signature.load(SNAPSHOT).get(entry.name)
+        line = recorded().get(entry.name)
         if line is None:
             raise Absent(f"requires a recorded signature; {SNAPSHOT.name} has none")
-        return MockCase(entry, line, seed)
+        return MockCase(entry, signature.parse(line), seed)
 
     def prepare(self, case: Case, precision: Precision) -> MockProgram:
         """The mock model, or the fault that was asked for."""
-        program = MockProgram(case.module(), precision.dtype)
+        program = MockProgram(case.module().to(precision.dtype))
         kind = self.faults.get(case.entry.name)
         return FAULTS[kind](program) if kind else program
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> MockProgram:
         """The mock model from what `save` wrote."""
-        return MockProgram(MockModel.from_pretrained(folder), precision.dtype)
+        return MockProgram(MockModel.from_pretrained(folder, dtype=precision.dtype))
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
         """What the mock pipeline gives for raw input, and the arrays that it feeds the model."""
-        model: MockModel = case.module()
-        tokenizer, processor = MockTokenizer(model.line), MockProcessor(model.line)
-        pipe = mock_pipeline(case.entry.task, model, tokenizer=tokenizer, processor=processor)
-        raw = pipe.example()
-        return pipe(raw), pipe.preprocess(raw)
+        asked = case.pipeline()
+        if asked is None:
+            return None
+        model = case.module().to(precision.dtype)
+        pipe = mock_pipeline(asked.task, model, **asked.components)
+        return pipe(asked.raw), asked.inputs
 
 
 def _faults(text: str) -> dict[str, str]:
@@ -180,8 +205,9 @@ def _faults(text: str) -> dict[str, str]:
     for item in filter(None, text.replace(";", ",").split(",")):
         kind, _, entry = item.partition("=")
         if kind not in FAULTS or not entry:
-            raise ValueError(
-                f"expected --fault KIND=ENTRY with a kind of {', '.join(FAULTS)}; found {item!r}"
+            raise HarnessError(
+                f"expected --fault KIND=ENTRY with a kind of {', '.join(FAULTS)}; found {item!r}. "
+                f"Fix: write it as in --fault nan=bert"
             )
         found[entry] = kind
     return found
@@ -191,7 +217,7 @@ class _Broken(MockProgram):
     """A mock program whose inference does something else first, or to its outputs."""
 
     def __init__(self, program: MockProgram, fault: Callable[[Arrays], Arrays]) -> None:
-        super().__init__(program.model, program.dtype)
+        super().__init__(program.model)
         self.fault = fault
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
@@ -232,7 +258,7 @@ def _corrupt_result(outputs: Arrays) -> Arrays:
 
 
 FAULTS: Mapping[str, Callable[[MockProgram], MockProgram]] = {
-    kind: lambda program, fault=fault: _Broken(program, fault)  # type: ignore[misc]
+    kind: partial(_Broken, fault=fault)
     for kind, fault in {
         "crash": _crash,
         "hang": _hang,

@@ -1,169 +1,242 @@
 """Mock models, tokenizers, processors and pipelines, called as transformers' own are.
 
-A mock model's outputs are smooth functions of every input and of every token before a position, so
-that it is causal, sees all its modalities, and is deterministic: what the harness checks holds.
+A mock model's outputs are smooth functions of every element of every input, so that what the
+harness checks holds: each modality counts, a causal position sees no later token, and the rows of
+a batch are independent of each other.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness import signature, weights
 from harness.contract import Array, Arrays, is_floating
+from harness.signature import BATCHES, Signature, Spec, parse
+from harness.weights import uniform
 
+#: How many numbers each weight of a mock model has.
 WIDTH = 8
+
+#: Token ids are this much smaller as numbers than as ids, so that all inputs are of order 1.
+TOKEN_SCALE = 0.05
+
+#: The targets of a decoder: it never sees a later one.
+TARGETS = frozenset({"decoder_input_ids"})
+
+DEFAULT_DTYPE = "float32"
 
 
 class MockModel:
     """The recorded signature of one model, with a small seeded function behind it.
 
     Args:
-        line: names, dtypes and shapes.
+        config: names, dtypes and shapes.
         seed: of the weights.
+        causal: whether no position sees a later one of `input_ids`.
     """
 
-    def __init__(self, line: signature.Signature, seed: int = 0) -> None:
-        self.line = line
+    def __init__(self, config: Signature, seed: int = 0, *, causal: bool = False) -> None:
+        self.config = config
         self.seed = seed
-        self.main_input_name = next(iter(line.inputs))
-        self.weights: dict[str, Array] = {
-            name: weights.uniform(seed, f"{line.entry}/{name}", (WIDTH,)).astype(np.float64)
+        self.causal = causal
+        self.dtype = DEFAULT_DTYPE
+        self.main_input_name = next(iter(config.inputs))
+        self.weights: Arrays = {
+            name: uniform(seed, f"{config.entry}/{name}", (WIDTH,)).astype(np.float64)
             for name in ("read", "mix", "write")
         }
 
-    def __call__(self, dtype: str = "float32", **inputs: Array) -> Arrays:
-        """Same as `forward`."""
-        return self.forward(dtype, **inputs)
+    def to(self, dtype: str) -> MockModel:
+        """The same model, computing in another dtype from now on."""
+        self.dtype = dtype
+        return self
 
-    def forward(self, dtype: str = "float32", **inputs: Array) -> Arrays:
+    def num_parameters(self) -> int:
+        """As many as the real model has."""
+        return self.config.parameters
+
+    def __call__(self, **inputs: Array) -> Arrays:
+        """Same as `forward`."""
+        return self.forward(**inputs)
+
+    def forward(self, **inputs: Array) -> Arrays:
         """Outputs by name.
 
         Args:
-            dtype: numpy's name of the dtype to compute in.
-            inputs: arrays by the real model's argument names.
+            inputs: arrays by the real model's argument names, in one of its two recorded shapes.
 
         Raises:
             TypeError: an argument that the real model does not have, or a missing one.
+            ValueError: a shape that was not recorded.
         """
-        unknown, missing = inputs.keys() - self.line.inputs.keys(), self.line.inputs.keys() - inputs
-        if unknown or missing:
-            raise TypeError(
-                f"{self.line.model}.forward() takes {sorted(self.line.inputs)}; "
-                f"found {sorted(inputs)}"
-            )
-        kind = np.dtype(dtype if dtype != "bfloat16" else "float32")
-        read, mix, write = (self.weights[n].astype(kind) for n in ("read", "mix", "write"))
-        state = np.zeros((), dtype=kind)
-        sequences = []
-        for i, (name, array) in enumerate(sorted(inputs.items())):
-            values = array.astype(kind) * (kind.type(1) if is_floating(array) else kind.type(0.05))
-            features = np.sin(values[..., None] * (1 + read) + mix + kind.type(i))
-            if name in _CAUSAL and array.ndim == 2:
-                sequences.append((features * write).sum(-1))
-            elif features.size:
-                state = state + np.sin((features * write).mean(dtype=kind) * kind.type(3 + i))
         reshaped = self._is_reshaped(inputs)
+        batch = BATCHES[reshaped]
+        # numpy has no bfloat16.
+        kind = np.dtype(DEFAULT_DTYPE if self.dtype == "bfloat16" else self.dtype)
+        # Weights and outputs are rounded to the dtype and nothing else is, so that the noise of
+        # all inputs is alike.
+        weights = {name: array.astype(kind).astype(float) for name, array in self.weights.items()}
+        state = np.zeros(batch)
+        sequences = []
+        for phase, (name, array) in enumerate(sorted(inputs.items())):
+            values = array * (1.0 if is_floating(array) else TOKEN_SCALE)
+            if self._is_sequence(name, array, batch):
+                terms = _rows(values, batch) * _projection(array.size // batch)
+                steps = terms.reshape(batch, -1, array.shape[-1]).sum(1).cumsum(-1)
+                sequences.append(_features(steps, weights, phase))
+            elif array.size:
+                rows = _rows(values, batch)
+                state += _features(rows @ _projection(rows.shape[1]), weights, phase)
         return {
-            name: self._output(i, spec, spec.shape(reshaped), state, sequences, kind)
-            for i, (name, spec) in enumerate(self.line.outputs.items())
+            name: _output(spec, spec.shape(reshaped), number, state, sequences, kind)
+            for number, (name, spec) in enumerate(self.config.outputs.items())
         }
 
-    def _is_reshaped(self, inputs: Mapping[str, Array]) -> bool:
-        return any(
-            array.shape == self.line.inputs[name].shape(reshaped=True) != self.line.inputs[name].shape()
-            for name, array in inputs.items()
-        )
+    def _is_reshaped(self, inputs: Arrays) -> bool:
+        """Whether the inputs have the second of the two recorded shapes."""
+        wanted = self.config.inputs
+        if inputs.keys() != wanted.keys():
+            raise TypeError(
+                f"{self.config.model}.forward() takes {sorted(wanted)}; found {sorted(inputs)}"
+            )
+        shapes = {name: array.shape for name, array in inputs.items()}
+        for reshaped in (False, True):
+            if shapes == {name: spec.shape(reshaped) for name, spec in wanted.items()}:
+                return reshaped
+        raise ValueError(f"expected the shapes of {self.config}; found {shapes}")
 
-    def _output(
-        self,
-        number: int,
-        spec: signature.Spec,
-        shape: tuple[int, ...],
-        state: Array,
-        sequences: Sequence[Array],
-        kind: np.dtype[Any],
-    ) -> Array:
-        count = int(np.prod(shape))
-        phase = np.linspace(0, 6, count, dtype=kind).reshape(shape) if count else np.zeros(shape)
-        total = np.zeros(shape, dtype=kind) + state
-        for sequence in sequences:
-            if len(shape) >= 2 and sequence.shape == shape[:2]:
-                seen = np.cumsum(sequence, axis=1) / kind.type(sequence.shape[1])
-                total = total + seen.reshape(seen.shape + (1,) * (len(shape) - 2))
-            elif len(shape) >= 1 and len(sequence) == shape[0]:
-                total = total + sequence.mean(1).reshape((-1,) + (1,) * (len(shape) - 1))
-            else:
-                total = total + sequence.mean(dtype=kind)
-        values = np.sin(total + phase.astype(kind) + kind.type(number))
-        if spec.dtype.startswith("float"):
-            return values if kind == np.float64 else values.astype(spec.dtype)
-        if spec.dtype == "bool":
-            return np.ones(shape, dtype=bool)
-        return (np.arange(count).reshape(shape) % 7).astype(spec.dtype)
+    def _is_sequence(self, name: str, array: Array, batch: int) -> bool:
+        """Whether an output at a position sees the earlier elements of this input only."""
+        causal = name in TARGETS or (self.causal and name == "input_ids")
+        return causal and array.ndim == 2 and array.shape[0] % batch == 0
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the signature and the weights to a folder."""
-        path = Path(folder)
+        path = Path(save_directory)
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(json.dumps({"line": str(self.line), "seed": self.seed}))
+        config = {"signature": str(self.config), "seed": self.seed, "causal": self.causal}
+        (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
         with open(path / "model.npz", "wb") as file:
-            np.savez(file, **self.weights)
+            np.savez(file, allow_pickle=False, **self.weights)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> MockModel:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, dtype: str = DEFAULT_DTYPE
+    ) -> MockModel:
         """The model that `save_pretrained` wrote."""
-        path = Path(folder)
-        config = json.loads((path / "config.json").read_text())
-        model = cls(signature.parse(config["line"]), config["seed"])
+        path = Path(pretrained_model_name_or_path)
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        model = cls(parse(config["signature"]), config["seed"], causal=config["causal"])
         with np.load(path / "model.npz") as held:
             model.weights = {name: held[name] for name in held.files}
-        return model
+        return model.to(dtype)
+
+
+@lru_cache
+def _projection(size: int) -> Array:
+    """Weights of a sum over `size` elements: none of them zero, their signs alternating."""
+    steps = np.arange(size)
+    return np.asarray((0.5 + steps % 7) * (1 - 2 * (steps % 2)) / math.sqrt(5 * size))
+
+
+@lru_cache
+def _wave(shape: tuple[int, ...], number: int) -> Array:
+    """What makes the elements of an output differ from each other."""
+    return np.sin(number + np.linspace(0, 6, math.prod(shape))).reshape(shape)
+
+
+def _rows(values: Array, batch: int) -> Array:
+    """What belongs to each row of the batch, flat; all of it where the array has no batch."""
+    if values.ndim and values.shape[0] % batch == 0:
+        return values.reshape(batch, -1)
+    return np.broadcast_to(values.reshape(1, -1), (batch, values.size))
+
+
+def _features(signal: Array, weights: Arrays, phase: int) -> Array:
+    """A smooth function of each element of a signal."""
+    angles = signal[..., None] * (1 + weights["read"]) + weights["mix"] + phase
+    return np.asarray(np.sin(angles) @ weights["write"])
+
+
+def _output(
+    spec: Spec,
+    shape: tuple[int, ...],
+    number: int,
+    state: Array,
+    sequences: Sequence[Array],
+    kind: np.dtype[Any],
+) -> Array:
+    """One output in its recorded shape and dtype.
+
+    Args:
+        spec: whose dtype counts, where it is no floating one.
+        shape: of the output.
+        number: which output it is.
+        state: what each row of the batch says as a whole.
+        sequences: what each row says up to each position.
+        kind: the dtype that the model computes in.
+    """
+    batch = len(state)
+    total = state[:, None]
+    for sequence in sequences:
+        aligned = len(shape) >= 2 and shape[:2] == sequence.shape
+        total = total + (sequence if aligned else sequence[:, -1:])
+    if shape and shape[0] % batch == 0:
+        total = np.repeat(np.sin(total), shape[0] // batch, axis=0)
+        total = total.reshape(*total.shape, *[1] * (len(shape) - 2))
+        total = total if len(shape) > 1 else total[:, 0]
+    else:
+        total = np.asarray(np.sin(total).mean())
+    values = np.asarray(_wave(shape, number) + total)
+    if spec.dtype.startswith("float"):
+        return values.astype(kind if kind == np.float64 else spec.dtype)
+    if spec.dtype == "bool":
+        return np.asarray(values > 0)
+    return np.asarray(np.floor(3 * (values + 2)).astype(spec.dtype))
 
 
 class MockTokenizer:
-    """Words to ids, as a tokenizer's `__call__` does; ids follow from the words alone."""
+    """Words to ids, as a tokenizer's `__call__` does; an id follows from its word alone."""
 
-    def __init__(self, line: signature.Signature) -> None:
-        self.line = line
+    def __init__(self, config: Signature) -> None:
+        spec = config.inputs.get("input_ids")
+        self.model_max_length = spec.shape()[-1] if spec is not None and spec.dims else 16
 
-    def __call__(
-        self, text: str | Sequence[str], padding: bool = True, return_tensors: str = "np"
-    ) -> Arrays:
-        """`input_ids` and `attention_mask`, int64 (batch, length), padded to the recorded length."""
+    def __call__(self, text: str | Sequence[str], *, return_tensors: str = "np") -> Arrays:
+        """`input_ids` and `attention_mask`, int64 (batch, length), padded to one length."""
         rows = [text] if isinstance(text, str) else list(text)
-        spec = self.line.inputs.get("input_ids")
-        shape = spec.shape() if spec else (len(rows), 16)
-        length = shape[-1]
-        ids = np.ones((len(rows), length), dtype=np.int64)
+        ids = np.ones((len(rows), self.model_max_length), dtype=np.int64)
+        mask = np.zeros_like(ids)
         for i, row in enumerate(rows):
-            codes = [3 + sum(word.encode()) % 93 for word in row.split()][:length]
+            codes = [3 + sum(word.encode()) % 93 for word in row.split()][: ids.shape[1]]
             ids[i, : len(codes)] = codes
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            mask[i, : len(codes)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
 
 
 class MockProcessor:
     """Images and sounds to arrays, as a processor's `__call__` does."""
 
-    def __init__(self, line: signature.Signature) -> None:
-        self.line = line
+    def __init__(self, config: Signature) -> None:
+        self.config = config
 
-    def __call__(self, media: Array, return_tensors: str = "np") -> Arrays:
+    def __call__(self, media: Array, *, return_tensors: str = "np") -> Arrays:
         """Every floating input of the model, filled from the medium's values."""
-        made: Arrays = {}
-        for name, spec in self.line.inputs.items():
-            if spec.dtype.startswith("float"):
-                shape = spec.shape()
-                made[name] = np.resize(media.astype(spec.dtype), shape)
-        return made
+        return {
+            name: np.resize(media, spec.shape()).astype(spec.dtype)
+            for name, spec in self.config.inputs.items()
+            if spec.dtype.startswith("float")
+        }
 
 
 class MockPipeline:
-    """Raw input to outputs: preprocess, model, as `transformers.pipeline` returns it."""
+    """Raw input to outputs: preprocess, then the model, as `transformers.pipeline` returns it."""
 
     def __init__(
         self, task: str, model: MockModel, tokenizer: MockTokenizer, processor: MockProcessor
@@ -173,23 +246,14 @@ class MockPipeline:
         self.tokenizer = tokenizer
         self.processor = processor
 
-    def example(self) -> dict[str, Any]:
-        """Raw text and media that fit the model."""
-        rows = self.model.line.inputs.get("input_ids")
-        batch = rows.shape()[0] if rows is not None and rows.dims else 1
-        return {
-            "text": ["the quick brown fox jumps over the lazy dog"] * batch,
-            "media": np.linspace(-1, 1, 997),
-        }
-
     def preprocess(self, raw: Mapping[str, Any]) -> Arrays:
-        """The model's arrays for raw input."""
+        """The model's arrays for raw input: its `text`, and its `media`; ones for what is left."""
         found = {**self.tokenizer(raw["text"]), **self.processor(raw["media"])}
         made: Arrays = {}
-        for name, spec in self.model.line.inputs.items():
+        for name, spec in self.model.config.inputs.items():
             array = found.get(name)
             if array is None or array.shape != spec.shape():
-                array = np.ones(spec.shape(), dtype=spec.dtype)
+                array = np.ones(spec.shape())
             made[name] = array.astype(spec.dtype)
         return made
 
@@ -199,11 +263,16 @@ class MockPipeline:
 
 
 def mock_pipeline(
-    task: str, model: MockModel, tokenizer: MockTokenizer, processor: MockProcessor
+    task: str, model: MockModel, *, tokenizer: MockTokenizer, processor: MockProcessor
 ) -> MockPipeline:
     """A pipeline, by the arguments of `transformers.pipeline`."""
     return MockPipeline(task, model, tokenizer, processor)
 
 
-#: Tokens of which an output at a position sees only the earlier ones.
-_CAUSAL = ("input_ids", "decoder_input_ids")
+def example(config: Signature) -> dict[str, Any]:
+    """Raw text and media that fit a model: a text for each row of its `input_ids`."""
+    spec = config.inputs.get("input_ids")
+    rows = spec.shape()[0] if spec is not None and spec.dims else 1
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
+    text = [" ".join(words[i % len(words) :]) for i in range(rows)]
+    return {"text": text, "media": np.linspace(-1, 1, 997)}

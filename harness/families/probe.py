@@ -74,7 +74,11 @@ def moves(what: str) -> Property:
 def sequence_output(outputs: Arrays, length: int) -> str | None:
     """The first output with one vector for each of `length` tokens."""
     for name in comparable(outputs):
-        if not name.startswith("encoder") and outputs[name].ndim >= 3 and outputs[name].shape[1] == length:
+        if (
+            not name.startswith("encoder")
+            and outputs[name].ndim >= 3
+            and outputs[name].shape[1] == length
+        ):
             return name
     return None
 

@@ -11,6 +11,6 @@ from harness.families.probe import Probe, moves, swapped
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
     """Each floating input, and the tokens, on their own change the outputs."""
     for name, value in base.items():
-        if (is_floating(value) or name == "input_ids") and value.size > 1:
-            if (value != other[name]).any():
-                yield Probe(f"{name}-counts", swapped(base, other, {name}), moves(f"{name} alone"))
+        counts = (is_floating(value) or name == "input_ids") and value.size > 1
+        if counts and (value != other[name]).any():
+            yield Probe(f"{name}-counts", swapped(base, other, {name}), moves(f"{name} alone"))

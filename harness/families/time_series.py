@@ -16,4 +16,6 @@ def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
         early = other["past_values"].copy()
         half = past.shape[1] // 2
         early[:, half:] = late["past_values"][:, half:]
-        yield Probe("past-counts", {**base, "past_values": early}, moves("the first half of the past"))
+        yield Probe(
+            "past-counts", {**base, "past_values": early}, moves("the first half of the past")
+        )

@@ -80,7 +80,8 @@ def base_class(architecture: str) -> type:
                 call = calls().get(architecture)
                 return cls if call is None else _calling(cls, call)
     # RAG and its like are in no mapping; their config's name says the model's.
-    cls = getattr(transformers, config_class(architecture).__name__.replace("Config", "Model"), None)
+    name = config_class(architecture).__name__.replace("Config", "Model")
+    cls = getattr(transformers, name, None)
     if cls is not None:
         return cls  # type: ignore[no-any-return]
     raise Absent(f"transformers {transformers.__version__} has no model class for {architecture!r}")
@@ -100,7 +101,7 @@ def _calling(cls: type, call: str) -> type:
 
 
 def _is_part(model: type, config: type) -> bool:
-    """Whether a model is built from one of a composite config's sub-configs, not from all of it."""
+    """Whether a model is built from one sub-config of a composite, not from all of it."""
     own = getattr(model, "config_class", None)
     parts = getattr(config, "sub_configs", None) or {}
     return own is not None and own in parts.values() and not issubclass(config, own)

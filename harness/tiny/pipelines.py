@@ -57,7 +57,7 @@ def word_tokenizer(inputs: Arrays) -> Any:
         tokenizer_object=words,
         unk_token=unknown,
         pad_token="w0",
-        model_input_names=[name for name in inputs],
+        model_input_names=list(inputs),
     )
 
 

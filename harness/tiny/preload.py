@@ -30,7 +30,7 @@ def _fill_caches() -> None:
     case.warm()
     with suppress(ImportError):
         model_class.mappings()
-        import PIL.Image
+        import PIL.Image  # noqa: F401
         import transformers.models.auto.image_processing_auto
         import transformers.pipelines  # noqa: F401
         from transformers import conversion_mapping

@@ -82,7 +82,7 @@ class Shrinker:
     """Shrinks one config and its sub-configs; holds what they share (the special tokens)."""
 
     def __init__(self) -> None:
-        self._tokens: dict[int, int] = {}
+        self._tokens: dict[int | str, int] = {}
         self._channels: int | None = None  # the divisor of every channel list of the whole config
 
     def shrink(
@@ -140,6 +140,7 @@ class Shrinker:
         config = cls(**arguments)
         self._shrink_in_place(config, plain, arguments, override, layers, channels)
         _fill_absent(config)
+        self._name_placeholders(config)
         _fit_outputs(config, plain, forced)
         _fit_rope(config, forced)
         _fit_images(config, forced)
@@ -182,6 +183,8 @@ class Shrinker:
         if isinstance(value, list | tuple):
             if _LAYER_INDICES.fullmatch(name) and "layers" not in override.keep:
                 return type(value)([1 if layers is None else len(layers[1]) - 1])
+            if layers is not None and _is_pattern(name, value) and len(value) < layers[0]:
+                return type(value)(_kinds(value))
             return _small_list(name, value, plain, override, channels)
         if isinstance(value, int) and rule is not None:
             return self._small_int(rule, name, value, plain, layers)
@@ -210,9 +213,16 @@ class Shrinker:
 
     def _token(self, value: int) -> int:
         """Special ids beyond the small vocabulary move to distinct ids at its end."""
-        if value < VOCABULARY - 40:
-            return value
-        return self._tokens.setdefault(value, VOCABULARY - 1 - len(self._tokens))
+        return value if value < VOCABULARY - 40 else self._distinct(value)
+
+    def _distinct(self, key: int | str) -> int:
+        return self._tokens.setdefault(key, VOCABULARY - 1 - len(self._tokens))
+
+    def _name_placeholders(self, config: Config) -> None:
+        """Gives an id to each placeholder of media that only checkpoints' configs name."""
+        for name, value in list(vars(config).items()):
+            if value is None and _PLACEHOLDER.fullmatch(name):
+                setattr(config, name, self._distinct(name))
 
     def _shrink_in_place(
         self,
@@ -239,7 +249,9 @@ def _class_of(model_type: str) -> type:
 
 
 def _is_config(value: Any) -> bool:
-    return hasattr(value, "model_type") and hasattr(value, "to_dict") and not isinstance(value, type)
+    return (
+        hasattr(value, "model_type") and hasattr(value, "to_dict") and not isinstance(value, type)
+    )
 
 
 def _absent_subs(cls: type, plain: Config) -> dict[str, type]:
@@ -248,7 +260,7 @@ def _absent_subs(cls: type, plain: Config) -> dict[str, type]:
     return {
         name: sub
         for name, sub in found.items()
-        if vars(plain).get(name, plain) is None and getattr(sub, "model_type", "")
+        if vars(plain).get(name, plain) is None and vars(sub).get("model_type", "")
     }
 
 
@@ -267,7 +279,7 @@ def _declared_defaults(cls: type) -> dict[str, Any]:
     for base in reversed(cls.__mro__[:-1]):
         if "__init__" not in vars(base) or base.__name__ in _BASES:
             continue
-        for name, parameter in inspect.signature(base.__init__).parameters.items():
+        for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items():
             if parameter.default is not inspect.Parameter.empty:
                 found[name] = parameter.default
     return found
@@ -294,7 +306,17 @@ def _sub_given(sub: Config, given: Any) -> dict[str, Any]:
     return found
 
 
+#: Fields with the id of the token in whose place an encoder's features go.
+_PLACEHOLDER = re.compile(r"(image|video|audio)_token_(id|index)")
+
+#: Lists of kinds of layers that repeat until there are as many as layers.
+_PATTERN = re.compile(r"(block|layer)s?_(types?|pattern)")
+
+
 def _layer_count(config: Config) -> tuple[str, int] | None:
+    """The field that counts the layers, and their number; a property counts a list of them."""
+    if isinstance(getattr(type(config), "num_hidden_layers", None), property):
+        return "num_hidden_layers", int(config.num_hidden_layers)
     for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers"):
         value = vars(config).get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -314,6 +336,20 @@ def _is_per_layer(name: str, value: Any, plain: Config) -> bool:
     )
 
 
+def _is_pattern(name: str, value: Any) -> bool:
+    """Whether a field lists kinds of layers by name."""
+    return (
+        _PATTERN.fullmatch(name) is not None
+        and isinstance(value, list | tuple)
+        and all(isinstance(item, str) for item in value)
+    )
+
+
+def _kinds(pattern: list[str] | tuple[str, ...]) -> list[str]:
+    """Each kind of layer once, in order."""
+    return list(dict.fromkeys(pattern))
+
+
 def _layer_indices(plain: Config) -> tuple[int, tuple[int, ...]] | None:
     """How many layers the unshrunk config has, and one index for each distinct kind of layer.
 
@@ -323,13 +359,14 @@ def _layer_indices(plain: Config) -> tuple[int, tuple[int, ...]] | None:
     if count is None or "depths" in vars(plain):
         return None
     lists = [value for name, value in vars(plain).items() if _is_per_layer(name, value, plain)]
+    least = max([2, *(len(_kinds(v)) for n, v in vars(plain).items() if _is_pattern(n, v))])
     seen: dict[tuple[Any, ...], int] = {}
     for i in range(count[1]):
         seen.setdefault(tuple(value[i] for value in lists), i)
     indices = sorted(seen.values())[:MAX_LAYERS]
     outputs = vars(plain).get("_out_indices") or ()
     for i in range(count[1]):
-        if len(indices) >= min(max(2, len(outputs)), count[1]):
+        if len(indices) >= min(max(least, len(outputs)), count[1]):
             break
         if i not in indices:
             indices.append(i)
@@ -388,9 +425,18 @@ def _small_list(
         return type(value)(max(1, v // channels) if v > 4 else v for v in value)
     if _WIDTHS.fullmatch(name):
         return type(value)(min(v, 64) for v in value)
-    if re.fullmatch(r"depths|(stage_)?num_blocks|stage_num_blocks|num_block_repeats|layers|depth|blocks_per_stage|block_sizes|stage_numb_of_layers|layers_per_block|n_attn_blocks|num_layers|stage_num_layers", name) and "depths" not in override.keep:
+    if (
+        re.fullmatch(
+            r"depths|(stage_)?num_blocks|stage_num_blocks|num_block_repeats|layers|depth|blocks_per_stage|block_sizes|stage_numb_of_layers|layers_per_block|n_attn_blocks|num_layers|stage_num_layers",
+            name,
+        )
+        and "depths" not in override.keep
+    ):
         return type(value)(min(v, 2) for v in value)
-    if re.fullmatch(r"(num_)?(attention_)?heads|num_attention_heads(_per_stage)?|num_heads", name) and "heads" not in override.keep:
+    if (
+        re.fullmatch(r"(num_)?(attention_)?heads|num_attention_heads(_per_stage)?|num_heads", name)
+        and "heads" not in override.keep
+    ):
         return type(value)(min(v, 1 << (i if i < 3 else 2)) for i, v in enumerate(value))
     if re.fullmatch(r"(vision_|vit_)?feature_layers?|vit_layers", name):
         return type(value)(max(v, -2) if v < 0 else min(v, 1) for v in value)
@@ -430,7 +476,12 @@ def _kv_heads(rule: Rule, name: str, value: int, plain: Config) -> int:
     heads = next(
         (
             vars(plain)[key]
-            for key in (name.replace("key_value", "attention"), "num_attention_heads", "n_head", "num_heads")
+            for key in (
+                name.replace("key_value", "attention"),
+                "num_attention_heads",
+                "n_head",
+                "num_heads",
+            )
             if isinstance(vars(plain).get(key), int)
         ),
         None,
@@ -526,7 +577,8 @@ def _fit_rope(config: Config, forced: Mapping[str, Any]) -> None:
     )
     if not isinstance(width, int):
         return
-    source = _modeling_source(type(config))
+    own: type = type(config)
+    source = _modeling_source(own)
     if "mrope_section" in source:
         # The modeling code may have sections of its own, for the full-sized heads: say ours.
         default = re.search(r'"mrope_section", \[([\d, ]+)\]', source)
@@ -538,18 +590,31 @@ def _fit_rope(config: Config, forced: Mapping[str, Any]) -> None:
         rope = vars(config).get(key)
         for table in [rope, *(rope.values() if isinstance(rope, dict) else ())]:
             if isinstance(table, dict) and isinstance(table.get("mrope_section"), list | tuple):
-                share = float(table.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0)
-                table["mrope_section"] = scaled_sections(table["mrope_section"], int(width * share) // 2)
+                share = float(
+                    table.get("partial_rotary_factor")
+                    or getattr(config, "partial_rotary_factor", None)
+                    or 1.0
+                )
+                table["mrope_section"] = scaled_sections(
+                    table["mrope_section"], int(width * share) // 2
+                )
 
 
 def _fit_images(config: Config, forced: Mapping[str, Any]) -> None:
     """Counts that a composite config makes of its vision config's image, for the small image."""
     vision = vars(config).get("vision_config") or vars(config).get("vision_tower_config")
-    size, patch = (vars(vision).get(name) if vision else None for name in ("image_size", "patch_size"))
+    size, patch = (
+        vars(vision).get(name) if vision else None for name in ("image_size", "patch_size")
+    )
     if not isinstance(size, int):
         return
-    fits: dict[str, Any] = {"image_grid_pinpoints": [[size, 2 * size], [2 * size, size], [2 * size, 2 * size]]}
-    if isinstance(patch, int) and (config.__dict__.get("mm_tokens_per_image") or 0) > (size // patch) ** 2:
+    fits: dict[str, Any] = {
+        "image_grid_pinpoints": [[size, 2 * size], [2 * size, size], [2 * size, 2 * size]]
+    }
+    if (
+        isinstance(patch, int)
+        and (config.__dict__.get("mm_tokens_per_image") or 0) > (size // patch) ** 2
+    ):
         fits["mm_tokens_per_image"] = max(1, size // patch // 2) ** 2
     for name, value in fits.items():
         if vars(config).get(name) and name not in forced:
@@ -557,7 +622,7 @@ def _fit_images(config: Config, forced: Mapping[str, Any]) -> None:
 
 
 @cache
-def _modeling_source(cls: type) -> str:
+def _modeling_source(cls: Any) -> str:
     """The text of the modeling file beside a config class's own file."""
     path = Path(inspect.getfile(cls))
     modeling = path.with_name(path.name.replace("configuration_", "modeling_"))

@@ -7,6 +7,7 @@ stages and checks as a real one, without torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,19 @@ class NumpyCase:
         random = np.random.default_rng([self.seed, *variant.encode()])
         return {"values": random.standard_normal((BATCH, WIDTH)).astype(np.float32)}
 
-    def reference(self, inputs: Mapping[str, Array], dtype: str, *, seed: int = 0) -> Arrays:
+    def options(self) -> Mapping[str, Any]:
+        return {}
+
+    def outputs(self, raw: Any) -> Arrays:
+        return dict(raw)
+
+    @property
+    def seeded(self) -> bool:
+        return False
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
         weights = {name: array.astype(dtype) for name, array in self.module().items()}
         return {k: v.astype(np.float64) for k, v in linear(inputs, weights).items()}
 
@@ -78,3 +91,9 @@ class NumpyCase:
 
     def parameters(self) -> int:
         return sum(int(np.prod(shape)) for shape in SHAPES.values())
+
+    def pipeline(self) -> None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        np.savez(folder / "weights.npz", **self.module())  # type: ignore[arg-type]

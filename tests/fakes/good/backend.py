@@ -39,7 +39,7 @@ class Backend:
     def probe(self) -> Device:
         return Device("Fake 1", "cpu", {"fake": "1.0"}, emulated=True)
 
-    def case(self, entry: Entry, seed: int, size: str) -> NumpyCase:
+    def case(self, entry: Entry, seed: int, size: str) -> Case:
         return NumpyCase(entry, seed, size)
 
     def prepare(self, case: Case, precision: Precision) -> GoodProgram:
