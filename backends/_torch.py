@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ class TorchBackend:
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> TorchProgram:
         """The same model through `from_pretrained`, as a user loads a checkpoint."""
         cls = type(case.module())
-        module = cls.from_pretrained(folder, dtype=DTYPES[precision.dtype])
+        # Before transformers 4.56 the argument and the config's field were called torch_dtype.
+        keyword = "dtype" if hasattr(case.config(), "dtype") else "torch_dtype"
+        module = cls.from_pretrained(folder, **{keyword: DTYPES[precision.dtype]})
         return TorchProgram(module, case, self.device, DTYPES[precision.dtype])
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
@@ -86,6 +89,31 @@ class TorchBackend:
         module = case.module().to(device=self.device, dtype=DTYPES[precision.dtype])
         pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
         return {"": np.asarray(pipe(asked.raw), dtype=np.float32)}, asked.inputs
+
+
+class CpuBackend(TorchBackend):
+    """The processor."""
+
+    def probe(self) -> Device:
+        """The processor's name, its vector instructions and the machine's memory."""
+        import psutil
+
+        return Device(
+            name=_processor(),
+            kind="cpu",
+            versions=versions(),
+            driver=torch.backends.cpu.get_cpu_capability(),
+            memory_bytes=int(psutil.virtual_memory().total),
+        )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

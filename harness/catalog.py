@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
 SUBSETS = "subsets.toml"
+#: Selects every entry.
+ALL = "all"
 #: TOML has no null; this string in a `config` stands for None.
 NULL = "null"
 
@@ -75,8 +77,8 @@ class Catalog:
         """The entries that `spec` names, each once, in the order of the lists.
 
         Args:
-            spec: subsets, families, entry names or aliases, separated by commas; case and the
-                characters `-_./` and space make no difference. A family goes before an entry of
+            spec: subsets, families, entry names or aliases, separated by commas, or `all`; case
+                and the characters `-_./` and space make no difference. A family goes before an entry of
                 the same name (`rag`, `encoder_decoder`), which it contains.
 
         Raises:
@@ -100,6 +102,8 @@ class Catalog:
 
     def _meant_by(self, word: str) -> Collection[str]:
         wanted = normalise(word)
+        if wanted == ALL:
+            return self.entries
         for subset, names in self.subsets.items():
             if normalise(subset) == wanted:
                 return names
@@ -373,7 +377,7 @@ class _Reader:
             _check_table(source, name, table, _SUBSET_KEYS)
             _check_text(source, name, "about", table)
             _check_texts(source, name, "entries", table)
-            if normalise(name) in {*self.spellings, *map(normalise, FAMILIES)}:
+            if normalise(name) in {ALL, *self.spellings, *map(normalise, FAMILIES)}:
                 raise source.error(
                     name, "", "a name of its own", "that of an entry or a family", "rename it"
                 )

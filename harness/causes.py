@@ -57,7 +57,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # identifier (an attribute, a package, an operator) is the fault's own name.
         (r"(?<!\w)'[^']*(?:\s[^']*\s|\d)[^']*'(?!\w)", "<name>"),
         (r'(?<!\w)"[^"]*(?:\s[^"]*\s|\d)[^"]*"(?!\w)', "<name>"),
-        (r"(?<![A-Za-z_:<])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![A-Za-z_])", "<n>"),
+        (r"(?<![A-Za-z0-9_:<])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![A-Za-z0-9_])", "<n>"),
         (r"(?:<n>(?:, ?| x )){2,}<n>", "<shape>"),
         (r"\s+", " "),
     )

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class Reference:
     floor: float = 0.0
     mismatch: float = 0.0
     wrong: control.WrongReference | None = None  # what the check must refuse
+    loop: families.Loop | None = None  # in which the family's models are used
+    ended: Arrays = field(default_factory=dict)  # where that ends
+    drift: float = 0.0  # the loop's own noise floor
 
 
 @dataclass(slots=True)
@@ -132,6 +135,11 @@ def _stages(job: Job, progress: Progress) -> None:
         progress.metric("inference", _median_seconds(program, reference.inputs["base"]), "s")
     with progress.stage(Stage.VERIFY):
         _verify(case, program, precision, reference, outputs, progress)
+    if reference.loop is not None:
+        with progress.stage(Stage.GENERATE):
+            ended = reference.loop.run(program, reference.loop.base)
+            judged = replace(reference, floor=reference.drift)
+            _compare(reference.loop.name, ended, reference.ended, judged, result)
     _further(backend, case, precision, reference, progress)
     with progress.stage(Stage.MEASURE):
         _measure(backend, progress)
@@ -177,6 +185,11 @@ def _reference(
         found.inputs[probe.name], found.outputs[probe.name] = probe.inputs, answer
     _noise(case, found, precision)
     found.wrong = control.wrong_reference(case, base, want, found.floor, dtype)
+    found.loop = families.loop(job.cell.entry.family, base, inputs["other"], want)
+    if found.loop is not None:
+        found.ended = found.loop.reference(lambda x: case.reference(x, dtype))
+        noisy = found.loop.run(_noisy(case, dtype, precision), base)
+        found.drift = _floor(numerics.difference(noisy, found.ended), precision)
     _signature(case, base, want, dtype, job)
     return found
 
@@ -185,7 +198,8 @@ def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
     """The reference on some inputs, and its dtype: float64, or float32 where that is refused."""
     try:
         want = case.reference(inputs, "float64")
-        if numerics.comparable(want) or not any(is_floating(a) for a in want.values()):
+        judged = numerics.comparable(want) or not any(is_floating(a) for a in want.values())
+        if judged and not control.without_values(want):
             return want, "float64"
     except Absent:
         raise
@@ -196,25 +210,37 @@ def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
 
 def _noise(case: Case, reference: Reference, precision: Precision) -> None:
     """How much the model's own arithmetic in the backend's dtype differs from the reference."""
-    noise, mismatch = 0.0, 0.0
+    floor, mismatch = 0.0, 0.0
     for name in ("base", "other"):
-        want, inputs = reference.outputs[name], reference.inputs[name]
-        if reference.dtype == "float64" or precision.dtype != "float32":
-            found = numerics.difference(case.reference(inputs, precision.dtype), want)
-        else:
-            found = numerics.difference(case.jittered(inputs, "float32"), want)
-        if any("finite" in fault for fault in found.faults):
-            raise Inconclusive(
-                f"the model itself overflows in {precision.dtype}: {found.faults[0]}"
-            )
-        noise, mismatch = max(noise, found.error), max(mismatch, found.mismatched)
-    reference.floor = numerics.floor_of(noise, precision.dtype)
-    reference.mismatch = mismatch
-    if reference.floor > numerics.LARGEST_FLOOR:
+        noisy = _noisy(case, reference.dtype, precision)(reference.inputs[name])
+        found = numerics.difference(noisy, reference.outputs[name])
+        floor = max(floor, _floor(found, precision))
+        mismatch = max(mismatch, found.mismatched)
+    reference.floor, reference.mismatch = floor, mismatch
+
+
+def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
+    """An inference in the backend's dtype, or with weights moved where the reference has it too."""
+    if dtype == "float64" or precision.dtype != "float32":
+        return lambda inputs: case.reference(inputs, precision.dtype)
+    return lambda inputs: case.jittered(inputs, "float32")
+
+
+def _floor(noisy: numerics.Difference, precision: Precision) -> float:
+    """The noise floor that a difference between two right results makes.
+
+    Raises:
+        Inconclusive: one of them is not finite, or they differ so much that anything would pass.
+    """
+    if any("finite" in fault for fault in noisy.faults):
+        raise Inconclusive(f"the model itself overflows in {precision.dtype}: {noisy.faults[0]}")
+    floor = numerics.floor_of(noisy.error, precision.dtype)
+    if floor > numerics.LARGEST_FLOOR:
         raise Inconclusive(
-            f"noise floor {reference.floor:.2g} in {precision.dtype}: an error of "
-            f"{numerics.LIMIT * reference.floor:.2g} would pass"
+            f"noise floor {floor:.2g} in {precision.dtype}: an error of "
+            f"{numerics.LIMIT * floor:.2g} would pass"
         )
+    return floor
 
 
 def _signature(case: Case, base: Arrays, want: Arrays, dtype: str, job: Job) -> None:

@@ -174,14 +174,21 @@ def _raised(error: BaseException) -> Raised:
 
 
 def _lead_group() -> bool:
-    """Lead a process group of its own, so that what it starts ends with it."""
+    """Lead a process group of its own, so that what it starts ends with it.
+
+    The parent started this process deaf to Ctrl-C. One that came meanwhile was for the parent.
+    """
     if sys.platform == "win32":
         return False
     try:
         os.setsid()
+        leads = True
     except OSError:
-        return False
-    return True
+        leads = False
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops what waits
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return leads
 
 
 def _redirect_output(folder: Path) -> None:

@@ -37,6 +37,11 @@ def deterministic(first: Arrays, second: Arrays) -> None:
             )
 
 
+def without_values(outputs: Arrays) -> list[str]:
+    """The floating outputs that hold no finite value."""
+    return [n for n, a in outputs.items() if is_floating(a) and a.size and not np.isfinite(a).any()]
+
+
 def sane(outputs: Arrays) -> None:
     """Some output is finite, varies, and has a spread that an error can be relative to.
 
@@ -45,15 +50,15 @@ def sane(outputs: Arrays) -> None:
     """
     if not outputs:
         raise CheckFailed("reference: the model returns no arrays")
+    broken = without_values(outputs)
+    if broken:
+        raise CheckFailed(f"reference: {', '.join(broken)} has no finite value")
     names = numerics.comparable(outputs)
     if not names:
         if any(not is_floating(a) and np.unique(a).size > 1 for a in outputs.values()):
             return
         shapes = ", ".join(f"{n}{list(a.shape)}" for n, a in outputs.items())
         raise CheckFailed(f"reference: every output is constant or not finite: {shapes}")
-    broken = [n for n in names if not np.isfinite(outputs[n]).any()]
-    if broken:
-        raise CheckFailed(f"reference: {', '.join(broken)} has no finite value")
     spreads = {n: numerics.spread(outputs[n]) for n in names}
     if not any(SMALLEST <= s <= LARGEST for s in spreads.values()):
         found = ", ".join(f"{n} {s:.2g}" for n, s in spreads.items())

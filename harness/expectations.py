@@ -116,11 +116,13 @@ class Expectations:
         rows: one an entry, in the order of the file.
         header: the comment at the top of the file.
         warnings: what is bearable during a run and fails the tests (rows without a reason).
+        promised: the entries that the backend's pins are meant to have; None: all of them.
     """
 
     rows: tuple[Row, ...] = ()
     header: str = ""
     warnings: tuple[str, ...] = ()
+    promised: Collection[str] | None = None
 
     def judge(self, result: CellResult, history: Outcome | None) -> Verdict:
         """The verdict on a result.
@@ -129,7 +131,7 @@ class Expectations:
             result: what the cell did.
             history: the last stored outcome of the same cell, None when it never ran.
         """
-        if _declared_absent(result):
+        if self._declared_absent(result):
             return Verdict.XFAIL
         rows = self._about(result)
         if result.outcome is Outcome.PASS:
@@ -170,6 +172,12 @@ class Expectations:
             if entries
         ]
 
+    def _declared_absent(self, result: CellResult) -> bool:
+        """Whether the entry's own row, or the backend's promise, says that it is not there."""
+        unmet = result.reason.startswith(DECLARED_ABSENT)
+        beyond = self.promised is not None and result.entry not in self.promised
+        return result.outcome is Outcome.ABSENT and (unmet or beyond)
+
     def _about(self, result: CellResult) -> list[Row]:
         """The narrowest rows whose scope the cell lies in."""
         rows = [
@@ -188,7 +196,7 @@ class Expectations:
         failures: dict[Failure, set[tuple[str, str]]] = {}
         kept: dict[Failure, set[Scope]] = {}
         for cell, result in cells.items():
-            if result.outcome is Outcome.PASS or _declared_absent(result):
+            if result.outcome is Outcome.PASS or self._declared_absent(result):
                 continue
             fitting = [row for row in self._about(result) if row.failure.fits(result)]
             failure = fitting[0].failure if fitting else _new_failure(result)
@@ -398,10 +406,6 @@ _EXAMPLES = {
     "owner": 'owner = "upstream" (ours, upstream or never)',
     "reason": 'reason = "Why it fails."',
 }
-
-
-def _declared_absent(result: CellResult) -> bool:
-    return result.outcome is Outcome.ABSENT and result.reason.startswith(DECLARED_ABSENT)
 
 
 def _new_failure(result: CellResult) -> Failure:

@@ -59,6 +59,7 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of forward, that are no arrays
     seeded: bool = False  # forward draws random numbers, the same ones under one seed
     plain_attention: str = "eager"  # what the reference computes attention with
+    reference: str = "float64"  # the widest dtype that the reference is computed in
     length: int | None = None
     batch: int | None = None
     reason: str = ""
@@ -79,6 +80,7 @@ def recipes() -> Mapping[str, Recipe]:
             arguments=t.get("arguments", {}),
             seeded=t.get("seeded", False),
             plain_attention=t.get("plain_attention", "eager"),
+            reference=t.get("reference", "float64"),
             length=t.get("length"),
             batch=t.get("batch"),
             reason=t.get("reason", ""),
@@ -987,6 +989,50 @@ def _points(m: Maker) -> Array:
     return np.array([[[[0.4 * width, 0.6 * height]]]] * m.batch, dtype=np.float32)
 
 
+def _audio_values(m: Maker) -> Array:
+    """A spectrogram as an image: one channel, time by frequency."""
+    channels = int(m.find("num_audio_channels", default=1))
+    sides = (int(m.find(name, default=64)) for name in ("spectrogram_length", "frequency_length"))
+    return m.floats("audio_values", m.batch, channels, *sides)
+
+
+# A graph: its nodes and edges are random, its shape is a ring, so that all distances are known.
+
+
+def _ring(m: Maker) -> Array:
+    """How many edges lie between each two nodes."""
+    nodes = np.arange(m.length)
+    steps = np.abs(nodes[:, None] - nodes)
+    return np.minimum(steps, m.length - steps)
+
+
+def _spatial_pos(m: Maker) -> Array:
+    """Distances, one more each: 0 is for padding."""
+    return np.tile(_ring(m) + 1, (m.batch, 1, 1)).astype(np.int64)
+
+
+def _degrees(m: Maker) -> Array:
+    return np.full((m.batch, m.length), 1 + 2, dtype=np.int64)
+
+
+def _input_nodes(m: Maker) -> Array:
+    return m.ints("input_nodes", (m.batch, m.length, 1), 1, int(m.find("num_atoms", default=2)))
+
+
+def _input_edges(m: Maker) -> Array:
+    """The edges on the shortest path between each two nodes; 0 after its end."""
+    distances = _ring(m)
+    steps = np.arange(distances.max())
+    shape = (m.batch, *distances.shape, len(steps))
+    edges = m.ints("input_edges", shape, 1, int(m.find("num_edges", default=2)))
+    return (edges * (steps < distances[..., None]))[..., None]
+
+
+def _attn_edge_type(m: Maker) -> Array:
+    edges = m.ints("attn_edge_type", (m.batch, m.length, m.length), 1, int(m.find("num_edges", default=2)))
+    return (edges * (_ring(m) == 1))[..., None]
+
+
 ARGUMENTS: dict[str, Function] = {
     "input_ids": _input_ids,
     "attention_mask": _attention_mask,
@@ -1078,11 +1124,25 @@ ARGUMENTS: dict[str, Function] = {
     "image_merge_sizes": _image_companion(_merge_sizes),
     "image_attention_mask": lambda m: np.ones((m.batch, m.length, 1), dtype=np.int64),
     "lengths": lambda m: None,
+    "audio_values": _audio_values,
+    "raw_audio": lambda m: m.floats("raw_audio", m.batch, m.samples, int(m.find("conv_input_shape", default=1))),
+    "trajectories": lambda m: m.tokens("trajectories", m.batch, m.length),
+    "input_nodes": _input_nodes,
+    "input_edges": _input_edges,
+    "attn_bias": lambda m: np.zeros((m.batch, m.length + 1, m.length + 1), dtype=np.float32),
+    "in_degree": _degrees,
+    "out_degree": _degrees,
+    "spatial_pos": _spatial_pos,
+    "attn_edge_type": _attn_edge_type,
     "padding_mask": _padding_mask,
     "latents": _latents,
+    "noise_sequence": lambda m: m.floats(
+        "noise_sequence", *m.made["input_features"].shape[:2], int(m.find("model_in_channels"))
+    ),
     "prompt_pixel_values": _pixels_like("prompt_pixel_values"),
     "prompt_masks": _pixels_like("prompt_masks"),
-    "past_values_padding": lambda m: np.zeros(m.made["past_values"].shape, dtype=np.int64),
+    # Floating, as the heads for prediction make it: a mask that is made of integers overflows.
+    "past_values_padding": lambda m: np.zeros(m.made["past_values"].shape, dtype=np.float32),
     "freq": lambda m: m.ints("freq", (m.batch, 1), 0, int(m.find("freq_size", default=1))),
     "sample": lambda m: np.array(False),  # a random draw would differ from run to run
 }
@@ -1132,14 +1192,23 @@ MAIN = {
     "inputs",
     "latents",
 }
-TEXT = {"input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "bbox", "image_attention_mask"}
+TEXT = {
+    "input_ids",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "bbox",
+    "image_attention_mask",
+}
 COMPANIONS = {
+    "noise_sequence",
     "image_embeds_position_mask",
     "prompt_pixel_values",
     "prompt_masks",
     "past_values_padding",
     "attention_mask",
     "mm_token_type_ids",
+    "token_type_ids",
     "past_observed_mask",
     "past_time_features",
     "future_time_features",

@@ -12,24 +12,19 @@ dispatcher, which watches clock and memory and kills.
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import multiprocessing
-import multiprocessing.forkserver
 import os
-import pickle
 import re
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -40,15 +35,15 @@ import psutil
 from harness import causes, child
 from harness.child import MB, Entering, Limits, Raised, Ready, Returned
 from harness.contract import CellResult, HarnessError, Metric, Outcome, Stage, Unavailable
+from harness.inbox import Inbox
 from harness.job import Job, Probe, ProbeRequest
+from harness.processes import Settings, context, starting
 
 T = TypeVar("T")
 
 #: What runs a cell, and what asks a backend for its device.
 RUN_CELL = "harness.cell:run"
 PROBE = "harness.registry:probe"
-#: What the fork server imports; importing it here would import all that the children need.
-PRELOAD = "harness.preload"
 
 #: Seconds until a new process must have reported: its server may be importing torch.
 STARTUP = 300.0
@@ -60,13 +55,6 @@ WATCH_DESCENDANTS = 1.0
 #: Bytes of a child's output that are kept, and the size at which its file is emptied.
 TAIL = 8_000
 LARGEST_OUTPUT = 64 * MB
-#: Bytes of the longest message that can be true.
-LARGEST_MESSAGE = 256 * MB
-
-#: Set in every child unless the user has set it. Nothing is downloaded, and a fork after the
-#: tokenizers' thread pool has started needs no warning.
-ENVIRONMENT: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|std::bad_alloc|out of memory|"
@@ -75,41 +63,6 @@ _OUT_OF_MEMORY = re.compile(
 )
 #: What faulthandler prints before it ends a process whose time is over.
 _TIMER = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.MULTILINE)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How children are made."""
-
-    workers: int = field(default_factory=cores)
-    limits: Limits = field(default_factory=Limits)
-    start_method: str = "forkserver"  # forkserver | spawn
-    preload: tuple[str, ...] = ()
-    root: Path = field(default_factory=lambda: Path(__file__).resolve().parent.parent)
-
-    @property
-    def threads(self) -> int:
-        """Threads that the numerical libraries of one child may use."""
-        return max(1, cores() // self.workers)
-
-    def environment(self) -> dict[str, str]:
-        """What the environment of server and children has beyond the parent's."""
-        chosen = {**ENVIRONMENT, **dict.fromkeys(THREADS, str(self.threads))}
-        mine = {name: value for name, value in chosen.items() if name not in os.environ}
-        paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
-        warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
-        mine["PYTHONWARNINGS"] = ",".join(warnings)
-        mine[child.PRELOAD_VARIABLE] = json.dumps(list(self.preload))
-        return mine
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +116,7 @@ class Pool(Generic[T]):
         self.error: BaseException | None = None  # what `finish` raised
         self._finish = finish
         self._settings = settings
-        self._context: Any = _context(settings)
+        self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
         self._running: list[_Child[T]] = []
         self._stopping = False
@@ -199,7 +152,7 @@ class Pool(Generic[T]):
             self._wake_write.send_bytes(b"stop")
         if self._dispatcher.is_alive():
             # It may be waiting for a server that is importing; it is a daemon.
-            self._dispatcher.join(timeout=10.0)
+            self._dispatcher.join(timeout=5.0)
         if not self._dispatcher.is_alive():
             self._wake_read.close()
             self._wake_write.close()
@@ -249,7 +202,7 @@ class Pool(Generic[T]):
         )
         running = _Child(task, future, process, parents_end, folder, limits)
         try:
-            with _starting(self._settings):
+            with starting(self._settings):
                 process.start()
         except Exception as error:
             reason = f"its process could not be started: {type(error).__name__}: {error}"
@@ -387,7 +340,7 @@ class _Child(Generic[T]):
         self.task = task
         self.future = future
         self.process = process
-        self.inbox = _Inbox(connection)
+        self.inbox = Inbox(connection)
         self.stage = Stage.BUILD
         self.started = time.monotonic()
         self.deadline = self.started + STARTUP
@@ -560,167 +513,6 @@ class _Child(Generic[T]):
             error=_printed(output),
             peak_rss_mb=self._peak / MB if self._peak else None,
         )
-
-
-class _Inbox:
-    """Messages of one child, read without ever waiting for the rest of one.
-
-    On POSIX systems it reads the stream itself, because `Connection.recv_bytes` would wait for
-    as many bytes as a damaged header promises.
-    """
-
-    _SHORT = struct.Struct("!i")
-    _LONG = struct.Struct("!Q")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.ended = False
-        self.unreadable = ""
-        self._buffer = bytearray()
-        if sys.platform != "win32":
-            os.set_blocking(connection.fileno(), False)
-
-    @property
-    def partial(self) -> int:
-        """Bytes of a message whose rest never came."""
-        return len(self._buffer)
-
-    def read(self) -> list[child.Message]:
-        """The messages that are complete."""
-        messages = []
-        for payload in self._payloads():
-            try:
-                message = _Unpickler(io.BytesIO(payload)).load()
-            except Exception as error:
-                self._give_up(f"{type(error).__name__}: {error}")
-                break
-            if not isinstance(message, child.Message):
-                self._give_up(f"expected a message, found {type(message).__name__}")
-                break
-            messages.append(message)
-        return messages
-
-    def _give_up(self, why: str) -> None:
-        self.unreadable = self.unreadable or why
-        self.ended = True
-        self._buffer.clear()
-
-    def _payloads(self) -> Iterator[bytes]:
-        if sys.platform == "win32":
-            yield from self._whole_payloads()
-            return
-        self._fill()
-        while (payload := self._cut()) is not None:
-            yield payload
-
-    def _whole_payloads(self) -> Iterator[bytes]:
-        """Windows' pipes keep messages whole."""
-        try:
-            while not self.ended and self.connection.poll():
-                yield self.connection.recv_bytes(LARGEST_MESSAGE)
-        except EOFError:
-            self.ended = True
-        except OSError as error:
-            self._give_up(str(error))
-
-    def _fill(self) -> None:
-        while not self.ended:
-            try:
-                data = os.read(self.connection.fileno(), 1 << 16)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.ended = True
-            self._buffer += data
-
-    def _cut(self) -> bytes | None:
-        """One complete payload off the front of the buffer."""
-        header = self._SHORT.size
-        if len(self._buffer) < header:
-            return None
-        (size,) = self._SHORT.unpack_from(self._buffer)
-        if size == -1:
-            if len(self._buffer) < header + self._LONG.size:
-                return None
-            (size,) = self._LONG.unpack_from(self._buffer, header)
-            header += self._LONG.size
-        if not 0 <= size <= LARGEST_MESSAGE:
-            self._give_up(f"a message of {size} bytes was announced")
-            return None
-        if len(self._buffer) < header + size:
-            return None
-        payload = bytes(self._buffer[header : header + size])
-        del self._buffer[: header + size]
-        return payload
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds the harness's own types and numpy's numbers, and nothing else.
-
-    A tensor in a result would import its framework here, and initialise a device in the parent.
-    """
-
-    _MODULES = ("harness.child", "harness.contract", "harness.job")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in self._MODULES or module.split(".")[0] == "numpy":
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"a result holds numbers and text, found {module}.{name}")
-
-
-#: The environment that the fork server of this process was started with.
-_server_environment: dict[str, str] | None = None
-
-
-def _context(settings: Settings) -> Any:
-    method = "spawn" if sys.platform == "win32" else settings.start_method
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([PRELOAD])
-    return context
-
-
-def start_server(settings: Settings) -> None:
-    """Let the fork server begin to import, while the caller does something else."""
-    if _context(settings).get_start_method() == "forkserver":
-        with _starting(settings):
-            multiprocessing.forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def _starting(settings: Settings) -> Iterator[None]:
-    """The environment of server and children; and nothing of `__main__`, which they don't need.
-
-    `multiprocessing` would import the parent's main script in every child: pytest, say.
-    """
-    global _server_environment
-    environment = settings.environment()
-    if settings.start_method == "forkserver" and sys.platform != "win32":
-        if _server_environment is None:
-            _server_environment = environment
-        elif environment[child.PRELOAD_VARIABLE] != _server_environment[child.PRELOAD_VARIABLE]:
-            raise RuntimeError(
-                "a process has one fork server, and this one was started with "
-                f"{_server_environment[child.PRELOAD_VARIABLE]}, not with "
-                f"{environment[child.PRELOAD_VARIABLE]}"
-            )
-    before = {name: os.environ.get(name) for name in environment}
-    main = sys.modules["__main__"]
-    hidden = {name: main.__dict__.pop(name) for name in ("__file__",) if name in main.__dict__}
-    spec, main.__spec__ = main.__spec__, None
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
-        main.__dict__.update(hidden)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _printed(output: str) -> str:

@@ -27,6 +27,9 @@ SMALLEST_FLOOR: Mapping[str, float] = {
     "int8": 1e-2,
 }
 
+#: An output without spread has no relative error; it may move by this share of 1 + its magnitude.
+CONSTANT = 0.1
+
 #: A floor at which `LIMIT` floors are an error of one half: anything would pass.
 LARGEST_FLOOR = 0.5 / LIMIT
 
@@ -38,7 +41,7 @@ class Difference:
     error: float  # the worst relative L2 error of a floating output
     output: str  # which one
     mismatched: float  # the largest share of unequal elements in an integer output
-    faults: tuple[str, ...]  # names, shapes and non-finite values that differ
+    faults: tuple[str, ...]  # names, shapes, non-finite values and constants that differ
 
 
 def comparable(want: Arrays) -> list[str]:
@@ -48,7 +51,7 @@ def comparable(want: Arrays) -> list[str]:
 
 def spread(array: Array) -> float:
     """Standard deviation of the finite values; 0 where there are none, or where it is rounding."""
-    finite = array[np.isfinite(array)].astype(np.float64)
+    finite = _finite(array, array)
     if finite.size < 2:
         return 0.0
     deviation = float(finite.std())
@@ -68,7 +71,7 @@ def difference(got: Arrays, want: Arrays) -> Difference:
         faults.append(f"outputs: expected {sorted(want)}, got {sorted(got)}")
     worst, where, mismatched = 0.0, "", 0.0
     judged = set(comparable(want))
-    for name in want.keys() & got.keys():
+    for name in [name for name in want if name in got]:
         w, g = want[name], got[name]
         if w.shape != g.shape:
             faults.append(f"{name}: expected shape {w.shape}, got {g.shape}")
@@ -78,23 +81,36 @@ def difference(got: Arrays, want: Arrays) -> Difference:
         if not is_floating(w):
             mismatched = max(mismatched, float(np.mean(w != g)))
             continue
-        usable = np.isfinite(w)
-        broken = np.count_nonzero(usable & ~np.isfinite(g))
+        broken = np.count_nonzero(np.isfinite(w) & ~np.isfinite(g))
         if broken:
             faults.append(f"{name}: {broken} of {g.size} values are not finite")
             continue
+        expected, found = _finite(w, w), _finite(g, w)
         if name in judged:
-            error = _relative(g[usable], w[usable])
+            error = _relative(found, expected)
             if error >= worst:
                 worst, where = error, name
+        elif expected.size and np.abs(found - expected).max() > CONSTANT * (
+            1 + np.abs(expected).max()
+        ):
+            faults.append(
+                f"{name}: expected {expected[0]:.3g} in all of it, found {found.min():.3g} to "
+                f"{found.max():.3g}"
+            )
     return Difference(worst, where, mismatched, tuple(faults))
 
 
+def _finite(array: Array, want: Array) -> Array:
+    """The values, in float64, where `want` is finite; without a copy where it need not be."""
+    usable = np.isfinite(want)
+    held = array if usable.all() else array[usable]
+    return held.astype(np.float64, copy=False).ravel()
+
+
 def _relative(got: Array, want: Array) -> float:
-    """||got - want|| / ||want||, in float64."""
-    w = want.astype(np.float64)
-    norm = float(np.linalg.norm(w))
-    return float(np.linalg.norm(got.astype(np.float64) - w)) / norm if norm else 0.0
+    """||got - want|| / ||want||, both in float64."""
+    norm = float(np.linalg.norm(want))
+    return float(np.linalg.norm(got - want)) / norm if norm else 0.0
 
 
 def floor_of(noise: float, dtype: str) -> float:

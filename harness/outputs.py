@@ -34,7 +34,8 @@ def flatten(outputs: Any, name: str = "") -> Arrays:
             tensor = torch.view_as_real(tensor)
         if tensor.dtype in (torch.bfloat16, torch.float16):
             tensor = tensor.float()
-        return {name or "output": tensor.cpu().numpy()}
+        # A copy: a model may return one of its own weights, or a buffer that it uses again.
+        return {name or "output": tensor.cpu().numpy().copy()}
     found: Arrays = {}
     if isinstance(outputs, Mapping):
         for key, value in outputs.items():

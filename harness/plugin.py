@@ -32,7 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness", "every model on one backend (see README.md)")
     add = group.addoption
     add("--backend", metavar="NAME", help="run the model lists on this backend; " + VARIABLE)
-    add("--models", metavar="NAME,...", help="subsets, families or entries; all of them if absent")
+    add(
+        "--models",
+        metavar="NAME,...",
+        help="subsets, families or entries, or all; if absent, what the backend says, else all",
+    )
     add("--precision", metavar="NAME,...", help="precisions of the backend, or all; default")
     add("--size", choices=["tiny", "full"], help="tiny shrinks each architecture (the default)")
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")

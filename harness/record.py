@@ -12,8 +12,9 @@ from pathlib import Path
 from harness import catalog, registry, signature
 from harness.child import Limits
 from harness.contract import Cell, HarnessError, Stage
-from harness.isolation import Ending, Pool, Settings, Task
+from harness.isolation import Ending, Pool, Task
 from harness.job import Job
+from harness.processes import Settings
 from harness.toml_text import replace_file
 
 HEADER = """\

@@ -62,6 +62,7 @@ class BackendSpec:
     preload: tuple[str, ...] = ()
     snapshot: bool = False
     faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
+    models: str = ""  # what its pins are meant to have, and run where `--models` is silent
     hardware: Hardware | None = None
 
     @property
@@ -244,6 +245,7 @@ _KEYS: Mapping[str, str] = {
     "preload": _STRINGS,
     "snapshot": "true or false",
     "faults": _STRINGS,
+    "models": "a string",
     "hardware": "a table",
     "runs_on": "",  # what the workflows want: anything
 }

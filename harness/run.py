@@ -19,7 +19,7 @@ import psutil
 
 from harness import catalog as catalogs
 from harness import expectations as expecting
-from harness import isolation, registry, signature
+from harness import isolation, processes, registry, signature
 from harness.catalog import Catalog
 from harness.child import Limits
 from harness.contract import (
@@ -32,8 +32,9 @@ from harness.contract import (
     Stage,
     Unavailable,
 )
-from harness.isolation import Ending, Pool, Settings, Standing, Task
+from harness.isolation import Ending, Pool, Standing, Task
 from harness.job import Job, Probe, ProbeRequest
+from harness.processes import Settings
 from harness.registry import BackendSpec
 from harness.store import Store
 
@@ -49,12 +50,12 @@ class Options:
     """What the user asked for; the plugin fills it in from pytest's command line."""
 
     backend: str
-    models: str = ""  # empty: every entry
+    models: str = ""  # empty: what the backend runs by default, else every entry
     precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
     size: str = "tiny"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    workers: int = field(default_factory=isolation.cores)
+    workers: int = field(default_factory=processes.cores)
     shard: tuple[int, int] = (1, 1)
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
@@ -91,8 +92,11 @@ class Run:
         self.options = options
         self.spec: BackendSpec = registry.find(options.backend, options.backends)
         self.catalog: Catalog = _catalog(options.lists)
-        self.expectations = expecting.load(self.spec.expectations, self.catalog)
-        self.selected = _selected(self.catalog, options)
+        self.expectations = replace(
+            expecting.load(self.spec.expectations, self.catalog),
+            promised=_names(self.catalog, self.spec.models),
+        )
+        self.selected = _selected(self.catalog, options.models or self.spec.models, options.shard)
         self.results: list[CellResult] = []
         self.absence: Unavailable | None = self.spec.missing_hardware()
         self.device: Probe | None = None
@@ -132,7 +136,7 @@ class Run:
     def warm(self) -> None:
         """Let the fork server import while the caller does something else."""
         if self.absence is None:
-            isolation.start_server(self.settings)
+            processes.start_server(self.settings)
 
     def ask(self) -> None:
         """Ask the backend for its device, in a child; `device` or `absence` is set then.
@@ -299,7 +303,7 @@ class Run:
             lock_sha256=_sha256(self.spec.lock),
             git_commit=_git_commit(),
             host=f"{platform.node()} ({platform.system()} {platform.machine()}, "
-            f"{isolation.cores()} cores)",
+            f"{processes.cores()} cores)",
             arguments=self.options.arguments,
             seed=self.options.seed,
         )
@@ -325,11 +329,15 @@ def _catalog(lists: Path) -> Catalog:
     return catalogs.load(lists.resolve().parent)
 
 
-def _selected(catalog: Catalog, options: Options) -> frozenset[str]:
-    """The names of the entries to run: chosen by `--models`, then every N-th from the I-th."""
-    chosen = catalog.select(options.models) if options.models else list(catalog.entries.values())
-    shard, shards = options.shard
-    return frozenset(entry.name for entry in chosen[shard - 1 :: shards])
+def _selected(catalog: Catalog, models: str, part: tuple[int, int]) -> frozenset[str]:
+    """The names of the entries to run: chosen as by `--models`, then every N-th from the I-th."""
+    shard, shards = part
+    return frozenset(_names(catalog, models)[shard - 1 :: shards])
+
+
+def _names(catalog: Catalog, models: str) -> list[str]:
+    """The names of the entries that `models` selects, in the order of the lists; empty: all."""
+    return [entry.name for entry in catalog.select(models or catalogs.ALL)]
 
 
 def _check_faults(spec: BackendSpec, catalog: Catalog, options: Options) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,9 @@ def _row(words: list[str]) -> dict[str, Spec]:
         if match is None:
             raise ValueError(word)
         name, dtype, dims = match.groups()
-        found[name] = Spec(_DTYPES[dtype], tuple(dims.split(",")) if dims else ())
+        spec = found[name] = Spec(_DTYPES[dtype], tuple(dims.split(",")) if dims else ())
+        for reshaped in (False, True):
+            spec.shape(reshaped)  # raises a ValueError for a dimension that is none
     return found
 
 
@@ -137,6 +140,7 @@ def _symbol(x: int, y: int) -> str:
     return f"{x}~{y}"
 
 
+@cache
 def _size(dim: str, which: int) -> int:
     b, s = BATCHES[which], LENGTHS[which]
     if "~" in dim:

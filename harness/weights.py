@@ -10,7 +10,6 @@ import hashlib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -159,8 +158,3 @@ def _values(
 def parameter_count(module: Any) -> int:
     """How many parameters a torch module has, tied ones once."""
     return sum(p.numel() for p in module.parameters())
-
-
-def names_of(module: Any) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of the parameters."""
-    return {name: tuple(p.shape) for name, p in module.named_parameters()}

@@ -89,6 +89,11 @@ def test_what_names_the_fault_stays(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
+@pytest.mark.parametrize("word", ["float64", "int8", "123abc", "conv2d", "x86_64"])
+def test_names_with_digits_stay(word: str) -> None:
+    assert normalise(f"no {word} here") == f"no {word} here"
+
+
 def test_the_entrys_own_names_go() -> None:
     one = fingerprint("KeyError", "qwen3-next has no export", [], ["qwen3_next", "Qwen3-Next"])
     other = fingerprint("KeyError", "bert has no export", [], ["bert"])

@@ -14,11 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import isolation
+from harness import isolation, processes
 from harness.child import Limits
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage, Unavailable
-from harness.isolation import Ending, Pool, Settings, Task, run_one
+from harness.isolation import Ending, Pool, Task, run_one
 from harness.job import Job
+from harness.processes import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
@@ -235,7 +236,7 @@ def test_one_bad_neighbour_costs_the_others_nothing() -> None:
 
 
 def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "cores", lambda: 6)
+    monkeypatch.setattr(processes, "cores", lambda: 6)
     monkeypatch.setenv("MKL_NUM_THREADS", "9")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     chosen = Settings(workers=4).environment()
@@ -277,7 +278,7 @@ def test_an_error_in_finish_stops_the_pool() -> None:
     def finish(task: Task, ending: Ending) -> Ending:
         raise HarnessError("disk full")
 
-    with Pool(finish, settings()) as pool:
+    with Pool(finish, settings(workers=1)) as pool:
         futures = pool.start([task("echo", number) for number in range(20)])
         with pytest.raises(HarnessError, match="disk full"):
             futures[0].result(timeout=30)
@@ -288,10 +289,37 @@ def test_an_error_in_finish_stops_the_pool() -> None:
         assert isinstance(pool.error, HarnessError)
 
 
+@pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
+def test_an_interrupt_reaches_no_child(start_method: str) -> None:
+    """Ctrl-C goes to the whole group of the terminal, in which a child is born."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, start_method],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, start_new_session=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[None, None, None]\n", "")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from harness.isolation import Limits, Pool, Task
+from harness.processes import Settings
+signal.signal(signal.SIGINT, lambda *_: None)
+def interrupt():
+    while True:
+        os.killpg(0, signal.SIGINT)
+        time.sleep(0.001)
+settings = Settings(workers=1, limits=Limits(60.0, 300), start_method=sys.argv[1])
+with Pool(lambda task, ending: ending, settings) as pool:
+    threading.Thread(target=interrupt, daemon=True).start()
+    tasks = [Task("tests.isolation_targets:sleeps", 0.1, "it") for _ in range(3)]
+    print([future.result().outcome for future in pool.start(tasks)], flush=True)
+"""
+
 ORPHANS = """
 import sys, time
 from pathlib import Path
-from harness.isolation import Limits, Pool, Settings, Task
+from harness.isolation import Limits, Pool, Task
+from harness.processes import Settings
 with Pool(lambda t, e: e, Settings(workers=1, limits=Limits(60.0, 300))) as pool:
     pool.start([Task("tests.isolation_targets:" + sys.argv[1], sys.argv[2], "it")])
     time.sleep(60)
@@ -346,7 +374,8 @@ def test_a_cell_without_a_result_gets_one(target: str, outcome: Outcome, reason:
 
 def test_a_server_that_cannot_import_is_no_obstacle() -> None:
     code = (
-        "from harness.isolation import *\n"
+        "from harness.isolation import Task, run_one\n"
+        "from harness.processes import Settings\n"
         "s = Settings(workers=1, preload=('no_such_module_of_ours', 'json'))\n"
         "print(run_one(Task('tests.isolation_targets:echo', 5, 'x'), s).value)\n"
     )
@@ -359,4 +388,4 @@ def test_a_server_that_cannot_import_is_no_obstacle() -> None:
 def test_a_process_has_one_server() -> None:
     run_one(task("echo"), settings())
     with pytest.raises(RuntimeError, match="one fork server"):
-        isolation.start_server(Settings(preload=("json",)))
+        processes.start_server(Settings(preload=("json",)))

@@ -23,8 +23,8 @@ from workplace import FAKES, ROOT, Workplace
 from harness import plugin
 from harness.child import Limits
 from harness.contract import HarnessError, Outcome, Stage, Verdict
-from harness.isolation import cores
 from harness.matrix import INTERRUPTED
+from harness.processes import cores
 from harness.run import Options, Run
 
 FAULTS = (
@@ -397,10 +397,11 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_stored(workplace: Workplace
     workplace.write(vision=" ".join(f"noisy{n}" for n in range(40)))
     from resource import RLIMIT_FSIZE, setrlimit
 
+    environment = workplace.environment(PYTHONDONTWRITEBYTECODE="1")
     done = subprocess.run(
         workplace.command("good", "-n", "1"),
         cwd=ROOT,
-        env=workplace.environment(PYTHONDONTWRITEBYTECODE="1"),
+        env={n: v for n, v in environment.items() if "COVERAGE" not in n},  # it writes files too
         preexec_fn=lambda: setrlimit(RLIMIT_FSIZE, (16_000, 16_000)),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -7,11 +7,12 @@ the harness has something true to check. `--fault KIND=ENTRY` breaks one on dema
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class MockCase:
 
     def module(self) -> MockModel:
         """A fresh mock model with seeded weights."""
+        module = copy.copy(self._template)
+        module.weights = dict(module.weights)
+        return module
+
+    @cached_property
+    def _template(self) -> MockModel:
         return MockModel(self.line, self.seed, causal=self.entry.family in CAUSAL)
 
     def inputs(self, variant: str = "base") -> Arrays:

@@ -122,8 +122,8 @@ class MockModel:
         path.mkdir(parents=True, exist_ok=True)
         config = {"signature": str(self.config), "seed": self.seed, "causal": self.causal}
         (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        with open(path / "model.npz", "wb") as file:
-            np.savez(file, allow_pickle=False, **self.weights)
+        weights = {name: array.tolist() for name, array in self.weights.items()}
+        (path / "model.json").write_text(json.dumps(weights), encoding="utf-8")
 
     @classmethod
     def from_pretrained(
@@ -133,8 +133,8 @@ class MockModel:
         path = Path(pretrained_model_name_or_path)
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         model = cls(parse(config["signature"]), config["seed"], causal=config["causal"])
-        with np.load(path / "model.npz") as held:
-            model.weights = {name: held[name] for name in held.files}
+        held = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        model.weights = {name: np.array(values) for name, values in held.items()}
         return model.to(dtype)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile  # noqa: F401
+
+import numpy.random  # noqa: F401
+
 from backends.mock.backend import recorded
 
 recorded()

@@ -4,6 +4,8 @@ A family has a module of its own name with a function `probes(base, other)`. A p
 input with a property that the reference's outputs must have: in a decoder, a later token changes
 nothing before it. The reference must have the property (else the small model, or its input, is
 not the real thing), and the backend must give the reference's values on that input too.
+
+A family may have a function `loop(base, other, outputs)` as well: inferences that feed each other.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness.contract import Arrays
+from harness.families.loop import Call, Loop
 from harness.families.probe import Probe
 
-__all__ = ["Probe", "exceptions", "probes"]
+__all__ = ["Call", "Loop", "Probe", "exceptions", "loop", "probes"]
 
 
 def probes(family: str, architecture: str, base: Arrays, other: Arrays) -> list[Probe]:
@@ -29,10 +33,27 @@ def probes(family: str, architecture: str, base: Arrays, other: Arrays) -> list[
         base: the plain inputs by argument name.
         other: other values of the same shapes.
     """
-    module = importlib.import_module(f"harness.families.{family.replace('-', '_')}")
-    found: Iterable[Probe] = module.probes(base, other)
+    found: Iterable[Probe] = _module(family).probes(base, other)
     spared = exceptions().get(architecture, {})
     return [probe for probe in found if probe.name not in spared]
+
+
+def loop(family: str, base: Arrays, other: Arrays, outputs: Arrays) -> Loop | None:
+    """The loop in which a family's models are used; None where they are not.
+
+    Args:
+        family: as in `harness.contract.FAMILIES`.
+        base: the plain inputs by argument name.
+        other: other values of the same shapes.
+        outputs: the reference's, on `base`.
+    """
+    make = getattr(_module(family), "loop", None)
+    found: Loop | None = make(base, other, outputs) if make is not None else None
+    return found
+
+
+def _module(family: str) -> Any:
+    return importlib.import_module(f"harness.families.{family.replace('-', '_')}")
 
 
 @cache

@@ -1,15 +1,95 @@
-"""Diffusion: the noisy sample, the time step and the condition each count."""
+"""Diffusion: each condition counts, and the predictions lead from noise to somewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
-from harness.contract import Arrays
+import numpy as np
+
+from harness.contract import Array, Arrays
+from harness.families.loop import Call, Loop
 from harness.families.probe import Probe, moves, swapped
+
+NOISE = ("sample", "hidden_states")
+TIME = "timestep"
+
+#: Of DDIM: steps of the training's schedule, from nearly pure noise on.
+STEPS = (750, 500, 250, 0)
+
+#: Of flow matching: the share of noise, at each step and at the end.
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
     """Each input on its own changes the prediction."""
-    for name in ("sample", "hidden_states", "timestep", "timesteps", "encoder_hidden_states"):
-        if name in base:
+    for name, value in base.items():
+        if (value != other[name]).any():
             yield Probe(f"{name}-counts", swapped(base, other, {name}), moves(f"{name} alone"))
+
+
+def loop(base: Arrays, other: Arrays, outputs: Arrays) -> Loop | None:
+    """Denoising in four steps; None where the model predicts nothing of the noise's shape.
+
+    Whole time steps are those of DDIM, fractions of them the time of a flow.
+    """
+    noise = next((name for name in NOISE if name in base), None)
+    if noise is None or TIME not in base:
+        return None
+    predicted = next((n for n, a in outputs.items() if _overlap(a, base[noise])), None)
+    if predicted is None:
+        return None
+    step = ddim if np.issubdtype(base[TIME].dtype, np.integer) else flow
+
+    def run(call: Call, inputs: Arrays) -> Arrays:
+        x, time = inputs[noise].astype(np.float64), inputs[TIME]
+        part = _overlap(outputs[predicted], x)
+        # Time goes from 0 to 1, or from 0 to 1000.
+        scale = 1.0 if step is ddim or float(base[TIME].max()) <= 1 else 1000.0
+        stops = (*STEPS, -1) if step is ddim else SHARES
+        for now, after in pairwise(stops):
+            times = np.full(time.shape, now * scale).astype(time.dtype)
+            given = {**inputs, noise: x.astype(inputs[noise].dtype), TIME: times}
+            # What the noise has beyond the prediction is a condition; beyond it, a variance.
+            x[part] = step(x[part], call(given)[predicted][part].astype(np.float64), now, after)
+        return {"denoised": x[part]}
+
+    conditions = base.keys() - {noise, TIME}
+    starts = {"the noise": swapped(base, other, {noise})}
+    if any((base[name] != other[name]).any() for name in conditions):
+        starts["the condition"] = swapped(base, other, conditions)
+    return Loop("denoising", run, base, starts)
+
+
+def ddim(x: Array, noise: Array, now: float, after: float) -> Array:
+    """One step of DDIM (arXiv:2010.02502, equation 12 with no noise added).
+
+    Args:
+        x: the sample at `now`.
+        noise: in it, as the model predicts.
+        now: a step of the training's schedule.
+        after: the next one, or -1 for the end, where no noise is left.
+    """
+    signal = (x - np.sqrt(1 - _kept(now)) * noise) / np.sqrt(_kept(now))
+    found: Array = np.sqrt(_kept(after)) * signal + np.sqrt(1 - _kept(after)) * noise
+    return found
+
+
+def flow(x: Array, velocity: Array, now: float, after: float) -> Array:
+    """One Euler step along a flow, from one share of noise to another."""
+    found: Array = x + (after - now) * velocity
+    return found
+
+
+def _kept(step: float) -> float:
+    """How much of the signal's variance is left at a step of Stable Diffusion's schedule."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    return float(np.prod(1 - betas[: int(step) + 1]))
+
+
+def _overlap(first: Array, second: Array) -> tuple[slice, ...] | None:
+    """The part that two arrays share, where they differ in channels at most; else None."""
+    sizes = list(zip(first.shape, second.shape, strict=False))
+    if first.ndim != second.ndim or sum(a != b for a, b in sizes) > 1:
+        return None
+    return tuple(slice(min(a, b)) for a, b in sizes)

@@ -1,4 +1,4 @@
-"""Speech and sound: the whole recording counts."""
+"""Speech and sound: the whole recording counts, or the whole text to be spoken or played."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from harness.families.probe import Probe, media_end
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
-    """The end of the recording changes the outputs."""
-    for name in ("input_values", "input_features"):
+    """The end of the recording, or of the text where there is none, changes the outputs."""
+    for name in ("input_values", "input_features", "input_ids"):
         if name in base:
             yield from media_end(base, other, name)
             return

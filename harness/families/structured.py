@@ -9,8 +9,8 @@ from harness.families.probe import Probe, moves, swapped
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
-    """Each floating input, and the tokens, on their own change the outputs."""
+    """Each floating input, the tokens and the edges, on their own change the outputs."""
     for name, value in base.items():
-        counts = (is_floating(value) or name == "input_ids") and value.size > 1
+        counts = (is_floating(value) or name in ("input_ids", "edge_index")) and value.size > 1
         if counts and (value != other[name]).any():
             yield Probe(f"{name}-counts", swapped(base, other, {name}), moves(f"{name} alone"))

@@ -64,9 +64,10 @@ class TinyCase:
         import torch
 
         torch.manual_seed(self.seed)
-        module = self._library.module(self.entry.architecture, self._config).eval()
+        module = self._library.module(self.entry.architecture, self._config)
         module.requires_grad_(False)
         weights_.fill(module, self.seed)
+        module.eval()  # after the weights: some attention keeps a copy of its biases from here on
         if calibrate.needs_calibration(module):
             given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH)
             calibrate.calibrate(module, tensors(given, torch.float32), self._options(module))
@@ -104,7 +105,7 @@ class TinyCase:
         return made
 
     def _example(self, module: Any, variant: str, batch: int, length: int) -> Arrays:
-        return inputs_.example_inputs(
+        return self._library.inputs(
             module, self._config, seed=self.seed, variant=variant, batch=batch, length=length
         )
 
@@ -132,6 +133,8 @@ class TinyCase:
         """
         import torch
 
+        if dtype == "float64" != self._recipe.reference:
+            raise Unsupported(f"has no float64 reference: {self._recipe.reason}")
         module = self._reference_module(dtype)
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
@@ -139,8 +142,10 @@ class TinyCase:
 
     def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: Any) -> Arrays:
         import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
 
-        with torch.no_grad():
+        # A library without a choice of attention calls PyTorch's; this is the plain form of it.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             raw = module(**tensors(inputs, dtype), **self.options())
         return outputs_.flatten(raw)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.contract import Absent, Arrays, PipelineCase
+from harness.inputs import example_inputs
 from harness.tiny import model_class, pipelines
 from harness.tiny.shrink import tiny_config
 
@@ -43,6 +44,14 @@ class Transformers:
             return cls(config)
         except ImportError as error:
             raise Absent(_first_line(error)) from error
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """Text, images or sound, with the placeholders that a modality's encoder fills."""
+        return example_inputs(
+            module, config, seed=seed, variant=variant, batch=batch, length=length
+        )
 
 
 def _sub_configs(config: Any) -> list[Any]:

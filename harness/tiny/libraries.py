@@ -1,6 +1,6 @@
 """The libraries that hold architectures; an entry names its own in one key.
 
-A further library is one module beside this one with a class that has these two methods.
+A further library is one module beside this one with a class that has these methods.
 """
 
 from __future__ import annotations
@@ -26,6 +26,20 @@ class Library(Protocol):
 
     def module(self, architecture: str, config: Any) -> Any:
         """A torch module with the library's own initial weights; raises `Absent`."""
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """Example inputs of a module by forward-argument name.
+
+        Args:
+            module: what `module` made.
+            config: what `config` made.
+            seed: of the values.
+            variant: another name gives other values of the same shapes.
+            batch: examples.
+            length: of a text or another sequence of free length.
+        """
 
 
 def library(name: str) -> Library:

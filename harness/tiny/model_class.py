@@ -80,8 +80,9 @@ def base_class(architecture: str) -> type:
                 call = calls().get(architecture)
                 return cls if call is None else _calling(cls, call)
     # RAG and its like are in no mapping; their config's name says the model's.
-    name = config_class(architecture).__name__.replace("Config", "Model")
-    cls = getattr(transformers, name, None)
+    config = config_class(architecture)
+    cls = getattr(transformers, config.__name__.replace("Config", "Model"), None)
+    cls = cls or _first_exported(architecture, config)
     if cls is not None:
         return cls  # type: ignore[no-any-return]
     raise Absent(f"transformers {transformers.__version__} has no model class for {architecture!r}")
@@ -119,6 +120,24 @@ def _from_module(architecture: str, name: str) -> type | None:
     except ImportError:
         return None
     return getattr(module, name, None)
+
+
+def _first_exported(architecture: str, config: type) -> type | None:
+    """The first model of its modeling module that the package exports and that takes the config."""
+    import importlib
+
+    import transformers
+
+    module = importlib.import_module(config.__module__.replace(".configuration_", ".modeling_"))
+    for name, cls in vars(module).items():
+        if (
+            getattr(cls, "config_class", None) is config
+            and cls.__module__ == module.__name__
+            and not name.endswith("PreTrainedModel")
+            and hasattr(transformers, name)
+        ):
+            return cls  # type: ignore[no-any-return]
+    return None
 
 
 def preload(architecture: str) -> None:

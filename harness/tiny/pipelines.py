@@ -25,11 +25,15 @@ def pipeline_case(architecture: str, inputs: Arrays, seed: int) -> PipelineCase 
         inputs: the model's example inputs; they say which modality it reads.
         seed: of the raw input.
     """
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    found = None
     if inputs.keys() <= _TEXT and inputs.get("input_ids", np.empty(0)).ndim == 2:
-        return _text(inputs, seed)
+        found = _text(inputs, seed)
     if inputs.keys() == {"pixel_values"} and inputs["pixel_values"].ndim == 4:
-        return _image(architecture, inputs["pixel_values"], seed)
-    return None
+        found = _image(architecture, inputs["pixel_values"], seed)
+    # An older transformers has no pipeline for the features of an image.
+    return found if found is not None and found.task in SUPPORTED_TASKS else None
 
 
 def _text(inputs: Arrays, seed: int) -> PipelineCase:
@@ -85,6 +89,8 @@ def _image_processor(architecture: str, height: int, width: int) -> Any:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     named = IMAGE_PROCESSOR_MAPPING_NAMES.get(architecture)
+    if isinstance(named, str):
+        named = (named,)
     choices = named.values() if isinstance(named, Mapping) else named or ()
     for name in [c for c in choices if c]:
         try:

@@ -137,7 +137,7 @@ class Shrinker:
             if name not in override.keep:
                 arguments[name] = self.shrink(sub)
         arguments.update(forced)
-        config = cls(**arguments)
+        config = _construct(cls, arguments)
         self._shrink_in_place(config, plain, arguments, override, layers, channels)
         _fill_absent(config)
         self._name_placeholders(config)
@@ -240,6 +240,17 @@ class Shrinker:
                 small = self._small(name, value, plain, override, layers, channels)
                 if small is not value and small != value:
                     setattr(config, name, small)
+
+
+def _construct(cls: type, arguments: Mapping[str, Any]) -> Config:
+    """The config; older classes take their sub-configs as dictionaries only."""
+    try:
+        return cls(**arguments)
+    except (TypeError, AttributeError):
+        plain = {k: v.to_dict() if _is_config(v) else v for k, v in arguments.items()}
+        if not any(_is_config(value) for value in arguments.values()):
+            raise
+        return cls(**plain)
 
 
 def _class_of(model_type: str) -> type:

@@ -1,0 +1,77 @@
+"""Graph networks of PyTorch Geometric (`torch_geometric.nn.models`), by class name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from harness.contract import Absent, Arrays, PipelineCase
+from harness.weights import integers, uniform
+
+#: Arguments of the constructor that have no default, and how large they are in a small model.
+SIZES = {"in_channels": 16, "hidden_channels": 32, "num_layers": 2, "out_channels": 8}
+
+#: Edges that end in each node of an example graph, beside the ring that joins all nodes.
+DEGREE = 3
+
+
+class TorchGeometric:
+    """Implements `harness.tiny.libraries.Library`."""
+
+    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
+        """The arguments of the model's constructor as attributes, and its name."""
+        fields = {**SIZES, **given}
+        if size != "full":
+            fields |= {name: min(fields[name], most) for name, most in SIZES.items()}
+        return SimpleNamespace(model_type=architecture, **fields)
+
+    def preload(self, architecture: str) -> None:
+        """Import the module that has the class."""
+        _class(architecture)
+
+    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+        """None: the library has no pipelines."""
+        return None
+
+    def module(self, architecture: str, config: Any) -> Any:
+        """The model with the library's own initial weights."""
+        fields = {name: value for name, value in vars(config).items() if name != "model_type"}
+        return _class(architecture)(**fields)
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """One graph of `length` nodes for each of the batch, all in one unconnected graph.
+
+        Returns:
+            `x`, features by node, and `edge_index`, the sources and the targets of edges.
+        """
+        nodes = batch * length
+        name = f"input/{variant}"
+        x = uniform(seed, f"{name}/x", (nodes, config.in_channels)) * np.float32(math.sqrt(3.0))
+        first = np.arange(nodes) // length * length  # of the graph that a node belongs to
+        targets = np.repeat(np.arange(nodes), DEGREE)
+        drawn = integers(seed, f"{name}/edge_index", (nodes * DEGREE,), 0, length)
+        ring = np.stack([first + (np.arange(nodes) + 1 - first) % length, np.arange(nodes)])
+        return {
+            "x": x,
+            "edge_index": np.hstack([ring, np.stack([first[targets] + drawn, targets])]),
+        }
+
+
+def _class(architecture: str) -> Any:
+    import torch_geometric
+    from torch_geometric.nn import models
+
+    found = getattr(models, architecture, None)
+    if found is None:
+        version = torch_geometric.__version__
+        raise Absent(f"torch_geometric {version} has no model {architecture!r}")
+    return found
+
+
+LIBRARY = TorchGeometric()
