@@ -78,8 +78,8 @@ class Catalog:
 
         Args:
             spec: subsets, families, entry names or aliases, separated by commas, or `all`; case
-                and the characters `-_./` and space make no difference. A family goes before an entry of
-                the same name (`rag`, `encoder_decoder`), which it contains.
+                and the characters `-_./` and space make no difference. A family goes before an
+                entry of the same name (`rag`, `encoder_decoder`), which it contains.
 
         Raises:
             HarnessError: a name that is none of these, with the closest that are.

@@ -390,7 +390,13 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Python's own, and what allocators of other libraries raise instead of it."""
-    words = ("can't allocate memory", "out of memory", "bad allocation", "std::bad_alloc")
+    words = (
+        "allocate memory",  # can't, and Cannot
+        "out of memory",
+        "not enough memory",
+        "bad allocation",
+        "bad_alloc",
+    )
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 

@@ -1003,7 +1003,8 @@ def _ring(m: Maker) -> Array:
     """How many edges lie between each two nodes."""
     nodes = np.arange(m.length)
     steps = np.abs(nodes[:, None] - nodes)
-    return np.minimum(steps, m.length - steps)
+    around: Array = np.minimum(steps, m.length - steps)
+    return around
 
 
 def _spatial_pos(m: Maker) -> Array:
@@ -1025,12 +1026,13 @@ def _input_edges(m: Maker) -> Array:
     steps = np.arange(distances.max())
     shape = (m.batch, *distances.shape, len(steps))
     edges = m.ints("input_edges", shape, 1, int(m.find("num_edges", default=2)))
-    return (edges * (steps < distances[..., None]))[..., None]
+    return np.where(steps < distances[..., None], edges, 0)[..., None]
 
 
 def _attn_edge_type(m: Maker) -> Array:
-    edges = m.ints("attn_edge_type", (m.batch, m.length, m.length), 1, int(m.find("num_edges", default=2)))
-    return (edges * (_ring(m) == 1))[..., None]
+    shape = (m.batch, m.length, m.length)
+    edges = m.ints("attn_edge_type", shape, 1, int(m.find("num_edges", default=2)))
+    return np.where(_ring(m) == 1, edges, 0)[..., None]
 
 
 ARGUMENTS: dict[str, Function] = {
@@ -1125,7 +1127,9 @@ ARGUMENTS: dict[str, Function] = {
     "image_attention_mask": lambda m: np.ones((m.batch, m.length, 1), dtype=np.int64),
     "lengths": lambda m: None,
     "audio_values": _audio_values,
-    "raw_audio": lambda m: m.floats("raw_audio", m.batch, m.samples, int(m.find("conv_input_shape", default=1))),
+    "raw_audio": lambda m: m.floats(
+        "raw_audio", m.batch, m.samples, int(m.find("conv_input_shape", default=1))
+    ),
     "trajectories": lambda m: m.tokens("trajectories", m.batch, m.length),
     "input_nodes": _input_nodes,
     "input_edges": _input_edges,

@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         if isinstance(ending.value, str):
             known[task.label] = signature.parse(ending.value)
         else:
-            problems.append(f"{task.label}: {ending.outcome} at {ending.stage}: {ending.reason}")
+            problems.append(f"{task.label}: at {ending.stage}: {ending.reason}")
 
     settings = Settings(
         start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
@@ -74,10 +74,10 @@ def main(args: argparse.Namespace) -> int:
         tasks = [Task("harness.record:signature_line", job, name) for name, job in jobs.items()]
         for future in pool.start(tasks):
             future.result()
-    if not known:
+    if len(problems) == len(jobs):
         raise HarnessError(
-            f"expected a model that builds, found none; {args.output} is as it was. Run this in "
-            f"the environment that has the libraries: {spec.install}"
+            f"expected a model that builds, found none ({min(problems)}); {args.output} is as it "
+            f"was. Fix: run this in the environment of {spec.install}"
         )
     lines = [str(known[name]) for name in sorted(known) if name in lists.entries]
     replace_file(args.output, HEADER + "\n".join(lines) + "\n")

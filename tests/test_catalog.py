@@ -95,6 +95,7 @@ def test_the_string_null_is_none_in_a_config(root: Path) -> None:
         ("mistral.nemo", ["mistral_nemo"]),
         ("encoder_decoder", ["t5"]),  # the family goes before the entry
         ("smoke,t5", ["gpt2", "t5", "bert"]),
+        ("All", ["gpt2", "mistral_nemo", "t5", "bert", "encoder_decoder"]),
     ],
 )
 def test_select(root: Path, spec: str, expected: list[str]) -> None:

@@ -5,7 +5,9 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -93,6 +95,16 @@ def test_verdicts(
     tmp_path: Path, row: str, result: CellResult, history: Outcome | None, verdict: Verdict
 ) -> None:
     assert read(tmp_path, row).judge(result, history) is verdict
+
+
+def test_entries_that_a_backend_does_not_promise_may_be_absent(tmp_path: Path) -> None:
+    loaded = replace(read(tmp_path, ""), promised=["bert"])
+    absent: dict[str, Any] = {"outcome": Outcome.ABSENT, "reason": "unknown model type"}
+    assert loaded.judge(cell("gpt2", **absent), None) is Verdict.XFAIL
+    assert loaded.judge(cell("bert", **absent), None) is Verdict.NEW
+    assert loaded.judge(cell("gpt2"), None) is Verdict.NEW
+    written = tomllib.loads(loaded.rewrite([cell("gpt2", **absent), cell("bert", **absent)]))
+    assert [row["entry"] for row in written["expect"]] == ["bert"]
 
 
 def test_a_row_without_match_fits_every_cause_of_its_stage(tmp_path: Path) -> None:

@@ -415,7 +415,9 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
         assert "nox -s lock" in text.splitlines()[1]
         assert "://" not in text
         for line in text.splitlines():
-            if not line.lstrip().startswith("#"):
+            if line.startswith("-e ./"):  # a folder of this repository, as exact as a commit
+                assert (ROOT / line.removeprefix("-e ./")).is_dir(), line
+            elif not line.lstrip().startswith("#"):
                 version = line.partition(" ; ")[0].partition("==")[2]
                 assert version, line
                 assert "+" not in version, line

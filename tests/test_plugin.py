@@ -228,6 +228,22 @@ def test_expectations_are_written_judged_and_kept(workplace: Workplace) -> None:
     assert "it passed in the run before" in third.stdout
 
 
+def test_a_backend_may_name_what_it_runs_by_itself(workplace: Workplace) -> None:
+    backends = workplace.folder / "fakes"
+    shutil.copytree(FAKES, backends, ignore=shutil.ignore_patterns("__pycache__"))
+    path = backends / "good" / "backend.toml"
+    path.write_text('models = "vision"\n' + path.read_text())
+    workplace.write(encoder_only="bert", vision="vit")
+
+    def names(*arguments: str) -> list[str]:
+        done = workplace.run("good", "--co", "-q", *arguments, backends=backends)
+        return re.findall(r"::(\w+)\[good-default\]", done.stdout)
+
+    assert names() == ["vit"]
+    assert names("--models", "bert") == ["bert"]
+    assert names("--models", "all") == ["bert", "vit"]
+
+
 def test_a_quiet_run_is_quiet_and_x_stops_what_has_not_started(runs: Runs) -> None:
     workplace, done = runs["stop"].result()
     assert done.returncode == 1

@@ -63,6 +63,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         preload = []
         snapshot = true
         faults = ["crash"]
+        models = "vision,bert"
         runs_on = ["self-hosted", "gpu"]
         [hardware]
         paths = ["/dev/gpu*"]
@@ -74,6 +75,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
     assert (spec.torch_backend, spec.python, spec.preload) == ("cu130", ("3.11",), ())
     assert (spec.start_method, spec.snapshot, spec.faults) == ("spawn", True, ("crash",))
     assert spec.hardware == Hardware(("/dev/gpu*",), "", "a GPU", "buy one")
+    assert spec.models == "vision,bert"
     assert spec.expectations.name == "expectations.toml"
 
 

@@ -210,6 +210,7 @@ class MockTokenizer:
 
     def __call__(self, text: str | Sequence[str], *, return_tensors: str = "np") -> Arrays:
         """`input_ids` and `attention_mask`, int64 (batch, length), padded to one length."""
+        _check_tensors(return_tensors)
         rows = [text] if isinstance(text, str) else list(text)
         ids = np.ones((len(rows), self.model_max_length), dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -226,13 +227,28 @@ class MockProcessor:
     def __init__(self, config: Signature) -> None:
         self.config = config
 
-    def __call__(self, media: Array, *, return_tensors: str = "np") -> Arrays:
+    def __call__(
+        self,
+        images: Array | None = None,
+        audio: Array | None = None,
+        *,
+        return_tensors: str = "np",
+    ) -> Arrays:
         """Every floating input of the model, filled from the medium's values."""
+        _check_tensors(return_tensors)
+        media = images if images is not None else audio
+        if media is None:
+            return {}
         return {
             name: np.resize(media, spec.shape()).astype(spec.dtype)
             for name, spec in self.config.inputs.items()
             if spec.dtype.startswith("float")
         }
+
+
+def _check_tensors(return_tensors: str) -> None:
+    if return_tensors != "np":
+        raise ValueError(f"expected return_tensors='np', found {return_tensors!r}")
 
 
 class MockPipeline:
@@ -247,8 +263,9 @@ class MockPipeline:
         self.processor = processor
 
     def preprocess(self, raw: Mapping[str, Any]) -> Arrays:
-        """The model's arrays for raw input: its `text`, and its `media`; ones for what is left."""
-        found = {**self.tokenizer(raw["text"]), **self.processor(raw["media"])}
+        """The model's arrays for its `text` and its `images` or `audio`; ones for what is left."""
+        found = self.tokenizer(raw["text"])
+        found |= self.processor(raw.get("images"), raw.get("audio"))
         made: Arrays = {}
         for name, spec in self.model.config.inputs.items():
             array = found.get(name)
@@ -275,4 +292,5 @@ def example(config: Signature) -> dict[str, Any]:
     rows = spec.shape()[0] if spec is not None and spec.dims else 1
     words = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
     text = [" ".join(words[i % len(words) :]) for i in range(rows)]
-    return {"text": text, "media": np.linspace(-1, 1, 997)}
+    medium = "audio" if {"input_values", "input_features"} & config.inputs.keys() else "images"
+    return {"text": text, medium: np.linspace(-1, 1, 997)}

@@ -18,7 +18,7 @@ TIME = "timestep"
 STEPS = (750, 500, 250, 0)
 
 #: Of flow matching: the share of noise, at each step and at the end.
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0)
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:

@@ -117,12 +117,12 @@ def something_before(length: int, what: str) -> Property:
 
 
 def only_token(base: Arrays, other: Arrays, name: str, position: int) -> Arrays:
-    """The base inputs with one token of each row replaced by another one."""
+    """The base inputs with one token of each row replaced by another one, out of `other`."""
     ids = base[name].copy()
-    token = other[name][:, position]
-    same = token == ids[:, position]
-    donor = other[name][:, position - 1]
-    ids[:, position] = np.where(same, donor, token)
+    for row, donors in zip(ids, other[name], strict=True):
+        # The one of the same position first; a small vocabulary may have the same one there.
+        donors = np.roll(donors, -position)
+        row[position] = next(iter(donors[donors != row[position]]), row[position])
     return {**base, name: ids}
 
 

@@ -64,7 +64,8 @@ class TinyCase:
         import torch
 
         torch.manual_seed(self.seed)
-        module = self._library.module(self.entry.architecture, self._config)
+        with torch.no_grad():  # what is derived from parameters has no history, and can be copied
+            module = self._library.module(self.entry.architecture, self._config)
         module.requires_grad_(False)
         weights_.fill(module, self.seed)
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on
@@ -164,7 +165,8 @@ class TinyCase:
                         ValueError, KeyError, AttributeError, NotImplementedError
                     ):
                         function(choice)
-            self._references[key] = module.to(getattr(torch, dtype))
+            # Again in evaluation mode: what is computed on the way there has the new dtype then.
+            self._references[key] = module.to(getattr(torch, dtype)).eval()
         return self._references[key]
 
     def weights(self) -> Sequence[str]:

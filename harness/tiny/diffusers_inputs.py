@@ -28,14 +28,6 @@ FRAMES = 2
 #: Training steps of a schedule; the ends of it are nearly pure noise and nearly none.
 FIRST, LAST = 20, 980
 
-#: What time counts: training steps, thousandths of a flow (with fractions), the flow itself.
-TIMES: dict[str, Callable[[Array], Array]] = {
-    "steps": lambda steps: steps,
-    "thousandths": lambda steps: steps.astype(np.float32),
-    "unit": lambda steps: (steps / 1000).astype(np.float32),
-}
-
-
 @dataclass(slots=True)
 class Maker:
     """Makes one model's inputs; attributes are what the argument functions ask for."""
@@ -81,9 +73,10 @@ class Maker:
         """Int64 values in [low, high)."""
         return integers(self.seed, f"input/{self.variant}/{name}", shape, low, high)
 
-    def has(self, name: str) -> bool:
-        """Whether forward takes this argument."""
-        return name in inspect.signature(self.module.forward).parameters
+    def powers(self, name: str, low: int, high: int) -> Array:
+        """Powers of two, one for each example: they are exact in every precision, as is a thousand
+        times each of them, which is the angle of an embedding's fastest wave."""
+        return np.exp2(self.ints(name, (self.batch,), low, high)).astype(np.float32)
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -156,9 +149,17 @@ def _noise(name: str) -> Function:
     return lambda m: m.floats(name, *shape_of(m, name))
 
 
+#: What time counts: training steps, thousandths of a flow (with fractions), the flow itself.
+TIMES: dict[str, Callable[[Maker], Array]] = {
+    "steps": lambda m: m.ints("timestep", (m.batch,), FIRST, LAST),
+    "thousandths": lambda m: 1000 * m.powers("timestep", -6, 0),
+    "unit": lambda m: m.powers("timestep", -6, 0),
+}
+
+
 def _timestep(m: Maker) -> Array:
     """One for each example."""
-    return TIMES[m.time](m.ints("timestep", (m.batch,), FIRST, LAST))
+    return TIMES[m.time](m)
 
 
 def _text(number: int) -> Function:
@@ -180,14 +181,14 @@ def _class_labels(m: Maker) -> Array | None:
 
 
 def _guidance(m: Maker) -> Array | None:
-    return np.abs(m.floats("guidance", m.batch)) if m.get("guidance_embeds") else None
+    return m.powers("guidance", 0, 4) if m.get("guidance_embeds") else None
 
 
 def _time_ids(m: Maker) -> Array | None:
-    """Sizes and crops of the training image: original, corner, target."""
+    """Sizes and crops of the training image, in whole latents: original, corner, target."""
     if m.get("addition_embed_type") != "text_time":
         return None
-    return m.ints("time_ids", (m.batch, 6), 0, 1024).astype(np.float32)
+    return (8 * m.ints("time_ids", (m.batch, 6), 0, 128)).astype(np.float32)
 
 
 def _text_embeds(m: Maker) -> Array | None:

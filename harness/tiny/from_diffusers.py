@@ -88,6 +88,9 @@ class Diffusers:
 
     def module(self, architecture: str, config: Any) -> Any:
         """The model with the library's own initial weights."""
+        from diffusers.utils import logging
+
+        logging.set_verbosity_error()
         fields = {name: value for name, value in vars(config).items() if name != "model_type"}
         return model_class(architecture)(**fields)
 
@@ -193,7 +196,7 @@ def _heads(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
 
 def _head_dim(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
     if fields.get("num_attention_heads") is None:
-        return _heads(value, to // 2, fields)
+        return _heads(value, to // 4, fields)
     return _cap(value, to, fields)
 
 

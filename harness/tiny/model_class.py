@@ -82,9 +82,9 @@ def base_class(architecture: str) -> type:
     # RAG and its like are in no mapping; their config's name says the model's.
     config = config_class(architecture)
     cls = getattr(transformers, config.__name__.replace("Config", "Model"), None)
-    cls = cls or _first_exported(architecture, config)
+    cls = cls or _first_exported(config)
     if cls is not None:
-        return cls  # type: ignore[no-any-return]
+        return cls
     raise Absent(f"transformers {transformers.__version__} has no model class for {architecture!r}")
 
 
@@ -122,8 +122,8 @@ def _from_module(architecture: str, name: str) -> type | None:
     return getattr(module, name, None)
 
 
-def _first_exported(architecture: str, config: type) -> type | None:
-    """The first model of its modeling module that the package exports and that takes the config."""
+def _first_exported(config: type) -> type | None:
+    """The first model that takes the config, of those in its modeling module that are exported."""
     import importlib
 
     import transformers

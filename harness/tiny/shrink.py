@@ -423,6 +423,9 @@ _LAYER_INDICES = re.compile(
     r"(global_attn|fullatt_block|deepstack_visual)_indexes|cross_attention_layers"
 )
 
+#: Lists with one entry for each residual block of a vocoder, all as long as each other.
+_RESBLOCKS = re.compile(r"(.*_)?resblock_(kernel|stride|dilation)_sizes")
+
 #: Lists of widths that other fields give as one number.
 _WIDTHS = re.compile(r"decoder_in_channels|moe_intermediate_size")
 
@@ -430,6 +433,8 @@ _WIDTHS = re.compile(r"decoder_in_channels|moe_intermediate_size")
 def _small_list(
     name: str, value: list[Any] | tuple[Any, ...], plain: Config, override: Override, channels: int
 ) -> Any:
+    if _RESBLOCKS.fullmatch(name):
+        return value[:2]
     if not value or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
         return value
     if _CHANNELS.fullmatch(name) and "channels_list" not in override.keep:
@@ -644,7 +649,9 @@ def scaled_sections(sections: list[int] | tuple[int, ...], total: int) -> list[i
     """Sections in the same proportions that sum to `total`, none of them zero."""
     whole = sum(sections) or 1
     small = [max(1, s * total // whole) if s else 0 for s in sections]
-    small[-1] += total - sum(small)
+    small[-1] += max(0, total - sum(small))
+    while sum(small) > total:  # small sections were rounded up to one
+        small[small.index(max(small))] -= 1
     return small
 
 

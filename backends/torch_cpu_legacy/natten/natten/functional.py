@@ -82,7 +82,7 @@ def natten2dav(attention: Tensor, value: Tensor, kernel_size: int, dilation: int
 
 
 def _neighbors(x: Tensor, kernel_size: int, dilation: int) -> Tensor:
-    """(batch, heads, height, width, kernel_size**2, size)"""
+    """Every pixel's neighborhood: (batch, heads, height, width, kernel_size**2, size)."""
     rows, _ = window(x.shape[2], kernel_size, dilation)
     columns, _ = window(x.shape[3], kernel_size, dilation)
     return x[:, :, rows[:, None, :, None], columns[None, :, None, :]].flatten(4, 5)

@@ -1,0 +1,674 @@
+"""The stages of a cell, and what each of them lets pass, on models of a few lines of numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import cell, numerics, registry
+from harness.contract import (
+    OURS,
+    Absent,
+    Array,
+    Arrays,
+    Cell,
+    CellResult,
+    Entry,
+    HarnessError,
+    Inconclusive,
+    Outcome,
+    Placement,
+    Precision,
+    Stage,
+    Unavailable,
+    Unsupported,
+)
+from harness.job import Job
+from harness.numerics import LIMIT
+from harness.registry import BackendSpec
+
+BATCH, WIDTH = 2, 16
+
+Function = Callable[[Arrays, Arrays], Arrays]
+Fault = Callable[[Arrays], Arrays]
+
+
+def plain(x: Arrays, w: Arrays) -> Arrays:
+    """Both inputs count; `codes` are integers that follow from the other output."""
+    y = np.tanh(x["left"] @ w["inner"]) @ w["outer"] + x["right"] @ w["other"]
+    return {"y": y, "codes": np.floor(4 * y).astype(np.int64)}
+
+
+class FunctionCase:
+    """A case that is a function of inputs and weights, in the dtype to compute in."""
+
+    seeded = False
+    model_name = "FunctionModel"
+
+    def __init__(self, function: Function = plain, **names: str) -> None:
+        self.function = function
+        given = {"family": "structured", "architecture": "function", "name": "thing", **names}
+        self.entry = Entry(**given)  # type: ignore[arg-type]
+
+    def config(self) -> None:
+        return None
+
+    def module(self) -> Arrays:
+        random = np.random.default_rng(0)
+        return {
+            name: (random.standard_normal((WIDTH, WIDTH)) / WIDTH**0.5).astype(np.float32)
+            for name in self.weights()
+        }
+
+    def inputs(self, variant: str = "base") -> Arrays:
+        random = np.random.default_rng(list(variant.encode()))
+        rows = 3 if variant == "reshaped" else BATCH
+        return {
+            name: random.standard_normal((rows, WIDTH)).astype(np.float32)
+            for name in ("left", "right")
+        }
+
+    def options(self) -> Mapping[str, Any]:
+        return {}
+
+    def outputs(self, raw: Any) -> Arrays:
+        return dict(raw)
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
+        return self._computed(inputs, self.module(), dtype)
+
+    def _computed(self, inputs: Mapping[str, Array], weights: Arrays, dtype: str) -> Arrays:
+        return self.function(cast(inputs, dtype), cast(weights, dtype))
+
+    def perturbed(
+        self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
+    ) -> Arrays:
+        weights = cast(self.module(), "float64")
+        noise = np.random.default_rng(1).standard_normal(weights[weight].shape)
+        weights[weight] += scale * noise * np.sqrt(np.mean(weights[weight] ** 2))
+        return self._computed(inputs, weights, dtype)
+
+    def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+        moved = {n: np.nextafter(a, np.float32(9)) for n, a in self.module().items()}
+        return self._computed(inputs, moved, dtype)
+
+    def weights(self) -> Sequence[str]:
+        return ["inner", "outer", "other"]
+
+    def parameters(self) -> int:
+        return 3 * WIDTH**2
+
+    def pipeline(self) -> None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        np.savez(folder / "weights.npz", **self.module())  # type: ignore[arg-type]
+
+
+def cast(arrays: Mapping[str, Array], dtype: str) -> Arrays:
+    return {name: array.astype(dtype) for name, array in arrays.items()}
+
+
+class FunctionProgram:
+    """The case's function, and then a fault."""
+
+    def __init__(self, case: FunctionCase, dtype: str, fault: Fault) -> None:
+        self.case, self.weights, self.dtype, self.fault = case, case.module(), dtype, fault
+        self.placed = Placement(1.0, "made up")
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        found = self.case.function(cast(inputs, self.dtype), cast(self.weights, self.dtype))
+        return self.fault({name: array.copy() for name, array in found.items()})
+
+    def placement(self) -> Placement:
+        return self.placed
+
+
+def right(outputs: Arrays) -> Arrays:
+    return outputs
+
+
+class FunctionBackend:
+    """Implements `harness.contract.Backend`; tests add what it has beyond that."""
+
+    precisions: Sequence[Precision] = (
+        Precision("default", "float32"),
+        Precision("f16", "float16"),
+    )
+
+    def __init__(self, case: FunctionCase | None = None, fault: Fault = right) -> None:
+        self.made = case or FunctionCase()
+        self.fault = fault
+        self.placed = Placement(1.0, "made up")
+
+    def case(self, entry: Entry, seed: int, size: str) -> FunctionCase:
+        return self.made
+
+    def prepare(self, case: FunctionCase, precision: Precision) -> FunctionProgram:
+        program = FunctionProgram(case, precision.dtype, self.fault)
+        program.placed = self.placed
+        return program
+
+
+class Runner:
+    """Runs cells on backends that are no folders; keeps which stages they reported."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.stages: list[Stage] = []
+
+    def __call__(
+        self, backend: Any = None, *, precision: str = "default", signature: str | None = None
+    ) -> CellResult:
+        backend = backend or FunctionBackend()
+        self.stages = []
+        spec = BackendSpec(Path("here"), "A fake")
+        self.monkeypatch.setattr(registry, "find", lambda *_: spec)
+        self.monkeypatch.setattr(registry, "load", lambda *_: backend)
+        made = Cell(backend.made.entry, "fake", precision)
+        job = Job(made, 0, "tiny", Path(), {}, signature)
+        return cell.run(job, self.stages.append)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Runner:
+    return Runner(monkeypatch)
+
+
+def failing(fault: Exception) -> Callable[..., Any]:
+    def raises(*_: Any, **__: Any) -> Any:
+        raise fault
+
+    return raises
+
+
+# ---- right results
+
+
+def test_a_right_result_passes_all_stages(run: Runner) -> None:
+    result = run()
+    assert (result.outcome, result.stage) == (Outcome.PASS, Stage.MEASURE)
+    assert (result.reason, result.cause, result.error) == ("", "", "")
+    assert run.stages == [
+        Stage.BUILD, Stage.INPUTS, Stage.REFERENCE, Stage.PREPARE, Stage.RUN, Stage.VERIFY,
+        Stage.MEASURE,
+    ]  # fmt: skip
+    assert (result.entry, result.family, result.architecture) == ("thing", "structured", "function")
+    assert result.parameters == 3 * WIDTH**2
+    assert result.device_share == 1.0
+    assert result.noise_floor is not None
+    assert 1e-7 <= result.noise_floor < 1e-5
+    assert result.score is not None
+    assert 0 < result.score < LIMIT
+
+
+def test_what_is_measured(run: Runner) -> None:
+    backend = FunctionBackend()
+    backend.memory = lambda: 5_000_000  # type: ignore[attr-defined]
+    found = {metric.name: metric for metric in run(backend).metrics}
+    stages = [s for s in Stage if s in run.stages]
+    assert {f"cpu_{s}" for s in stages} | {f"wall_{s}" for s in stages} <= found.keys()
+    assert {"load", "inference", "detection_limit"} <= found.keys()
+    assert (found["device_memory"].value, found["device_memory"].unit) == (5.0, "MB")
+    assert 0 < found["detection_limit"].value < 1e-2
+
+
+def test_a_precision_has_a_floor_of_its_own(run: Runner) -> None:
+    single, half = run(), run(precision="f16")
+    assert half.outcome is Outcome.PASS
+    assert half.precision == "f16"
+    assert single.noise_floor is not None
+    assert half.noise_floor is not None
+    assert half.noise_floor > 100 * single.noise_floor
+    # What is right in half precision would be wrong in single precision.
+    rounded = run(FunctionBackend(fault=lambda outputs: cast(outputs, "float16")))
+    assert (rounded.outcome, rounded.stage) == (Outcome.FAIL, Stage.VERIFY)
+
+
+# ---- wrong results
+
+
+def nan(outputs: Arrays) -> Arrays:
+    outputs["y"][1, 3] = np.nan
+    return outputs
+
+
+WRONG: Mapping[str, tuple[Fault, str]] = {
+    "scaled": (
+        lambda o: {**o, "y": o["y"] * 1.0001},
+        "y: relative error 0.0001, expected at most",
+    ),
+    "nan": (nan, "y: 1 of 32 values are not finite"),
+    "cut": (lambda o: {**o, "y": o["y"][:, :8]}, "y: expected shape (2, 16), got (2, 8)"),
+    "missing": (lambda o: {"y": o["y"]}, "outputs: expected ['codes', 'y'], got ['y']"),
+    "extra": (
+        lambda o: {**o, "z": o["y"]},
+        "outputs: expected ['codes', 'y'], got ['codes', 'y', 'z']",
+    ),
+    "swapped rows": (lambda o: {**o, "y": o["y"][::-1]}, "y: relative error"),
+    "constant": (lambda o: {**o, "y": np.ones_like(o["y"])}, "y: relative error"),
+    "integers": (
+        lambda o: {**o, "codes": o["codes"] + 1},
+        "integer outputs: 100.0% of the elements differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_result_fails(run: Runner, name: str) -> None:
+    fault, reason = WRONG[name]
+    result = run(FunctionBackend(fault=fault))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert result.reason.startswith(f"on input 'base': {reason}")
+    assert result.cause.startswith("CheckFailed: ")
+    assert "Traceback" in result.error
+    assert result.score is not None
+    assert result.score > LIMIT or name == "integers"
+
+
+class Baked(FunctionBackend):
+    """A converter that keeps the first example's values of one input as constants."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def prepare(self, case: FunctionCase, precision: Precision) -> FunctionProgram:
+        constant = case.inputs("base")[self.name]
+        program = super().prepare(case, precision)
+        forward = case.function
+        program.case = FunctionCase(lambda x, w: forward({**x, self.name: constant}, w))
+        return program
+
+
+@pytest.mark.parametrize("name", ["left", "right"])
+def test_what_is_right_on_one_input_only_fails_on_another(run: Runner, name: str) -> None:
+    result = run(Baked(name))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert result.reason.startswith("on input 'other': y: relative error")
+
+
+def test_the_backend_must_be_right_on_the_familys_probes_too(run: Runner) -> None:
+    backend = FunctionBackend()
+    swapped = {**backend.made.inputs("base"), "left": backend.made.inputs("other")["left"]}
+
+    class Special(FunctionProgram):
+        def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+            found = super().__call__(inputs)
+            if all(np.array_equal(inputs[n], swapped[n]) for n in inputs):
+                found["y"] *= np.float32(1.01)
+            return found
+
+    backend.prepare = lambda case, precision: Special(case, precision.dtype, right)  # type: ignore[method-assign]
+    result = run(backend)
+    assert result.reason.startswith("on input 'left-counts': y: relative error 0.01")
+
+
+def test_a_tenth_of_a_floor_beyond_the_limit_decides(run: Runner) -> None:
+    floor = run().noise_floor
+    assert floor is not None
+    for times, outcome in ((LIMIT - 2, Outcome.PASS), (LIMIT + 2, Outcome.FAIL)):
+
+        def drift(outputs: Arrays, by: float = times * floor) -> Arrays:
+            return {**outputs, "y": outputs["y"].astype(np.float64) * (1 + by)}
+
+        assert run(FunctionBackend(fault=drift)).outcome is outcome, times
+
+
+# ---- the device
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(1.0, Outcome.PASS), (0.9, Outcome.FAIL)])
+def test_work_elsewhere_is_no_pass(run: Runner, share: float, outcome: Outcome) -> None:
+    backend = FunctionBackend()
+    backend.placed = Placement(share, "asked the runtime", {"Cos": 2, "TopK": 1})
+    result = run(backend)
+    assert result.outcome is outcome
+    assert result.device_share == share
+    if outcome is Outcome.FAIL:
+        assert result.stage is Stage.VERIFY
+        assert result.reason == (
+            "placement: expected all of the work on the device, found 90.0% (asked the runtime); "
+            "elsewhere: Cos x2, TopK x1"
+        )
+
+
+def test_a_fallback_that_computes_right_is_found_too(run: Runner) -> None:
+    backend = FunctionBackend()
+    backend.placed = Placement(0.0, "asked")
+    result = run(backend)
+    assert result.reason.endswith("found 0.0% (asked); elsewhere: ?")
+    assert result.score is not None
+    assert result.score < LIMIT
+
+
+# ---- the model itself
+
+
+def test_randomness_in_forward(run: Runner) -> None:
+    class Random(FunctionCase):
+        def reference(
+            self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+        ) -> Arrays:
+            found = super().reference(inputs, dtype)
+            noise = np.random.default_rng(seed).standard_normal(found["y"].shape)
+            return {**found, "y": found["y"] + 1e-12 * noise}
+
+    result = run(FunctionBackend(Random()))
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert "y differs between two runs under different seeds" in result.reason
+
+    class Seeded(Random):
+        seeded = True
+
+    assert run(FunctionBackend(Seeded())).outcome is Outcome.PASS
+
+
+WORTHLESS: Mapping[str, tuple[Function, str]] = {
+    "constant": (lambda x, w: {"y": np.ones((2, 4))}, "every output is constant or not finite"),
+    "silent": (lambda x, w: {}, "the model returns no arrays"),
+    "exploded": (
+        lambda x, w: {"y": 1e6 * plain(x, w)["y"]},
+        "expected a standard deviation between 0.001 and 1000, found y",
+    ),
+    "blind": (lambda x, w: {"y": w["inner"]}, "other inputs move the outputs by 0 only"),
+    "half blind": (
+        lambda x, w: {"y": x["left"] @ w["inner"]},
+        "structured check 'right-counts': expected right alone to change the outputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORTHLESS)
+def test_a_model_that_is_not_worth_a_comparison(run: Runner, name: str) -> None:
+    function, reason = WORTHLESS[name]
+    result = run(FunctionBackend(FunctionCase(function)))
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert reason in result.reason
+
+
+def test_a_model_that_no_weight_moves_is_inconclusive(run: Runner) -> None:
+    made = FunctionCase(lambda x, w: {"y": x["left"] + x["right"] + 1e-9 * w["inner"][:2]})
+    result = run(FunctionBackend(made))
+    assert (result.outcome, result.stage) == (Outcome.INCONCLUSIVE, Stage.REFERENCE)
+    assert result.reason.startswith("control: no single weight moves the outputs")
+
+
+def test_a_model_that_is_all_noise_is_inconclusive(run: Runner) -> None:
+    def chaotic(x: Arrays, w: Arrays) -> Arrays:
+        return {"y": np.sin(1e7 * plain(x, w)["y"])}
+
+    result = run(FunctionBackend(FunctionCase(chaotic)))
+    assert (result.outcome, result.stage) == (Outcome.INCONCLUSIVE, Stage.REFERENCE)
+    assert result.reason.startswith("noise floor ")
+    assert result.reason.endswith("would pass")
+
+
+def test_a_model_that_overflows_in_a_precision_is_inconclusive_in_it(run: Runner) -> None:
+    def wide(x: Arrays, w: Arrays) -> Arrays:
+        with np.errstate(over="ignore"):
+            return {"y": plain(x, w)["y"] * w["other"].dtype.type(30000) * 4 / 30000}
+
+    backend = FunctionBackend(FunctionCase(wide))
+    assert run(backend).outcome is Outcome.PASS
+    result = run(backend, precision="f16")
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason.startswith("the model itself overflows in float16")
+
+
+def test_a_model_that_refuses_double_precision_is_held_to_single(run: Runner) -> None:
+    class Single(FunctionCase):
+        def reference(
+            self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+        ) -> Arrays:
+            if dtype == "float64":
+                raise RuntimeError("expected Float but found Double")
+            return super().reference(inputs, dtype)
+
+    # In the reference's own dtype, the floor comes from weights that moved by one rounding.
+    for precision in ("default", "f16"):
+        result = run(FunctionBackend(Single()), precision=precision)
+        assert result.outcome is Outcome.PASS
+        assert result.noise_floor is not None
+        assert 1e-7 <= result.noise_floor < 1e-2
+    drift = run(FunctionBackend(Single(), lambda o: {**o, "y": o["y"] * np.float32(1.001)}))
+    assert drift.outcome is Outcome.FAIL
+
+
+def test_a_model_that_is_not_finite_in_double_precision_is_held_to_single(run: Runner) -> None:
+    class Broken(FunctionCase):
+        def reference(
+            self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+        ) -> Arrays:
+            found = super().reference(inputs, dtype)
+            return {"y": found["y"] * np.nan} if dtype == "float64" else found
+
+    assert run(FunctionBackend(Broken())).outcome is Outcome.PASS
+
+
+def test_inputs_must_have_one_shape(run: Runner) -> None:
+    class Ragged(FunctionCase):
+        def inputs(self, variant: str = "base") -> Arrays:
+            return super().inputs("reshaped" if variant == "other" else variant)
+
+    result = run(FunctionBackend(Ragged()))
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.INPUTS)
+    assert "left has another shape in the other example" in result.reason
+
+
+def test_a_check_that_cannot_fail_fails(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "is_wrong", lambda *_: False)
+    result = run(FunctionBackend(fault=nan))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert "a check that cannot fail is a fault of the harness" in result.reason
+
+
+# ---- what raises, and where
+
+METHODS = {
+    Stage.BUILD: "parameters",
+    Stage.INPUTS: "inputs",
+    Stage.REFERENCE: "weights",
+    Stage.PREPARE: "prepare",
+    Stage.RUN: "__call__",
+    Stage.VERIFY: "placement",
+    Stage.MEASURE: "memory",
+}
+
+
+def raising(stage: Stage, error: Exception) -> FunctionBackend:
+    """A backend on which this stage raises this error."""
+    backend = FunctionBackend()
+    name, raises = METHODS[stage], failing(error)
+    if stage in OURS:
+        setattr(backend.made, name, raises)
+    elif stage in {Stage.PREPARE, Stage.MEASURE}:
+        setattr(backend, name, raises)
+    else:
+        program: Any = type("Program", (FunctionProgram,), {name: raises})
+        backend.prepare = lambda case, precision: program(case, precision.dtype, right)  # type: ignore[method-assign]
+    return backend
+
+
+@pytest.mark.parametrize("stage", METHODS)
+def test_an_error_is_ours_before_the_backends_part_begins(run: Runner, stage: Stage) -> None:
+    result = run(raising(stage, RuntimeError("mat1 and mat2\ncannot be multiplied")))
+    assert result.stage is stage
+    assert result.outcome is (Outcome.UNTESTED if stage in OURS else Outcome.FAIL)
+    assert result.reason == "RuntimeError: mat1 and mat2"
+    assert result.cause.startswith("RuntimeError: mat1 and mat2")
+    assert "cannot be multiplied" in result.error
+    assert run.stages[-1] is stage
+
+
+@pytest.mark.parametrize("stage", METHODS)
+def test_what_a_stage_says_by_itself(run: Runner, stage: Stage) -> None:
+    ours = stage in OURS
+    for error, outcome in (
+        (Unsupported("no translation for aten::x"), Outcome.UNTESTED if ours else None),
+        (Absent("requires timm, not installed"), Outcome.ABSENT),
+        (Inconclusive("ill-conditioned"), Outcome.INCONCLUSIVE),
+        (MemoryError("50 GB"), Outcome.OOM),
+        (NotImplementedError(), Outcome.UNTESTED if ours else Outcome.FAIL),
+    ):
+        result = run(raising(stage, error))
+        assert result.outcome is (outcome or Outcome.UNSUPPORTED), error
+        assert result.stage is stage
+        is_ours = type(error).__module__.startswith("harness")
+        assert result.reason.startswith(str(error) if is_ours else type(error).__name__)
+
+
+OUT_OF_MEMORY = {
+    "torch": "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate "
+    "memory: you tried to allocate 50000000000 bytes. Error code 12 (Cannot allocate memory)",
+    "torch on Windows": "DefaultCPUAllocator: not enough memory: you tried to allocate 5 bytes.",
+    "CUDA": "CUDA out of memory. Tried to allocate 20.00 MiB",
+    "C++": "std::bad_alloc",
+    "fork": "[Errno 12] Cannot allocate memory",
+}
+
+
+@pytest.mark.parametrize("library", OUT_OF_MEMORY)
+def test_memory_that_a_library_did_not_get(run: Runner, library: str) -> None:
+    message = OUT_OF_MEMORY[library]
+    assert run(raising(Stage.PREPARE, RuntimeError(message))).outcome is Outcome.OOM
+    assert run(raising(Stage.REFERENCE, RuntimeError(message))).outcome is Outcome.OOM
+
+
+def test_unavailable_is_never_ours(run: Runner) -> None:
+    result = run(raising(Stage.BUILD, Unavailable("No device.", "plug one in.")))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason == "Unavailable: No device. Fix: plug one in."
+
+
+def test_an_unknown_precision_says_which_there_are(run: Runner) -> None:
+    result = run(precision="int4")
+    assert result.stage is Stage.BUILD
+    assert result.reason == "expected a --precision of default, f16; found 'int4'"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_what_ends_the_process_is_for_its_parent(run: Runner, error: BaseException) -> None:
+    backend = FunctionBackend()
+    backend.prepare = failing(error)  # type: ignore[method-assign, arg-type]
+    with pytest.raises(type(error)):
+        run(backend)
+
+
+def test_a_fault_of_the_harness_itself_has_a_reason(run: Runner) -> None:
+    result = run(raising(Stage.BUILD, HarnessError("expected x, found y. Fix: z")))
+    assert result.reason == "expected x, found y. Fix: z"
+
+
+# ---- the other ways to a model
+
+
+def piped(name: str, fault: Fault = right) -> FunctionBackend:
+    """A backend with a pipeline, whose one output has this name, or none."""
+    backend = FunctionBackend()
+
+    def pipeline(case: FunctionCase, precision: Precision) -> tuple[Arrays, Arrays]:
+        fed = case.inputs("raw")
+        got = backend.prepare(case, precision)(fed)
+        return fault({name: got["y"], **({"codes": got["codes"]} if name else {})}), fed
+
+    backend.pipeline = pipeline  # type: ignore[attr-defined]
+    return backend
+
+
+@pytest.mark.parametrize("name", ["y", ""])
+def test_a_pipeline_is_compared_with_what_it_feeds_the_model(run: Runner, name: str) -> None:
+    result = run(piped(name))
+    assert result.outcome is Outcome.PASS
+    assert Stage.PIPELINE in run.stages
+    result = run(piped(name, lambda o: {**o, name: o[name] * 1.01}))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.PIPELINE)
+    assert result.reason.startswith("on input 'pipeline': y: relative error 0.01")
+
+
+def test_a_pipelines_nameless_output_may_have_another_rank_but_no_other_size(run: Runner) -> None:
+    assert run(piped("", lambda o: {"": o[""][None]})).outcome is Outcome.PASS
+    result = run(piped("", lambda o: {"": o[""][:, :4]}))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.PIPELINE)
+    assert "expected shape (2, 16), got (2, 4)" in result.reason
+
+
+def test_a_model_without_a_pipeline(run: Runner) -> None:
+    backend = FunctionBackend()
+    backend.pipeline = lambda case, precision: None  # type: ignore[attr-defined]
+    assert run(backend).outcome is Outcome.PASS
+
+
+def saved(scale: float) -> FunctionBackend:
+    """A backend that loads what was saved, times `scale`."""
+    backend = FunctionBackend()
+
+    def from_pretrained(folder: Path, case: FunctionCase, precision: Precision) -> FunctionProgram:
+        program = backend.prepare(case, precision)
+        with np.load(folder / "weights.npz") as held:
+            program.weights = {name: held[name] * np.float32(scale) for name in held.files}
+        return program
+
+    backend.from_pretrained = from_pretrained  # type: ignore[attr-defined]
+    return backend
+
+
+def test_what_is_saved_is_loaded_again(run: Runner) -> None:
+    assert run(saved(1.0)).outcome is Outcome.PASS
+    assert Stage.ROUNDTRIP in run.stages
+    result = run(saved(1.01))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.ROUNDTRIP)
+    assert result.reason.startswith("on input 'base, after from_pretrained': y: relative error")
+
+
+def test_what_cannot_be_saved_has_no_roundtrip(run: Runner) -> None:
+    backend = saved(1.01)
+    backend.made.save = failing(Unsupported("no save_pretrained"))  # type: ignore[method-assign]
+    assert run(backend).outcome is Outcome.PASS
+    backend.made.save = failing(OSError("disk full"))  # type: ignore[method-assign]
+    result = run(backend)
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.ROUNDTRIP)
+
+
+# ---- signatures
+
+SIGNATURE = "thing FunctionModel 768 left:f32[b,16] right:f32[b,16] -> y:f32[b,16] codes:i64[b,16]"
+
+
+def test_a_model_that_has_its_signature(run: Runner) -> None:
+    assert run(signature=SIGNATURE).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [("768", "769"), ("[b,16] ->", "[b,17] ->"), ("FunctionModel", "Model"), ("i64", "i32")],
+)
+def test_a_model_that_no_longer_has_its_signature(run: Runner, part: str, other: str) -> None:
+    recorded = SIGNATURE.replace(part, other, 1)
+    result = run(signature=recorded)
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert result.reason == (
+        f"signature: expected {recorded!r}, found {SIGNATURE!r}; if the change is meant, "
+        f"`python -m harness record thing` writes it down"
+    )
+
+
+def test_a_model_for_one_shape_has_numbers_in_its_signature(run: Runner) -> None:
+    made = FunctionCase()
+    original = made.inputs
+
+    def inputs(variant: str = "base") -> Arrays:
+        if variant == "reshaped":
+            raise Unsupported("one shape only")
+        return original(variant)
+
+    made.inputs = inputs  # type: ignore[method-assign]
+    backend = FunctionBackend(made)
+    assert run(backend, signature=SIGNATURE.replace("[b,", "[2,")).outcome is Outcome.PASS
+    assert run(backend, signature=SIGNATURE).outcome is Outcome.UNTESTED
