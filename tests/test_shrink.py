@@ -49,7 +49,7 @@ def known() -> frozenset[str]:
 def is_removed(row: str) -> bool:
     """Whether an entry that wants an older transformers has this model type, or a part of it."""
     old = [e.architecture for e in catalog.load().entries.values() if e.requires]
-    return any(f"{row.replace('-', '_')}_".startswith(f"{name}_") for name in old)
+    return any(f"{row}-".replace("-", "_").startswith(f"{name}-".replace("-", "_")) for name in old)
 
 
 def sub_configs(config: Any) -> Iterator[Any]:

@@ -28,6 +28,7 @@ FRAMES = 2
 #: Training steps of a schedule; the ends of it are nearly pure noise and nearly none.
 FIRST, LAST = 20, 980
 
+
 @dataclass(slots=True)
 class Maker:
     """Makes one model's inputs; attributes are what the argument functions ask for."""

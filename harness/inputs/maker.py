@@ -1,0 +1,314 @@
+"""Makes the inputs of one model, media before the text that holds their placeholders."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.contract import Array, Arrays
+from harness.inputs.media import Media
+
+#: What a user passes whenever the signature has it.
+USUAL = (
+    "input_ids",
+    "attention_mask",
+    "pixel_values",
+    "input_features",
+    "input_values",
+    "decoder_input_ids",
+    "image_grid_thw",
+    "bbox",
+    "image_sizes",
+    "future_values",
+    "future_time_features",
+    "mm_token_type_ids",
+    "input_features_mask",
+    "feature_attention_mask",
+    "image_attention_mask",
+    "spatial_shapes",
+    "pixel_attention_mask",
+    "image_merge_sizes",
+    "image_position_ids",
+    "padding_mask",
+    "sample",
+    "target_sizes",
+    "aspect_ratio_ids",
+    "aspect_ratio_mask",
+    "cross_attention_mask",
+    "image_embeds_position_mask",
+    "visual_feats",
+    "visual_pos",
+    "image_grid_hw",
+    "flattened_patches",
+    "protein_input_ids",
+    "protein_attention_mask",
+)
+MAIN = {
+    "pixel_values",
+    "pixel_values_videos",
+    "input_features",
+    "input_values",
+    "past_values",
+    "hidden_states",
+    "inputs",
+    "latents",
+}
+TEXT = {
+    "input_ids",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "bbox",
+    "image_attention_mask",
+}
+COMPANIONS = {
+    "noise_sequence",
+    "image_embeds_position_mask",
+    "prompt_pixel_values",
+    "prompt_masks",
+    "past_values_padding",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "past_observed_mask",
+    "past_time_features",
+    "future_time_features",
+    "future_values",
+    "input_features_mask",
+    "feature_attention_mask",
+    "bbox",
+    "image_attention_mask",
+}
+AUDIO_COMPANIONS = {"feature_attention_mask", "input_features_mask", "padding_mask"}
+MEDIA_COMPANIONS = {
+    "sample",
+    "image_position_ids",
+    "image_sizes",
+    "image_grid_thw",
+    "feature_attention_mask",
+    "input_features_mask",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "image_merge_sizes",
+    "padding_mask",
+    "target_sizes",
+}
+PLACEHOLDERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "image": (
+        "get_image_features",
+        ("pixel_values", "image_pixel_values"),
+        ("image_token_id", "image_token_index", "image_token", "boi_token_index"),
+    ),
+    "video": (
+        "get_video_features",
+        ("pixel_values_videos", "pixel_values"),
+        ("video_token_id", "video_token_index"),
+    ),
+    "audio": (
+        "get_audio_features",
+        ("input_features", "input_values"),
+        ("audio_token_id", "audio_token_index"),
+    ),
+}
+
+
+class Maker(Media):
+    """Makes one model's inputs; its attributes are what the argument functions ask for.
+
+    Attributes:
+        made: the arguments so far, by name.
+        functions: what makes each argument, by its name.
+    """
+
+    functions: Mapping[str, Function] = {}
+
+    def make(self) -> Arrays:
+        """Every wanted argument, in the order of the signature."""
+        for name in self.wanted():
+            if name in self.made:
+                continue
+            value = self.value(name)
+            if value is not None:
+                self.made[name] = value
+        order = {name: i for i, name in enumerate(self.parameters)}
+        return dict(sorted(self.made.items(), key=lambda item: order.get(item[0], 999)))
+
+    def value(self, name: str) -> Array | None:
+        """The value of one argument; None where the argument does not apply after all."""
+        if name in self.recipe.values:
+            return _array(self.recipe.values[name])
+        if name in self.recipe.shapes:
+            return self.floats(name, *self.recipe.shapes[name])
+        if name in self.recipe.ids:
+            return self.tokens(name, *self.recipe.ids[name])
+        function = self.functions.get(name)
+        if function is None:
+            raise LookupError(
+                f"{type(self.module).__name__}.forward requires {name!r}, which has no function in "
+                f"ARGUMENTS of harness/inputs/; add one, or a row for "
+                f"{getattr(self.config, 'model_type', '?')!r} in harness/tiny/inputs.toml"
+            )
+        return function(self)
+
+    def wanted(self) -> list[str]:
+        """The arguments to make, media before the text that holds their placeholders."""
+        names = [
+            n
+            for n, p in self.parameters.items()
+            if p.default is inspect.Parameter.empty and n not in self.recipe.drop
+        ]
+        main = getattr(self.module, "main_input_name", None)
+        mains = [main] if isinstance(main, str) else list(main or ())
+        names += [name for name in mains if name in self.parameters]
+        names += [n for n in USUAL if n in self.parameters]
+        if (
+            "input_ids" not in names
+            and "inputs_embeds" in self.parameters
+            and not set(names) & MAIN
+        ):
+            names.append("inputs_embeds")
+        names += self.recipe.add
+        unique = [n for n in dict.fromkeys(names) if n not in self.recipe.drop]
+        return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))
+
+    @cached_property
+    def asks_image_sizes(self) -> bool:
+        """Whether the true size of an image says something: for tiles, or to the encoder itself."""
+        if self.find("image_grid_pinpoints") or self.extractor_requires("image_sizes"):
+            return True
+        if self.vision is self.config:
+            return True
+        towers = [m for m in self.module.modules() if getattr(m, "config", None) is not None]
+        encoders = [m for m in towers if type(m.config) is type(self.vision)]
+        return not encoders or any(
+            "image_sizes" in inspect.signature(m.forward).parameters for m in encoders
+        )
+
+    @cached_property
+    def placeholders(self) -> dict[int, int]:
+        """How many placeholder tokens each row of text needs, by special id."""
+        found: dict[int, int] = {}
+        counted: set[str] = set()
+        for kind, (getter, arguments, ids) in PLACEHOLDERS.items():
+            media = [a for a in arguments if a in self.made and a not in counted]
+            if not media:
+                continue
+            token = next((t for t in (self.find(i) for i in ids) if isinstance(t, int)), None)
+            if token is None:
+                continue
+            counted.update(media)
+            count = self.recipe.options.get(f"{kind}_tokens") or self.feature_rows(getter)
+            if count:
+                found[token] = found.get(token, 0) + int(count)
+        return found
+
+    def getter(self, name: str) -> Any:
+        """A feature extractor; the inner model's own spells out arguments that heads swallow."""
+        for module in (getattr(self.module, "model", None), self.module):
+            function = getattr(module, name, None)
+            if function is not None:
+                return function
+        return None
+
+    def extractor_requires(self, argument: str) -> bool:
+        """Whether features can't be had without this argument."""
+        getters = [self.getter(name) for name, _, _ in PLACEHOLDERS.values()]
+        return any(
+            _is_required(p)
+            for g in getters
+            if g is not None
+            for name, p in inspect.signature(g).parameters.items()
+            if name == argument
+        )
+
+    def feature_rows(self, getter: str) -> int:
+        """How many rows of features the model makes of one example's media."""
+        import torch
+
+        function = self.getter(getter)
+        if function is None:
+            return int(
+                self.find(
+                    "mm_tokens_per_image",
+                    "image_seq_length",
+                    "num_image_tokens",
+                    "num_query_tokens",
+                    "image_seq_len",
+                    "audio_seq_length",
+                    "latent_query_num",
+                    default=0,
+                )
+                or 0
+            )
+        accepted = inspect.signature(function).parameters
+        swallow = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+        audio = getter == PLACEHOLDERS["audio"][0]
+        given = {
+            k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v
+            for k, v in self.made.items()
+            if k in accepted
+            or (swallow and k in MEDIA_COMPANIONS and (k in AUDIO_COMPANIONS) is audio)
+        }
+        for name, parameter in accepted.items():
+            if name not in given and _is_required(parameter):
+                if name in TEXT:
+                    raise LookupError(
+                        f"{getter} wants the text whose placeholders it is asked to count; say how "
+                        f"many with options.image_tokens or audio_tokens, in a row for "
+                        f"{getattr(self.config, 'model_type', '?')!r} in harness/tiny/inputs.toml"
+                    )
+                value = self.value(name)
+                if value is not None:
+                    given[name] = torch.from_numpy(value)
+                    if name in self.parameters:
+                        self.made[name] = value
+        with torch.no_grad():
+            features = function(**given)
+        total = sum(_rows(t) for t in _feature_tensors(features))
+        return max(1, total // self.batch)
+
+
+Function = Callable[[Maker], "Array | None"]
+
+
+def _feature_tensors(features: Any) -> list[Any]:
+    """The tensors of features in what an extractor returned: a tensor, an output, or lists."""
+    import torch
+
+    if isinstance(features, torch.Tensor):
+        return [features]
+    for name in ("pooler_output", "last_hidden_state"):
+        found = getattr(features, name, None)
+        if found is not None:
+            return _feature_tensors(found)
+    if not isinstance(features, list | tuple) or not features:
+        return []
+    first = features[0]
+    if len(features) == 2 and isinstance(features[1], list):
+        return _feature_tensors(first)  # features, and how many each image has
+    if isinstance(first, list | tuple) or (isinstance(first, torch.Tensor) and first.ndim >= 2):
+        return [t for f in features for t in _feature_tensors(f) if t.is_floating_point()]
+    return [t for t in features if isinstance(t, torch.Tensor) and t.is_floating_point()][:1]
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
+    )
+
+
+def _rows(tensor: Any) -> int:
+    return int(math.prod(tensor.shape[:-1]))
+
+
+def _array(value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    return array

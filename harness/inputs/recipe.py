@@ -1,0 +1,60 @@
+"""What a model's signature can't tell about its inputs, as data: `harness/tiny/inputs.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parent.parent / "tiny" / "inputs.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one architecture's inputs need beyond its signature; the rows of `inputs.toml`."""
+
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of random token ids
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of forward, that are no arrays
+    seeded: bool = False  # forward draws random numbers, the same ones under one seed
+    plain_attention: str = "eager"  # what the reference computes attention with
+    reference: str = "float64"  # the widest dtype that the reference is computed in
+    length: int | None = None
+    batch: int | None = None
+    reason: str = ""
+
+
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """The tables of `inputs.toml`, by model type."""
+    tables = tomllib.loads(RECIPES.read_text())
+    return {
+        name: Recipe(
+            add=tuple(t.get("add", ())),
+            drop=tuple(t.get("drop", ())),
+            shapes={k: tuple(v) for k, v in t.get("shapes", {}).items()},
+            values=t.get("values", {}),
+            ids={k: tuple(v) for k, v in t.get("ids", {}).items()},
+            options=t.get("options", {}),
+            arguments=t.get("arguments", {}),
+            seeded=t.get("seeded", False),
+            plain_attention=t.get("plain_attention", "eager"),
+            reference=t.get("reference", "float64"),
+            length=t.get("length"),
+            batch=t.get("batch"),
+            reason=t.get("reason", ""),
+        )
+        for name, t in tables.items()
+    }
+
+
+def recipe_of(config: Any) -> Recipe:
+    """The recipe for a config's model type, or an empty one."""
+    return recipes().get(getattr(config, "model_type", ""), Recipe())

@@ -1,0 +1,152 @@
+"""Arguments that are text, or vectors in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.contract import Array
+from harness.inputs.maker import Function, Maker
+
+PHRASE = 8  # tokens of a prompt that names a class or a task
+CLASSES = 3  # classes to look for in one image
+
+
+def _input_ids(m: Maker) -> Array:
+    streams = m.recipe.options.get("streams")
+    if streams:  # a token of text and one of each codebook at every step
+        return m.tokens("input_ids", m.batch, m.length, int(streams))
+    ids = m.tokens("input_ids", m.batch, m.length)
+    extra = m.placeholders
+    if extra:
+        media = [token for token, count in extra.items() for _ in range(count)]
+        body = np.tile(np.array(media, dtype=np.int64), (m.batch, 1))
+        ids = np.concatenate([ids[:, : m.length // 2], body, ids[:, m.length // 2 :]], axis=1)
+    eos = m.find("eos_token_id", within=m.text)
+    if isinstance(eos, int) and 0 <= eos < m.vocabulary and not extra:
+        ids[:, -1] = eos  # CLIP-style pooling reads the position of the end token
+    return ids
+
+
+def _attention_mask(m: Maker) -> Array | None:
+    for name in ("input_ids", "inputs_embeds", "input_values"):
+        if name in m.made:
+            return np.ones(
+                (
+                    m.made[name].shape[0],
+                    m.made[name].shape[-1] if name == "input_values" else m.made[name].shape[1],
+                ),
+                dtype=np.int64,
+            )
+    return None
+
+
+def _decoder_input_ids(m: Maker) -> Array:
+    decoder = getattr(m.config, "decoder", None)
+    size = (
+        getattr(decoder, "vocab_size", None)
+        or getattr(m.config, "decoder_vocab_size", None)
+        or getattr(m.config, "tgt_vocab_size", None)
+    )
+    rows = m.batch * int(m.recipe.options.get("decoder_streams", 1))
+    return m.tokens(
+        "decoder_input_ids",
+        rows,
+        max(4, m.length // 2),
+        vocabulary=size if isinstance(size, int) else None,
+    )
+
+
+def _bbox(m: Maker) -> Array:
+    """Left, top, right and bottom of each word."""
+    corners: Array = np.sort(m.ints("bbox", (m.batch, m.length, 4), 0, 100), axis=-1)
+    return corners
+
+
+def _inputs_embeds(m: Maker) -> Array:
+    return m.floats(
+        "inputs_embeds",
+        m.batch,
+        m.length,
+        int(m.find("hidden_size", "d_model", "n_embd", default=64, within=m.text) or 64),
+    )
+
+
+def _phrases(name: str, each: int) -> Function:
+    """Short texts, so many for each example."""
+    return lambda m: m.tokens(name, m.batch * each, PHRASE)
+
+
+def _phrase_mask(each: int) -> Function:
+    return lambda m: np.ones((m.batch * each, PHRASE), dtype=np.int64)
+
+
+def _context_hidden_states(m: Maker) -> Array:
+    """Hidden states of the layers of the main model that a drafting model reads, side by side."""
+    layers = m.find("target_layer_ids", default=[0])
+    return m.floats("context_hidden_states", m.batch, m.length, m.width * len(layers))
+
+
+def _mm_token_types(m: Maker) -> Array | None:
+    ids = m.made.get("input_ids")
+    if ids is None or not m.placeholders:
+        return None if ids is None else np.zeros(ids.shape, dtype=np.int64)
+    return np.isin(ids, list(m.placeholders)).astype(np.int64)
+
+
+def _token_types(m: Maker) -> Array | None:
+    """0 for the prompt, 1 for the answer after it: the last quarter of the text."""
+    ids = m.made.get("input_ids")
+    if ids is None:
+        return None
+    answer = np.arange(ids.shape[1]) >= ids.shape[1] * 3 // 4
+    return np.tile(answer.astype(np.int64), (ids.shape[0], 1))
+
+
+ARGUMENTS: dict[str, Function] = {
+    "input_ids": _input_ids,
+    "attention_mask": _attention_mask,
+    "decoder_input_ids": _decoder_input_ids,
+    "inputs_embeds": _inputs_embeds,
+    "bbox": _bbox,
+    "mm_token_type_ids": _mm_token_types,
+    "token_type_ids": _token_types,
+    "qformer_input_ids": lambda m: m.tokens(
+        "qformer_input_ids",
+        m.batch,
+        8,
+        vocabulary=m.find("vocab_size", within=getattr(m.config, "qformer_config", m.config))
+        or 128,
+    ),
+    "context_input_ids": lambda m: m.tokens(
+        "context_input_ids", m.batch * int(m.find("n_docs", default=2)), m.length
+    ),
+    "context_attention_mask": lambda m: np.ones(m.made["context_input_ids"].shape, dtype=np.int64),
+    "doc_scores": lambda m: m.floats("doc_scores", m.batch, int(m.find("n_docs", default=2))),
+    "protein_input_ids": lambda m: m.tokens(
+        "protein_input_ids",
+        m.batch,
+        m.length,
+        vocabulary=m.find("vocab_size", within=m.find("protein_encoder_config")),
+    ),
+    "protein_attention_mask": lambda m: np.ones((m.batch, m.length), dtype=np.int64),
+    "classes_input_ids": _phrases("classes_input_ids", CLASSES),
+    "classes_attention_mask": _phrase_mask(CLASSES),
+    "classes_structure": lambda m: np.full(m.batch, CLASSES, dtype=np.int64),
+    "tasks_input_ids": _phrases("tasks_input_ids", 1),
+    "tasks_attention_mask": _phrase_mask(1),
+    "noise_embeds": lambda m: m.floats(
+        "noise_embeds", m.batch, int(m.find("block_size", default=8)), m.width
+    ),
+    "context_hidden_states": _context_hidden_states,
+    "inputs": lambda m: m.floats(
+        "inputs", m.batch, m.length, int(m.find("d_model", "hidden_size", default=64))
+    ),
+    "task_inputs": lambda m: m.tokens(
+        "task_inputs",
+        m.batch,
+        int(m.find("task_seq_len", default=m.length)),
+        vocabulary=m.find("text_encoder_vocab_size"),
+    ),
+    "image_attention_mask": lambda m: np.ones((m.batch, m.length, 1), dtype=np.int64),
+    "lengths": lambda m: None,
+}
