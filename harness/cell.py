@@ -248,6 +248,11 @@ def _signature(case: Case, base: Arrays, want: Arrays, dtype: str, job: Job) -> 
     if job.expected_signature is None:
         return
     found = str(describe(case, base, want, dtype))
+    if not job.expected_signature:
+        raise CheckFailed(
+            f"signature: expected a recorded one to hold {found!r} against, found none; "
+            f"`python -m harness record {case.entry.name}` writes it down"
+        )
     if found != job.expected_signature:
         raise CheckFailed(
             f"signature: expected {job.expected_signature!r}, found {found!r}; if the change is "

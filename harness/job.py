@@ -18,7 +18,7 @@ class Job:
     size: str  # tiny | full
     backends_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
-    expected_signature: str | None = None
+    expected_signature: str | None = None  # empty: it should be recorded, and is not
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,11 @@ class Maker:
         return integers(self.seed, f"input/{self.variant}/{name}", shape, low, high)
 
     def powers(self, name: str, low: int, high: int) -> Array:
-        """Powers of two, one for each example: they are exact in every precision, as is a thousand
-        times each of them, which is the angle of an embedding's fastest wave."""
+        """Powers of two, one for each example.
+
+        In every precision they are exact, and so is a thousand times each of them, which is the
+        angle of an embedding's fastest wave.
+        """
         return np.exp2(self.ints(name, (self.batch,), low, high)).astype(np.float32)
 
     @property

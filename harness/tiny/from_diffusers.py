@@ -126,7 +126,7 @@ def model_class(architecture: str) -> type:
     Raises:
         Absent: this environment's diffusers has no such class.
     """
-    cls = _class(architecture)
+    cls: type[Any] = _class(architecture)
     nested = {
         name: keys
         for name, keys in tables().nested.items()

@@ -1,0 +1,292 @@
+"""Example inputs follow from a model's signature, its config and the seed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import inputs
+from harness.contract import Arrays, Entry
+from harness.inputs import ARGUMENTS, example_inputs
+from harness.inputs.maker import USUAL
+from harness.inputs.recipe import RECIPES
+from harness.tiny.case import TinyCase
+
+
+class Config:
+    """As much of a config as inputs ask for."""
+
+    model_type = "plain"
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update({"vocab_size": 32, "hidden_size": 8, **fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+
+class Module:
+    """A model without weights: its signature is what counts."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self.forward = forward
+
+    def named_modules(self) -> list[tuple[str, Any]]:
+        return [("", self)]
+
+    def modules(self) -> list[Any]:
+        return [self]
+
+
+def text(input_ids: Any, attention_mask: Any = None, labels: Any = None) -> None:
+    """A text model's signature."""
+
+
+def made(
+    forward: Callable[..., Any], config: Any = None, *, seed: int = 0, **options: Any
+) -> Arrays:
+    return example_inputs(Module(forward), config or Config(), seed=seed, **options)
+
+
+# ---- which arguments
+
+
+def test_a_model_gets_what_it_requires_and_what_is_usual() -> None:
+    assert list(made(text)) == ["input_ids", "attention_mask"]
+
+
+def test_arguments_stand_in_the_order_of_the_signature() -> None:
+    def forward(
+        attention_mask: Any = None, pixel_values: Any = None, input_ids: Any = None
+    ) -> None:
+        pass
+
+    assert list(made(forward)) == ["attention_mask", "pixel_values", "input_ids"]
+
+
+def test_the_main_input_is_made_although_it_is_optional() -> None:
+    def forward(past_values: Any = None, labels: Any = None) -> None:
+        pass
+
+    module = Module(forward)
+    module.main_input_name = "past_values"
+    found = example_inputs(module, Config(), seed=0)
+    assert list(found) == ["past_values"]
+
+
+def test_arguments_behind_a_star_are_no_arguments() -> None:
+    def forward(input_ids: Any, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    assert list(made(forward)) == ["input_ids"]
+
+
+def test_a_required_argument_that_nobody_knows() -> None:
+    def forward(input_ids: Any, warp_core: Any) -> None:
+        pass
+
+    with pytest.raises(LookupError, match=r"Module\.forward requires 'warp_core'.*row for 'plain'"):
+        made(forward)
+
+
+def test_what_is_usual_can_be_made() -> None:
+    assert set(USUAL) <= ARGUMENTS.keys()
+
+
+# ---- values
+
+
+def test_shapes_are_those_that_were_asked_for() -> None:
+    assert {name: array.shape for name, array in made(text).items()} == {
+        "input_ids": (2, 16),
+        "attention_mask": (2, 16),
+    }
+    assert made(text, batch=3, length=22)["input_ids"].shape == (3, 22)
+
+
+def test_ids_are_of_the_vocabulary_and_none_is_special() -> None:
+    inner = Config(vocab_size=24, image_token_id=9, pad_token_id=0, eos_token_ids=[3, 4])
+    config = Config(vocab_size=24, text_config=inner, bos_token_id=1)
+    ids = made(text, config, batch=20, length=50)["input_ids"]
+    assert ids.dtype == np.int64
+    assert set(np.unique(ids)) == set(range(24)) - {9, 0, 1, 3, 4}
+
+
+def test_a_text_ends_with_the_token_for_it() -> None:
+    ids = made(text, Config(eos_token_id=5))["input_ids"]
+    assert (ids[:, -1] == 5).all()
+    assert not (ids[:, :-1] == 5).any()
+
+
+def test_a_vocabulary_of_special_tokens_only_still_has_tokens() -> None:
+    config = Config(vocab_size=2, bos_token_id=0, pad_token_id=1)
+    assert set(np.unique(made(text, config)["input_ids"])) <= {0, 1}
+
+
+def test_the_mask_covers_the_text() -> None:
+    mask = made(text, length=7)["attention_mask"]
+    assert mask.shape == (2, 7)
+    assert (mask == 1).all()
+
+
+def test_values_follow_from_seed_and_variant() -> None:
+    first = made(text)
+    np.testing.assert_array_equal(first["input_ids"], made(text)["input_ids"])
+    for other in (made(text, seed=1), made(text, variant="other")):
+        assert other["input_ids"].shape == first["input_ids"].shape
+        assert not np.array_equal(other["input_ids"], first["input_ids"])
+
+
+def test_floats_have_mean_zero_and_deviation_one() -> None:
+    def forward(pixel_values: Any) -> None:
+        pass
+
+    config = Config(image_size=64, num_channels=3)
+    pixels = made(forward, config)["pixel_values"]
+    assert pixels.shape == (2, 3, 64, 64)
+    assert pixels.dtype == np.float32
+    assert abs(float(pixels.mean())) < 0.05
+    assert float(pixels.std()) == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [(32, (32, 32)), ([48, 32], (48, 32)), ({"height": 16, "width": 24}, (16, 24))],
+    ids=["number", "pair", "named"],
+)
+def test_images_have_the_size_of_the_vision_config(size: Any, shape: tuple[int, int]) -> None:
+    def forward(pixel_values: Any) -> None:
+        pass
+
+    config = Config(image_size=224, vision_config=Config(image_size=size, num_channels=1))
+    assert made(forward, config)["pixel_values"].shape == (2, 1, *shape)
+
+
+def test_boxes_have_their_corners_in_order() -> None:
+    def forward(input_ids: Any, bbox: Any = None) -> None:
+        pass
+
+    boxes = made(forward)["bbox"]
+    assert boxes.shape == (2, 16, 4)
+    assert (boxes[..., :2] <= boxes[..., 2:]).all()
+
+
+# ---- recipes
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives the plain model a recipe."""
+
+    def give(**fields: Any) -> None:
+        table = {"plain": inputs.Recipe(**fields)}
+        monkeypatch.setattr("harness.inputs.recipe.recipes", lambda: table)
+
+    return give
+
+
+def test_a_recipe_adds_drops_and_sets(recipe: Callable[..., None]) -> None:
+    recipe(
+        add=("labels",),
+        drop=("attention_mask",),
+        ids={"labels": (2, 5)},
+        shapes={"scores": (2, 3)},
+        values={"size": [[4, 4]], "ratio": [0.5]},
+    )
+
+    def forward(
+        input_ids: Any, scores: Any, size: Any, ratio: Any, attention_mask: Any = None,
+        labels: Any = None,
+    ) -> None:  # fmt: skip
+        pass
+
+    found = made(forward)
+    assert list(found) == ["input_ids", "scores", "size", "ratio", "labels"]
+    assert found["scores"].shape == (2, 3)
+    assert found["scores"].dtype == found["ratio"].dtype == np.float32
+    assert (found["labels"].shape, found["labels"].dtype) == ((2, 5), np.int64)
+    assert found["size"].tolist() == [[4, 4]]
+
+
+def test_a_recipe_sets_batch_and_length(recipe: Callable[..., None]) -> None:
+    recipe(batch=1, length=9)
+    assert made(text)["input_ids"].shape == (1, 9)
+
+
+def test_a_recipe_concerns_one_model_type(recipe: Callable[..., None]) -> None:
+    recipe(batch=1)
+    config = Config()
+    config.model_type = "another"  # type: ignore[misc]
+    assert made(text, config)["input_ids"].shape == (2, 16)
+
+
+def test_every_table_of_recipes_is_read() -> None:
+    tables = tomllib.loads(RECIPES.read_text(encoding="utf-8"))
+    assert inputs.recipes().keys() == tables.keys()
+    for name, row in tables.items():
+        found = inputs.recipes()[name]
+        for key, value in row.items():
+            read = getattr(found, key)
+            plain = {k: list(v) for k, v in read.items()} if key in {"shapes", "ids"} else read
+            assert (list(plain) if key in {"add", "drop"} else plain) == value, f"{name}: {key}"
+
+
+# ---- real models
+
+
+@cache
+def case(architecture: str, family: str = "multimodal") -> TinyCase:
+    return TinyCase(Entry(architecture, family, architecture))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "token", "media"),
+    [
+        ("llava", "image_token_id", "pixel_values"),
+        ("qwen2_vl", "image_token_id", "pixel_values"),
+        ("qwen2_audio", "audio_token_id", "input_features"),
+    ],
+)
+def test_the_text_has_a_placeholder_for_each_feature(
+    architecture: str, token: str, media: str
+) -> None:
+    made_case = case(architecture)
+    found = made_case.inputs()
+    ids = found["input_ids"]
+    assert media in found
+    each = (ids == getattr(made_case.config(), token)).sum(axis=1)
+    assert (each == each[0]).all()
+    assert each[0] > 0
+    # The model itself refuses any other number of them.
+    made_case.reference(found, "float32")
+    ids = ids.copy()
+    ids[:, np.argmax(ids[0] == getattr(made_case.config(), token))] = ids[0, 0]
+    with pytest.raises((ValueError, RuntimeError, IndexError)):
+        made_case.reference({**found, "input_ids": ids}, "float32")
+
+
+def test_an_image_model_is_fed_an_image_and_a_sound_model_a_sound() -> None:
+    pixels = case("vit", "vision").inputs()
+    assert {name: array.ndim for name, array in pixels.items()} == {"pixel_values": 4}
+    sound = case("wav2vec2", "speech").inputs()
+    assert sound["input_values"].shape[0] == 2
+    assert sound["input_values"].shape[1] >= 1600
+
+
+def test_a_decoder_has_a_text_of_its_own() -> None:
+    found = case("t5", "encoder-decoder").inputs()
+    assert found["input_ids"].shape == (2, 16)
+    assert found["decoder_input_ids"].shape == (2, 8)
+
+
+def test_the_second_shape_has_another_batch_and_length() -> None:
+    found = case("t5", "encoder-decoder").inputs("reshaped")
+    assert found["input_ids"].shape == (3, 22)
+    assert found["decoder_input_ids"].shape == (3, 11)
