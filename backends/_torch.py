@@ -36,7 +36,8 @@ class TorchProgram:
     def _tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         made = {}
         for name, array in inputs.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            # A copy: some models write into their inputs, which are another run's inputs too.
+            tensor = torch.from_numpy(np.array(array)).to(self.device)
             made[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
         return made
 

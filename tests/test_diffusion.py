@@ -100,7 +100,7 @@ def test_a_flow_may_count_time_in_thousandths() -> None:
     time = np.array([500.0, 250.0], dtype=np.float32)
     base = denoiser_inputs(1, time)
     loop(base, denoiser_inputs(2, time)).run(model, base)
-    assert asked == [1000, 1000, 500, 500, 250, 250, 125, 125]
+    assert asked == [1000, 1000, 500, 500, 250, 250]
 
 
 def test_the_condition_may_stand_beside_the_noise() -> None:
@@ -129,7 +129,7 @@ def test_a_variance_beside_the_prediction_is_no_noise() -> None:
 
 def test_what_predicts_no_noise_is_in_no_loop() -> None:
     base, other = denoiser_inputs(1, WHOLE), denoiser_inputs(2, WHOLE)
-    residuals = {"mid": np.ones((2, 16, 2, 2)), "down": np.ones((2, 8, 4, 4))}
+    residuals = {"mid": np.ones((2, 16, 2, 2)), "down": np.ones((2, 16, 8, 8))}
     assert families.loop("diffusion", base, other, residuals) is None
     image = {"sample": base["sample"]}
     assert families.loop("diffusion", image, image, image) is None
@@ -205,6 +205,12 @@ def test_a_head_keeps_its_width_where_heads_are_counted() -> None:
         "num_attention_heads": 4,
     }
     assert from_diffusers.tiny({"attention_head_dim": 8}) == {"attention_head_dim": 4}
+
+
+def test_sections_of_a_head_sum_to_the_small_one() -> None:
+    small = from_diffusers.tiny({"axes_dims_rope": (16, 56, 56), "attention_head_dim": 128})
+    assert sum(small["axes_dims_rope"]) == 16
+    assert all(part % 2 == 0 for part in small["axes_dims_rope"])
 
 
 def test_some_layer_keeps_what_some_layers_have() -> None:

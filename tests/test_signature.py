@@ -23,7 +23,13 @@ LINE = (
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 sizes = st.integers(0, 5000)
-pairs = st.tuples(sizes, sizes)
+#: Any two sizes of a dimension, and those that follow from batch and length.
+pairs = st.tuples(sizes, sizes) | st.builds(
+    lambda rows, steps, more: (rows * B + steps * S + more, rows * B2 + steps * S2 + more),
+    st.integers(0, 4),
+    st.sampled_from([0, 0.5, 1, 2]),
+    st.integers(0, 40),
+).map(lambda pair: (int(pair[0]), int(pair[1])))
 names = st.text("abcdefghijklmnopqrstuvwxyz_0123456789.", min_size=1, max_size=12)
 
 
@@ -51,6 +57,8 @@ def symbol(x: int, y: int) -> str:
 )
 def test_dimensions_have_readable_names(first: int, second: int, name: str) -> None:
     assert symbol(first, second) == name
+    spec = Spec("float32", (name,))
+    assert (*spec.shape(), *spec.shape(reshaped=True)) == (first, second)
 
 
 @given(pairs)

@@ -15,10 +15,10 @@ NOISE = ("sample", "hidden_states")
 TIME = "timestep"
 
 #: Of DDIM: steps of the training's schedule, from nearly pure noise on.
-STEPS = (750, 500, 250, 0)
+STEPS = (666, 333, 0)
 
 #: Of flow matching: the share of noise, at each step and at the end.
-SHARES = (1.0, 0.5, 0.25, 0.125, 0.0)
+SHARES = (1.0, 0.5, 0.25, 0.0)
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
@@ -29,7 +29,7 @@ def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
 
 
 def loop(base: Arrays, other: Arrays, outputs: Arrays) -> Loop | None:
-    """Denoising in four steps; None where the model predicts nothing of the noise's shape.
+    """Denoising in a few steps; None where the model predicts nothing of the noise's shape.
 
     Whole time steps are those of DDIM, fractions of them the time of a flow.
     """
@@ -50,7 +50,6 @@ def loop(base: Arrays, other: Arrays, outputs: Arrays) -> Loop | None:
         for now, after in pairwise(stops):
             times = np.full(time.shape, now * scale).astype(time.dtype)
             given = {**inputs, noise: x.astype(inputs[noise].dtype), TIME: times}
-            # What the noise has beyond the prediction is a condition; beyond it, a variance.
             x[part] = step(x[part], call(given)[predicted][part].astype(np.float64), now, after)
         return {"denoised": x[part]}
 
@@ -87,9 +86,16 @@ def _kept(step: float) -> float:
     return float(np.prod(1 - betas[: int(step) + 1]))
 
 
-def _overlap(first: Array, second: Array) -> tuple[slice, ...] | None:
-    """The part that two arrays share, where they differ in channels at most; else None."""
-    sizes = list(zip(first.shape, second.shape, strict=False))
-    if first.ndim != second.ndim or sum(a != b for a, b in sizes) > 1:
+def _overlap(prediction: Array, noise: Array) -> tuple[slice, ...] | None:
+    """The part of the noise that a model's output predicts; None where it predicts none.
+
+    The noise may have more channels than the prediction, or half as many: a condition stands
+    beside the one, a variance beside the other.
+    """
+    sizes = list(zip(prediction.shape, noise.shape, strict=False))
+    differing = [(a, b) for a, b in sizes if a != b]
+    if prediction.ndim != noise.ndim or len(differing) > 1:
+        return None
+    if any(a > b and a != 2 * b for a, b in differing):
         return None
     return tuple(slice(min(a, b)) for a, b in sizes)

@@ -267,5 +267,6 @@ def tensors(arrays: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
     """Torch tensors of arrays, floating ones in `dtype`."""
     import torch
 
-    made = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    # Copies: some models write into their inputs, which are another run's inputs too.
+    made = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
     return {n: t.to(dtype) if t.is_floating_point() else t for n, t in made.items()}

@@ -18,8 +18,12 @@ import numpy as np
 from harness.contract import Array, Arrays
 from harness.weights import integers, uniform
 
-#: Where the docstring of forward does not say.
-IMAGE = ("batch", "channel", "height", "width")
+#: By the first convolution, where the docstring of forward does not say; without one, an image.
+LAYOUTS = {
+    "Conv1d": ("batch", "channel", "width"),
+    "Conv2d": ("batch", "channel", "height", "width"),
+    "Conv3d": ("batch", "channel", "frame", "height", "width"),
+}
 
 #: Pixels of a side, and tokens of a row of patches, where the config says none.
 SIDE = 16
@@ -108,8 +112,13 @@ class Maker:
 
 def shape_of(maker: Maker, name: str) -> tuple[int, ...]:
     """The shape of the noise: the dimensions that forward's docstring names, in numbers."""
-    layout = maker.layout or documented(maker.module, name) or IMAGE
+    layout = maker.layout or documented(maker.module, name) or _convolved(maker.module)
     return tuple(_size(maker, word) for word in layout)
+
+
+def _convolved(module: Any) -> tuple[str, ...]:
+    kinds = [type(m).__name__.removeprefix("Causal") for m in getattr(module, "modules", list)()]
+    return LAYOUTS[next((kind for kind in kinds if kind in LAYOUTS), "Conv2d")]
 
 
 def documented(module: Any, name: str) -> tuple[str, ...]:
@@ -176,12 +185,24 @@ def _text(number: int) -> Function:
     return make
 
 
+def _text_mask(m: Maker) -> Array | None:
+    """Which tokens are no padding; left out where leaving it out means all."""
+    parameter = inspect.signature(m.module.forward).parameters["encoder_attention_mask"]
+    needed = parameter.default is parameter.empty
+    return np.ones((m.batch, m.length), dtype=np.int64) if needed else None
+
+
 def _class_labels(m: Maker) -> Array | None:
     if m.get("norm_type") == "ada_norm_zero":
         return m.ints("class_labels", (m.batch,), 0, m.get("num_embeds_ada_norm"))
     if m.get("num_class_embeds"):
         return m.ints("class_labels", (m.batch,), 0, m.get("num_class_embeds"))
     return None
+
+
+def _pooled_projections(m: Maker) -> Array | None:
+    width = m.get("pooled_projection_dim")
+    return m.floats("pooled_projections", m.batch, width) if width is not None else None
 
 
 def _guidance(m: Maker) -> Array | None:
@@ -221,19 +242,25 @@ def _hint(m: Maker) -> Array | None:
 
 
 def _controlnet_cond(m: Maker) -> Array:
-    """An image; each width after the first of its encoder halves it."""
+    """An image, which each width after the first of its encoder halves."""
     widths = m.get("conditioning_embedding_out_channels")
+    if widths is None:  # latents
+        return m.floats("controlnet_cond", *shape_of(m, "hidden_states"))
     sides = [side * 2 ** (len(widths) - 1) for side in m.sides]
     return m.floats("controlnet_cond", m.batch, m.get("conditioning_channels"), *sides)
 
 
 def _image_ids(m: Maker) -> Array:
-    """Index, row and column of each patch."""
+    """Index, row and column of each patch, and what further axes the rotary angles have."""
     count = shape_of(m, "hidden_states")[1]
     side = math.isqrt(count)
-    ids = np.zeros((count, 3), dtype=np.float32)
+    ids = np.zeros((count, _axes(m)), dtype=np.float32)
     ids[:, 1], ids[:, 2] = np.arange(count) // side, np.arange(count) % side
     return ids
+
+
+def _axes(m: Maker) -> int:
+    return len(m.get("axes_dims_rope") or (0, 0, 0))
 
 
 ARGUMENTS: dict[str, Function] = {
@@ -242,10 +269,9 @@ ARGUMENTS: dict[str, Function] = {
     "timestep": _timestep,
     "encoder_hidden_states": _text(0),
     "encoder_hidden_states_1": _text(1),
+    "encoder_attention_mask": _text_mask,
     "class_labels": _class_labels,
-    "pooled_projections": lambda m: m.floats(
-        "pooled_projections", m.batch, m.get("pooled_projection_dim")
-    ),
+    "pooled_projections": _pooled_projections,
     "guidance": _guidance,
     "text_embeds": _text_embeds,
     "time_ids": _time_ids,
@@ -254,5 +280,5 @@ ARGUMENTS: dict[str, Function] = {
     "hint": _hint,
     "controlnet_cond": _controlnet_cond,
     "img_ids": _image_ids,
-    "txt_ids": lambda m: np.zeros((m.length, 3), dtype=np.float32),
+    "txt_ids": lambda m: np.zeros((m.length, _axes(m)), dtype=np.float32),
 }

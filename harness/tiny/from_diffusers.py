@@ -18,6 +18,10 @@ from typing import Any
 
 from harness.contract import Absent, Arrays, PipelineCase
 from harness.tiny import diffusers_inputs
+from harness.tiny.shrink import scaled_sections
+
+#: What an image among the conditions may stand in the place of.
+TEXT = "encoder_hidden_states"
 
 TABLES = Path(__file__).parent / "diffusers.toml"
 
@@ -151,18 +155,22 @@ def _class(architecture: str) -> Any:
 def _flat_forward(cls: Any, nested: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
     """A forward that packs its further arguments into the dictionaries of the class's own."""
     own = inspect.signature(cls.forward)
+    names = list(own.parameters)
 
     def forward(self: Any, *args: Any, **given: Any) -> Any:
         for name, keys in nested.items():
             packed = {key: given.pop(key) for key in keys if key in given}
             if packed:
                 given[name] = packed
-        for parameter in list(own.parameters.values())[1 + len(args) :]:
-            if parameter.default is parameter.empty:
-                given.setdefault(parameter.name, None)  # an image stands in the place of the text
+        if TEXT in names[1 + len(args) :]:
+            given.setdefault(TEXT, None)
         return cls.forward(self, *args, **given)
 
-    kept = [p for p in own.parameters.values() if p.name not in nested]
+    kept = [
+        p.replace(default=None) if p.name == TEXT else p
+        for p in own.parameters.values()
+        if p.name not in nested
+    ]
     more = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None)
         for keys in nested.values()
@@ -200,6 +208,12 @@ def _head_dim(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
     return _cap(value, to, fields)
 
 
+def _sections(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if not _numbers(value) or sum(value) <= to:
+        return value
+    return type(value)(2 * part for part in scaled_sections([n // 2 for n in value], to // 2))
+
+
 def _layers(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
     return type(value)([0]) if value else value
 
@@ -217,6 +231,7 @@ _KINDS: Mapping[str, Callable[[Any, int, Mapping[str, Any]], Any]] = {
     "channels": _channels,
     "heads": _heads,
     "head_dim": _head_dim,
+    "sections": _sections,
     "layers": _layers,
 }
 
