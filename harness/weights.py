@@ -61,7 +61,6 @@ def fill(module: Any, seed: int, gain: float = 1.0) -> None:
     """
     import torch
 
-    seen: set[int] = set()
     embeddings = {
         id(m.weight)
         for m in module.modules()
@@ -81,9 +80,8 @@ def fill(module: Any, seed: int, gain: float = 1.0) -> None:
     tensors = [*module.named_parameters(), *buffers]
     with torch.no_grad():
         for name, tensor in tensors:
-            if id(tensor) in seen or not tensor.is_floating_point() or tensor.numel() == 0:
+            if not tensor.is_floating_point() or tensor.numel() == 0:
                 continue
-            seen.add(id(tensor))
             is_buffer = not isinstance(tensor, torch.nn.Parameter)
             rule = next((r for r in named_rules() if r[0].search(name)), None)
             if rule is None and is_buffer:

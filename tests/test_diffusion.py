@@ -230,7 +230,12 @@ class Denoiser:
     """A model with a dictionary among its arguments."""
 
     def forward(
-        self, sample: Any, timestep: Any, encoder_hidden_states: Any, added_cond_kwargs: Any = None
+        self,
+        sample: Any,
+        timestep: Any,
+        encoder_hidden_states: Any,
+        controlnet_cond: Any,
+        added_cond_kwargs: Any = None,
     ) -> Any:
         """Forward.
 
@@ -239,28 +244,42 @@ class Denoiser:
                 The noise with the following shape `(batch, num_frames, channel, height, width)`.
             timestep (`torch.Tensor`): Of shape `(batch_size, )`.
         """
-        return sample, timestep, encoder_hidden_states, added_cond_kwargs
+        return sample, timestep, encoder_hidden_states, controlnet_cond, added_cond_kwargs
 
 
 def test_keys_of_a_dictionary_become_arguments() -> None:
     nested = {"added_cond_kwargs": ("text_embeds", "time_ids")}
     flat = type("Flat", (Denoiser,), {"forward": from_diffusers._flat_forward(Denoiser, nested)})
     assert list(inspect.signature(flat().forward).parameters) == [
-        *("sample", "timestep", "encoder_hidden_states", "text_embeds", "time_ids")
+        *("sample", "timestep", "encoder_hidden_states", "controlnet_cond"),
+        *("text_embeds", "time_ids"),
     ]
-    assert flat().forward(1, 2, encoder_hidden_states=3) == (1, 2, 3, None)
-    assert flat().forward(1, 2, 3, time_ids=4) == (1, 2, 3, {"time_ids": 4})
-    assert flat().forward(1, timestep=2, text_embeds=5) == (1, 2, None, {"text_embeds": 5})
+    assert flat().forward(1, 2, controlnet_cond=4, encoder_hidden_states=3) == (1, 2, 3, 4, None)
+    assert flat().forward(1, 2, 3, 4, time_ids=5) == (1, 2, 3, 4, {"time_ids": 5})
+
+
+def test_an_image_may_stand_in_the_place_of_the_text() -> None:
+    nested = {"added_cond_kwargs": ("image_embeds",)}
+    flat = type("Flat", (Denoiser,), {"forward": from_diffusers._flat_forward(Denoiser, nested)})
+    given = flat().forward(1, timestep=2, controlnet_cond=4, image_embeds=5)
+    assert given == (1, 2, None, 4, {"image_embeds": 5})
+    inspect.signature(flat().forward).bind(1, timestep=2, image_embeds=5)
 
 
 def test_the_docstring_says_the_layout() -> None:
     config = SimpleNamespace(
-        model_type="Denoiser", in_channels=6, sample_size=8, cross_attention_dim=12
+        model_type="Denoiser",
+        in_channels=6,
+        sample_size=8,
+        cross_attention_dim=12,
+        conditioning_channels=3,
+        conditioning_embedding_out_channels=(4, 8, 16),
     )
     maker = diffusers_inputs.Maker(Denoiser(), config, 0, "base", 3, 7)
     made = maker.make()
     assert made["sample"].shape == (3, 2, 6, 8, 8)
     assert made["encoder_hidden_states"].shape == (3, 7, 12)
+    assert made["controlnet_cond"].shape == (3, 3, 32, 32)
     assert made["timestep"].dtype == np.int64
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness import catalog
@@ -244,7 +244,8 @@ def test_what_transformers_does_not_have_is_absent() -> None:
 # ---- sections
 
 
-@given(st.lists(st.integers(1, 64), min_size=1, max_size=6), st.integers(0, 64))
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=6), st.integers(0, 8))
+@example([1, 4, 1], 0)
 def test_sections_sum_to_the_total_and_none_is_lost(sections: list[int], more: int) -> None:
     total = len(sections) + more
     small = scaled_sections(sections, total)

@@ -173,6 +173,12 @@ def test_a_layer_scale_does_not_hide_its_layer() -> None:
     assert np.abs(filled(parameter(tiny), "bias")).max() < 2e-6
 
 
+def test_what_is_drawn_is_small_where_it_is_added() -> None:
+    drawn = uniform(0, "drawn", (64,))
+    assert 0.09 < np.abs(filled(parameter(drawn), "bias")).max() <= 0.1
+    assert 0.45 < np.abs(filled(parameter(drawn), "scale")).max() <= 0.5
+
+
 def test_a_matrix_that_is_born_zero_is_filled() -> None:
     assert filled(parameter(np.zeros((64, 64), np.float32))).std() == pytest.approx(1 / 8, rel=0.05)
 

@@ -166,8 +166,10 @@ def _flat_forward(cls: Any, nested: Mapping[str, tuple[str, ...]]) -> Callable[.
             given.setdefault(TEXT, None)
         return cls.forward(self, *args, **given)
 
+    # No parameter without a default may follow one that has a default.
+    optional = set(names[names.index(TEXT) :]) if TEXT in names else set()
     kept = [
-        p.replace(default=None) if p.name == TEXT else p
+        p.replace(default=None) if p.name in optional and p.default is p.empty else p
         for p in own.parameters.values()
         if p.name not in nested
     ]
