@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from workplace import Workplace
 
 from harness.contract import CellResult, Outcome, RunInfo, Stage
 
-# The same examples every time, and no failure because the machine is busy.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.load_profile("repeatable")
+# pytest reads this file in a backend's session too, whose environment has no hypothesis.
+if find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples every time, and no failure because the machine is busy.
+    settings.register_profile("repeatable", derandomize=True, deadline=None)
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture
