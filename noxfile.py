@@ -312,7 +312,9 @@ def pytest_command(name: str, posargs: Sequence[str]) -> list[str]:
         name: the session's name, which is the backend's.
         posargs: what stands behind `--`; comes last and unchanged.
     """
-    return ["python", "-m", "pytest", "-p", "harness.plugin", "--backend", name, *posargs]
+    # With -c, pytest does not look for its ini file beside a folder such as that of --results.
+    ini = ["-c", "pyproject.toml", "-p", "harness.plugin"]
+    return ["python", "-m", "pytest", *ini, "--backend", name, *posargs]
 
 
 def add_backend(backend: Backend, machine: Machine) -> None:

@@ -439,7 +439,10 @@ class TestCommand:
             assert done.returncode == 0, done.stderr
             called = json.loads((checkout / "called.json").read_text(encoding="utf-8"))
             assert called == {
-                "posargs": ["-p", "harness.plugin", "--backend", "torch-cpu", *words],
+                "posargs": [
+                    *("-c", "pyproject.toml", "-p", "harness.plugin"),
+                    *("--backend", "torch-cpu", *words),
+                ],
                 "cwd": str(checkout),
                 "env": {"HF_HUB_OFFLINE": "0", "TOKENIZERS_PARALLELISM": "false"},
             }
