@@ -298,8 +298,8 @@ class TestSessions:
             ("--torch-backend", "cpu", "-r", str(Path("backends/torch_cpu/requirements.txt")))
         ]
         (command,) = session.commands
-        assert command[:3] == ("python", "-m", "pytest")
-        assert command[5:7] == ("--backend", "torch-cpu")
+        assert command[:5] == ("python", "-m", "pytest", "-c", "pyproject.toml")
+        assert command[7:9] == ("--backend", "torch-cpu")
         assert list(command[-len(posargs) :]) == posargs
         assert session.options["env"] == noxfile.ENVIRONMENT
         assert session.options["interrupt_timeout"] >= 10
