@@ -387,7 +387,8 @@ class _Reader:
 
     def _error(self, index: int, key: str, expected: str, found: object, fix: str) -> HarnessError:
         where = f"{self.path}:{self._line(index, key)}: [[expect]]"
-        return HarnessError(f"{where} expected {expected}, found {found}. Fix: {fix}")
+        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
+        return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
 
     def _line(self, index: int, key: str = "") -> int:
         """The line of `key` in the row, else the one where the row starts."""
