@@ -195,7 +195,7 @@ class _List:
     def error(self, table: str, key: str, expected: str, found: object, fix: str) -> HarnessError:
         """The error for `key` of `table` (or for the table itself when `key` is empty)."""
         where = f"{self.shown}:{self._line(table, key)}: [{table}]"
-        stop = "" if str(found).endswith("?") else "."  # a hint asks whether something else was meant
+        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
         return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
 
     def unknown_key(self, table: str, key: str, known: Sequence[str]) -> HarnessError:
