@@ -63,6 +63,13 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
+#: What allocators of libraries raise in the place of a MemoryError.
+_OUT_OF_MEMORY = re.compile(
+    r"(can't|cannot|unable to) allocate memory|unable to allocate|(out of|not enough) memory|"
+    r"bad[_ ]alloc",
+    re.IGNORECASE,
+)
+
 _LIBRARY = re.compile(r"[\\/](?:site|dist)-packages[\\/](?P<module>.+)\.(?:py|pyx|pyc)$")
 _STANDARD = re.compile(r"[\\/][Ll]ib[\\/]python\d\.\d+[\\/](?P<module>(?!site-|dist-).+)\.py$")
 #: Frames that every call passes through and that say nothing about the fault.
@@ -86,6 +93,16 @@ def fingerprint(
     where = place(frames)
     line = f"{exc_type}: {text}" if text else exc_type
     return f"{line} @ {where}" if where else line
+
+
+def is_out_of_memory(kind: str, message: str) -> bool:
+    """Whether an exception says that memory ran out: Python's own, or an allocator's in C++.
+
+    Args:
+        kind: the exception's class name.
+        message: its text.
+    """
+    return kind == MemoryError.__name__ or _OUT_OF_MEMORY.search(message) is not None
 
 
 def of(error: BaseException, names: Iterable[str] = ()) -> str:

@@ -41,16 +41,16 @@ REPEATS = 3
 ON_DEVICE = 0.999
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reference:
     """What the model should answer, and how well that is known."""
 
     dtype: str  # of the reference itself
-    inputs: dict[str, Arrays] = field(default_factory=dict)  # by variant or probe
-    outputs: dict[str, Arrays] = field(default_factory=dict)
-    floor: float = 0.0
-    mismatch: float = 0.0
-    wrong: control.WrongReference | None = None  # what the check must refuse
+    inputs: Mapping[str, Arrays]  # by variant or probe
+    outputs: Mapping[str, Arrays]
+    floor: float
+    mismatch: float
+    wrong: control.WrongReference  # what the check must refuse
     loop: families.Loop | None = None  # in which the family's models are used
     ended: Arrays = field(default_factory=dict)  # where that ends
     drift: float = 0.0  # the loop's own noise floor
@@ -62,7 +62,6 @@ class Progress:
 
     result: CellResult
     report: Callable[[Stage], None]
-    reference: Reference | None = None
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
@@ -124,7 +123,7 @@ def _stages(job: Job, progress: Progress) -> None:
             if inputs["other"][name].shape != array.shape:
                 raise CheckFailed(f"inputs: {name} has another shape in the other example")
     with progress.stage(Stage.REFERENCE):
-        reference = progress.reference = _reference(case, inputs, precision, job)
+        reference = _reference(case, inputs, precision, job)
         result.noise_floor = reference.floor
     with progress.stage(Stage.PREPARE):
         began = time.perf_counter()
@@ -134,7 +133,7 @@ def _stages(job: Job, progress: Progress) -> None:
         outputs = {name: program(x) for name, x in reference.inputs.items()}
         progress.metric("inference", _median_seconds(program, reference.inputs["base"]), "s")
     with progress.stage(Stage.VERIFY):
-        _verify(case, program, precision, reference, outputs, progress)
+        _verify(program, reference, outputs, progress)
     if reference.loop is not None:
         with progress.stage(Stage.GENERATE):
             ended = reference.loop.run(program, reference.loop.base)
@@ -173,23 +172,34 @@ def _reference(
     again = case.reference(base, dtype, seed=0 if case.seeded else 1)
     control.deterministic(want, again)
     control.sane(want)
-    found = Reference(dtype, {"base": base, "other": inputs["other"]}, {"base": want})
-    found.outputs["other"] = case.reference(inputs["other"], dtype)
-    control.sensitive(want, found.outputs["other"])
-    architecture = job.cell.entry.architecture
-    for probe in families.probes(job.cell.entry.family, architecture, base, inputs["other"]):
+    outputs = {"base": want, "other": case.reference(inputs["other"], dtype)}
+    control.sensitive(want, outputs["other"])
+    noisy = _noisy(case, dtype, precision)
+    floor, mismatch = 0.0, 0.0
+    for name, right in outputs.items():
+        noise = numerics.difference(noisy(inputs[name]), right)
+        floor = max(floor, _floor(noise, precision))
+        mismatch = max(mismatch, noise.mismatched)
+    entry, given = job.cell.entry, dict(inputs)
+    for probe in families.probes(entry.family, entry.architecture, base, inputs["other"]):
         answer = case.reference(probe.inputs, dtype)
         violation = probe.violation(want, answer)
         if violation:
-            raise CheckFailed(f"{job.cell.entry.family} check {probe.name!r}: {violation}")
-        found.inputs[probe.name], found.outputs[probe.name] = probe.inputs, answer
-    _noise(case, found, precision)
-    found.wrong = control.wrong_reference(case, base, want, found.floor, dtype)
-    found.loop = families.loop(job.cell.entry.family, base, inputs["other"], want)
-    if found.loop is not None:
-        found.ended = found.loop.reference(lambda x: case.reference(x, dtype))
-        noisy = found.loop.run(_noisy(case, dtype, precision), base)
-        found.drift = _floor(numerics.difference(noisy, found.ended), precision)
+            raise CheckFailed(f"{entry.family} check {probe.name!r}: {violation}")
+        given[probe.name], outputs[probe.name] = probe.inputs, answer
+    found = Reference(
+        dtype,
+        given,
+        outputs,
+        floor,
+        mismatch,
+        control.wrong_reference(case, base, want, floor, dtype),
+    )
+    loop = families.loop(entry.family, base, inputs["other"], want)
+    if loop is not None:
+        ended = loop.reference(lambda x: case.reference(x, dtype))
+        drift = _floor(numerics.difference(loop.run(noisy, base), ended), precision)
+        found = replace(found, loop=loop, ended=ended, drift=drift)
     _signature(case, base, want, dtype, job)
     return found
 
@@ -206,17 +216,6 @@ def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
     except Exception:  # dtypes written into the modeling code; float32 then says what is wrong
         pass
     return case.reference(inputs, "float32"), "float32"
-
-
-def _noise(case: Case, reference: Reference, precision: Precision) -> None:
-    """How much the model's own arithmetic in the backend's dtype differs from the reference."""
-    floor, mismatch = 0.0, 0.0
-    for name in ("base", "other"):
-        noisy = _noisy(case, reference.dtype, precision)(reference.inputs[name])
-        found = numerics.difference(noisy, reference.outputs[name])
-        floor = max(floor, _floor(found, precision))
-        mismatch = max(mismatch, found.mismatched)
-    reference.floor, reference.mismatch = floor, mismatch
 
 
 def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
@@ -269,10 +268,9 @@ def describe(case: Case, base: Arrays, want: Arrays, dtype: str) -> signature.Si
         outputs = case.reference(inputs, dtype)
     except Exception:  # a model for one shape only: its line says numbers
         inputs = outputs = None
-    model = getattr(case, "model_name", None) or type(case.module()).__name__
     return signature.Signature(
         case.entry.name,
-        str(model),
+        case.model_name,
         case.parameters(),
         signature.specs(base, inputs),
         signature.specs(want, outputs),
@@ -280,19 +278,12 @@ def describe(case: Case, base: Arrays, want: Arrays, dtype: str) -> signature.Si
 
 
 def _verify(
-    case: Case,
-    program: Program,
-    precision: Precision,
-    reference: Reference,
-    outputs: Mapping[str, Arrays],
-    progress: Progress,
+    program: Program, reference: Reference, outputs: Mapping[str, Arrays], progress: Progress
 ) -> None:
     result = progress.result
     result.score = 0.0
     for name, got in outputs.items():
         _compare(name, got, reference.outputs[name], reference, result)
-    if reference.wrong is None:
-        raise CheckFailed("control: there is no wrong reference to hold the outputs against")
     detection = control.must_fail(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
     )
@@ -386,23 +377,11 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
         return Outcome.ABSENT
     if isinstance(error, Inconclusive):
         return Outcome.INCONCLUSIVE
-    if _is_out_of_memory(error):
+    if causes.is_out_of_memory(type(error).__name__, str(error)):
         return Outcome.OOM
     if stage in OURS and not isinstance(error, Unavailable):
         return Outcome.UNTESTED
     return Outcome.UNSUPPORTED if isinstance(error, Unsupported) else Outcome.FAIL
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's own, and what allocators of other libraries raise instead of it."""
-    words = (
-        "allocate memory",  # can't, and Cannot
-        "out of memory",
-        "not enough memory",
-        "bad allocation",
-        "bad_alloc",
-    )
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _one_line(error: BaseException) -> str:

@@ -251,6 +251,10 @@ class Case(Protocol):
     def entry(self) -> Entry:
         """The row of the model list."""
 
+    @property
+    def model_name(self) -> str:
+        """The name of the model's class."""
+
     def config(self) -> Any:
         """The small config object."""
 

@@ -56,11 +56,6 @@ WATCH_DESCENDANTS = 1.0
 TAIL = 8_000
 LARGEST_OUTPUT = 64 * MB
 
-_OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|cannot allocate memory|std::bad_alloc|out of memory|"
-    r"not enough memory|unable to allocate",
-    re.IGNORECASE,
-)
 #: What faulthandler prints before it ends a process whose time is over.
 _TIMER = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.MULTILINE)
 
@@ -484,7 +479,7 @@ class _Child(Generic[T]):
         if last.kind == SystemExit.__name__:
             outcome, reason = Outcome.CRASH, f"sys.exit({last.message}) was called"
         else:
-            memory = last.kind == MemoryError.__name__ or _OUT_OF_MEMORY.search(last.message)
+            memory = causes.is_out_of_memory(last.kind, last.message)
             outcome = Outcome.OOM if memory else Outcome.CRASH
             first = last.message.strip().splitlines()[:1]
             reason = ": ".join([last.kind, *first])

@@ -15,6 +15,7 @@ from harness.contract import Cell, HarnessError, Stage
 from harness.isolation import Ending, Pool, Task
 from harness.job import Job
 from harness.processes import Settings
+from harness.registry import BackendSpec
 from harness.toml_text import replace_file
 
 HEADER = """\
@@ -43,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these"
     )
-    parser.add_argument("--backend", default="torch-cpu", help="whose environment this is")
-    parser.add_argument("-o", "--output", type=Path, default=registry.SNAPSHOT)
+    parser.add_argument("--backend", help="whose environment this is; that of the newest models")
+    parser.add_argument("-o", "--output", type=Path, default=signature.SNAPSHOT)
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")
 
 
@@ -54,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: nothing builds here, so that nothing is written.
     """
-    spec = registry.find(args.backend)
+    spec = registry.find(args.backend) if args.backend else _builder()
     lists = catalog.load(catalog.ROOT)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     known = signature.load(args.output)
@@ -85,3 +86,14 @@ def main(args: argparse.Namespace) -> int:
         print(problem)
     print(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
     return 0
+
+
+def _builder() -> BackendSpec:
+    """The backend that is held against the snapshot, the one for every entry before others."""
+    held = [spec for spec in registry.discover().values() if spec.snapshot]
+    if not held:
+        raise HarnessError(
+            "expected a backend whose backend.toml says `snapshot = true`, found none. Fix: name "
+            "one with --backend"
+        )
+    return min(held, key=lambda spec: bool(spec.models))

@@ -22,8 +22,6 @@ from harness.job import Probe, ProbeRequest
 #: Where the backends of this repository are.
 BACKENDS = Path(__file__).resolve().parent.parent / "backends"
 
-#: The signatures that a backend with `snapshot = true` is held against.
-SNAPSHOT = BACKENDS / "mock" / "signatures.txt"
 
 START_METHODS = ("forkserver", "spawn")
 PLATFORMS = ("linux", "darwin", "win32")
@@ -60,7 +58,7 @@ class BackendSpec:
     platforms: tuple[str, ...] = PLATFORMS
     start_method: str = "forkserver"
     preload: tuple[str, ...] = ()
-    snapshot: bool = False
+    snapshot: bool = False  # its models are held against signature.SNAPSHOT
     faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
     models: str = ""  # what its pins are meant to have, and run where `--models` is silent
     hardware: Hardware | None = None

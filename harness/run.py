@@ -180,7 +180,7 @@ class Run:
         self._store = Store.open(self.path)
         self._history = self._store.last_outcomes(self.spec.name)
         self._store.begin(self._info(self.device))
-        self._snapshot = signature.load(registry.SNAPSHOT) if self.spec.snapshot else {}
+        self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
 
     def start(self, cells: Sequence[Cell]) -> list[Future[CellResult]]:
         """Open the results and begin; one future a cell, in the same order.
@@ -279,7 +279,12 @@ class Run:
 
     def _job(self, cell: Cell) -> Job:
         recorded = self._snapshot.get(cell.entry.name, "")
-        held = self.spec.snapshot and self.options.size == "tiny"  # the sizes are the small ones
+        promised = self.expectations.promised
+        held = (
+            self.spec.snapshot
+            and self.options.size == "tiny"  # whose sizes are the recorded ones
+            and (promised is None or cell.entry.name in promised)
+        )
         job = Job(
             cell=cell,
             seed=self.options.seed,

@@ -19,6 +19,9 @@ import numpy as np
 
 from harness.contract import Arrays, HarnessError
 
+#: One line for each entry of the lists that some backend's environment builds.
+SNAPSHOT = Path(__file__).resolve().parent.parent / "model_lists" / "signatures.txt"
+
 #: The two pairs of batch and length from which dimensions get their names.
 BATCHES = (2, 3)
 LENGTHS = (16, 22)

@@ -42,22 +42,21 @@ def integers(
 @cache
 def named_rules() -> tuple[tuple[re.Pattern[str], str, float, float], ...]:
     """The rows of `tiny/weights.toml`: pattern of the name, how, lowest and highest value."""
-    rows = tomllib.loads(RULES.read_text())["rule"]
+    rows = tomllib.loads(RULES.read_text(encoding="utf-8"))["rule"]
     return tuple(
         (re.compile(r["match"]), r["how"], r.get("low", 0.0), r.get("high", 0.0)) for r in rows
     )
 
 
-def fill(module: Any, seed: int, gain: float = 1.0) -> None:
+def fill(module: Any, seed: int) -> None:
     """Overwrites a model's random parameters and buffers in place, and calibrates nothing.
 
     A value that the library initialises to a constant stays near it (norm weights near 1, biases
-    small); a matrix is uniform with variance gain**2 / fan_in, so that activations keep order 1.
+    small); a matrix is uniform with variance 1 / fan_in, so that activations keep order 1.
 
     Args:
         module: a torch.nn.Module on the CPU.
         seed: the run's seed.
-        gain: standard deviation of a unit's output for inputs of standard deviation 1.
     """
     import torch
 
@@ -96,7 +95,6 @@ def fill(module: Any, seed: int, gain: float = 1.0) -> None:
                 values = _values(
                     tensor,
                     u,
-                    gain,
                     embedding=id(tensor) in embeddings,
                     bias=name.endswith("bias"),
                     transposed=transposed.get(id(tensor)),
@@ -121,7 +119,6 @@ def _constant(tensor: Any) -> float | None:
 def _values(
     tensor: Any,
     u: NDArray[np.float32],
-    gain: float,
     *,
     embedding: bool,
     bias: bool,
@@ -140,8 +137,7 @@ def _values(
     if tensor.ndim < 2:
         return u * np.float32(0.1 if bias else 0.5)
     if transposed is not None:
-        fan_in = tensor.shape[0] * math.prod(tensor.shape[2:]) // transposed
-        fan_in = max(1, fan_in // max(1, math.prod(tensor.shape[2:])))
+        fan_in = tensor.shape[0] // transposed
     elif swapped:
         fan_in = tensor.shape[0]
     elif tensor.ndim == 2:
@@ -150,7 +146,7 @@ def _values(
         fan_in = min(tensor.shape[1:])  # stacked experts, either orientation
     else:
         fan_in = math.prod(tensor.shape[1:])
-    return u * np.float32(gain * math.sqrt(3.0 / max(1, fan_in)))
+    return u * np.float32(math.sqrt(3.0 / max(1, fan_in)))
 
 
 def parameter_count(module: Any) -> int:

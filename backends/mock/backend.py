@@ -1,8 +1,8 @@
 """Every entry without weights, PyTorch or transformers: replays what torch-cpu recorded.
 
 Each mock model has the real one's argument and output names, dtypes and symbolic shapes
-(`signatures.txt`), and computes a smooth, seeded function of all its inputs, so that every stage of
-the harness has something true to check. `--fault KIND=ENTRY` breaks one on demand.
+(`model_lists/signatures.txt`), and computes a smooth, seeded function of all its inputs, so that
+every stage of the harness has something true to check. `--fault KIND=ENTRY` breaks one on demand.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ from harness.contract import (
     Unavailable,
     is_floating,
 )
+from harness.signature import SNAPSHOT
 from harness.weights import integers, uniform
-
-SNAPSHOT = Path(__file__).parent / "signatures.txt"
 
 #: Families whose tokens see no later one.
 CAUSAL = frozenset({"decoder-only", "mixture-of-experts", "state-space"})

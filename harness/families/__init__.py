@@ -59,5 +59,5 @@ def _module(family: str) -> Any:
 @cache
 def exceptions() -> Mapping[str, Mapping[str, str]]:
     """Architecture -> check -> why that check does not apply to it."""
-    text = (Path(__file__).parent / "exceptions.toml").read_text()
+    text = (Path(__file__).parent / "exceptions.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)

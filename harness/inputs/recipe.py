@@ -34,7 +34,7 @@ class Recipe:
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """The tables of `inputs.toml`, by model type."""
-    tables = tomllib.loads(RECIPES.read_text())
+    tables = tomllib.loads(RECIPES.read_text(encoding="utf-8"))
     return {
         name: Recipe(
             add=tuple(t.get("add", ())),

@@ -78,5 +78,5 @@ ARGUMENTS: dict[str, Function] = {
     "noise_sequence": lambda m: m.floats(
         "noise_sequence", *m.made["input_features"].shape[:2], int(m.find("model_in_channels"))
     ),
-    "sample": lambda m: np.array(False),  # a random draw would differ from run to run,
+    "sample": lambda m: np.array(False),  # a random draw would differ from run to run
 }

@@ -45,7 +45,8 @@ class TinyCase:
         self.entry = entry
         self.seed = seed
         self.size = size
-        self._references: dict[tuple[str, bool], Any] = {}
+        self._references: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
+        self._examples: dict[str, Arrays] = {}
 
     @cached_property
     def _library(self) -> libraries.Library:
@@ -71,7 +72,8 @@ class TinyCase:
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on
         if calibrate.needs_calibration(module):
             given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH)
-            calibrate.calibrate(module, tensors(given, torch.float32), self._options(module))
+            options = self._options_of(module)
+            calibrate.calibrate(module, tensors(given, torch.float32), options)
         return module
 
     @property
@@ -82,6 +84,11 @@ class TinyCase:
     def seeded(self) -> bool:
         """Whether forward draws random numbers; its recipe says so."""
         return self._recipe.seeded
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model's class."""
+        return type(self._template).__name__
 
     def config(self) -> Any:
         """The small config object."""
@@ -97,13 +104,19 @@ class TinyCase:
 
     def inputs(self, variant: str = "base") -> Arrays:
         """Example inputs; see `harness.contract.Case.inputs`."""
-        if variant != "reshaped":
-            return self._example(self._template, variant, BATCH, LENGTH)
+        if variant not in self._examples:
+            self._examples[variant] = (
+                self._reshaped()
+                if variant == "reshaped"
+                else (self._example(self._template, variant, BATCH, LENGTH))
+            )
+        return dict(self._examples[variant])
+
+    def _reshaped(self) -> Arrays:
         try:
-            made = self._example(self._template, variant, RESHAPED_BATCH, RESHAPED_LENGTH)
+            return self._example(self._template, "reshaped", RESHAPED_BATCH, RESHAPED_LENGTH)
         except Exception as error:
             raise Unsupported(f"takes no other batch or length: {error}") from error
-        return made
 
     def _example(self, module: Any, variant: str, batch: int, length: int) -> Arrays:
         return self._library.inputs(
@@ -112,13 +125,16 @@ class TinyCase:
 
     def options(self) -> Mapping[str, Any]:
         """Arguments of forward that are no arrays: no cache, outputs by name."""
-        return self._options(self._template)
+        return self._options
 
-    def _options(self, module: Any) -> Mapping[str, Any]:
+    @cached_property
+    def _options(self) -> Mapping[str, Any]:
+        return self._options_of(self._template)
+
+    def _options_of(self, module: Any) -> Mapping[str, Any]:
         accepted = inspect.signature(module.forward).parameters
         plain = {"use_cache": False, "return_dict": True}
-        recipe = inputs_.recipe_of(self._config)
-        return {**{k: v for k, v in plain.items() if k in accepted}, **recipe.arguments}
+        return {**{k: v for k, v in plain.items() if k in accepted}, **self._recipe.arguments}
 
     def outputs(self, raw: Any) -> Arrays:
         """Named host arrays of what a module's forward returned."""
@@ -153,8 +169,7 @@ class TinyCase:
     def _reference_module(self, dtype: str) -> Any:
         import torch
 
-        key = (dtype, True)
-        if key not in self._references:
+        if dtype not in self._references:
             module = self.module()
             plain = {**PLAIN, "set_attn_implementation": self._recipe.plain_attention}
             for setter, choice in plain.items():
@@ -166,8 +181,8 @@ class TinyCase:
                     ):
                         function(choice)
             # Again in evaluation mode: what is computed on the way there has the new dtype then.
-            self._references[key] = module.to(getattr(torch, dtype)).eval()
-        return self._references[key]
+            self._references[dtype] = module.to(getattr(torch, dtype)).eval()
+        return self._references[dtype]
 
     def weights(self) -> Sequence[str]:
         """The matrices of the model: the middle one first, then the middles of what is left."""
@@ -214,15 +229,18 @@ class TinyCase:
         """
         import torch
 
-        module = copy.deepcopy(self._reference_module(dtype))
-        step = torch.finfo(getattr(torch, dtype)).eps
-        with torch.no_grad():
-            for name, p in module.named_parameters():
-                if p.is_floating_point():
-                    noise = weights_.uniform(self.seed, f"jitter/{name}", tuple(p.shape))
-                    p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
+        key = f"jittered {dtype}"
+        if key not in self._references:
+            module = copy.deepcopy(self._reference_module(dtype))
+            step = torch.finfo(getattr(torch, dtype)).eps
+            with torch.no_grad():
+                for name, p in module.named_parameters():
+                    if p.is_floating_point():
+                        noise = weights_.uniform(self.seed, f"jitter/{name}", tuple(p.shape))
+                        p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
+            self._references[key] = module
         torch.manual_seed(0)
-        return self._forward(module, inputs, getattr(torch, dtype))
+        return self._forward(self._references[key], inputs, getattr(torch, dtype))
 
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from harness.contract import Absent, Arrays, PipelineCase
-from harness.tiny import diffusers_inputs
+from harness.contract import Arrays, PipelineCase
+from harness.tiny import diffusers_inputs, libraries
 from harness.tiny.shrink import scaled_sections
 
 #: What an image among the conditions may stand in the place of.
@@ -145,11 +145,7 @@ def model_class(architecture: str) -> type:
 def _class(architecture: str) -> Any:
     import diffusers
 
-    found = getattr(diffusers, architecture, None)
-    if found is None:
-        version = diffusers.__version__
-        raise Absent(f"diffusers {version} has no class {architecture!r}")
-    return found
+    return libraries.class_of(diffusers, architecture)
 
 
 def _flat_forward(cls: Any, nested: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:

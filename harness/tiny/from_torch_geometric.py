@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Absent, Arrays, PipelineCase
+from harness.contract import Arrays, PipelineCase
+from harness.tiny import libraries
 from harness.weights import integers, uniform
 
 #: Arguments of the constructor that have no default, and how large they are in a small model.
@@ -67,11 +68,7 @@ def _class(architecture: str) -> Any:
     import torch_geometric
     from torch_geometric.nn import models
 
-    found = getattr(models, architecture, None)
-    if found is None:
-        version = torch_geometric.__version__
-        raise Absent(f"torch_geometric {version} has no model {architecture!r}")
-    return found
+    return libraries.class_of(torch_geometric, architecture, within=models)
 
 
 LIBRARY = TorchGeometric()

@@ -42,6 +42,18 @@ class Library(Protocol):
         """
 
 
+def class_of(package: Any, name: str, within: Any = None) -> Any:
+    """A class of a package, or of a module `within` it.
+
+    Raises:
+        Absent: this version of the package has none of that name.
+    """
+    found = getattr(within or package, name, None)
+    if found is None:
+        raise Absent(f"{package.__name__} {package.__version__} has no class {name!r}")
+    return found
+
+
 def library(name: str) -> Library:
     """The module `harness.tiny.from_<name>`.
 

@@ -91,7 +91,7 @@ def base_class(architecture: str) -> type:
 @cache
 def calls() -> Mapping[str, str]:
     """What is called in the place of `forward`, by model type: the rows of `calls.toml`."""
-    tables = tomllib.loads((Path(__file__).parent / "calls.toml").read_text())
+    tables = tomllib.loads((Path(__file__).parent / "calls.toml").read_text(encoding="utf-8"))
     return {name: table["call"] for name, table in tables.items()}
 
 

@@ -49,7 +49,7 @@ class Rule:
 @cache
 def rules() -> tuple[Rule, ...]:
     """The rows of `rules.toml`, in order."""
-    rows = tomllib.loads((HERE / "rules.toml").read_text())["rule"]
+    rows = tomllib.loads((HERE / "rules.toml").read_text(encoding="utf-8"))["rule"]
     return tuple(
         Rule(row["kind"], re.compile("|".join(f"(?:{m})" for m in row["match"])), row.get("to"))
         for row in rows
@@ -59,7 +59,7 @@ def rules() -> tuple[Rule, ...]:
 @cache
 def overrides() -> Mapping[str, Override]:
     """The tables of `overrides.toml`, by model type or config class name."""
-    tables = tomllib.loads((HERE / "overrides.toml").read_text())
+    tables = tomllib.loads((HERE / "overrides.toml").read_text(encoding="utf-8"))
     return {
         name: Override(
             table.get("set", {}),
@@ -324,14 +324,14 @@ _PLACEHOLDER = re.compile(r"(image|video|audio)_token_(id|index)")
 _PATTERN = re.compile(r"(block|layer)s?_(types?|pattern)")
 
 
-def _layer_count(config: Config) -> tuple[str, int] | None:
-    """The field that counts the layers, and their number; a property counts a list of them."""
+def _layer_count(config: Config) -> int | None:
+    """How many layers a config has; a property counts a list of them."""
     if isinstance(getattr(type(config), "num_hidden_layers", None), property):
-        return "num_hidden_layers", int(config.num_hidden_layers)
+        return int(config.num_hidden_layers)
     for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers"):
         value = vars(config).get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return name, value
+            return value
     return None
 
 
@@ -339,9 +339,9 @@ def _is_per_layer(name: str, value: Any, plain: Config) -> bool:
     count = _layer_count(plain)
     return (
         count is not None
-        and count[1] > 1
+        and count > 1
         and isinstance(value, list | tuple)
-        and len(value) == count[1]
+        and len(value) == count
         and not name.startswith("_")
         and all(isinstance(item, str | int | float | bool | type(None)) for item in value)
     )
@@ -372,16 +372,16 @@ def _layer_indices(plain: Config) -> tuple[int, tuple[int, ...]] | None:
     lists = [value for name, value in vars(plain).items() if _is_per_layer(name, value, plain)]
     least = max([2, *(len(_kinds(v)) for n, v in vars(plain).items() if _is_pattern(n, v))])
     seen: dict[tuple[Any, ...], int] = {}
-    for i in range(count[1]):
+    for i in range(count):
         seen.setdefault(tuple(value[i] for value in lists), i)
     indices = sorted(seen.values())[:MAX_LAYERS]
     outputs = vars(plain).get("_out_indices") or ()
-    for i in range(count[1]):
-        if len(indices) >= min(max(least, len(outputs)), count[1]):
+    for i in range(count):
+        if len(indices) >= min(max(least, len(outputs)), count):
             break
         if i not in indices:
             indices.append(i)
-    return count[1], tuple(sorted(indices))
+    return count, tuple(sorted(indices))
 
 
 _CHANNELS = re.compile(
@@ -522,7 +522,7 @@ def _is_staged(plain: Config) -> bool:
     )
 
 
-def _patch(rule: Rule, name: str, value: int, plain: Config) -> int:
+def _kept(rule: Rule, name: str, value: int, plain: Config) -> int:
     return value
 
 
@@ -541,12 +541,12 @@ def _doubled(rule: Rule, name: str, value: int, plain: Config) -> int:
 
 
 _SCALARS: Mapping[str, Callable[[Rule, str, int, Config], int]] = {
-    "keep": _patch,
+    "keep": _kept,
     "image": _image_size,
     "heads": _heads,
     "kv_heads": _kv_heads,
     "hidden": _hidden,
-    "patch": _patch,
+    "patch": _kept,
     "positions": _positions,
     "doubled": _doubled,
 }

@@ -37,6 +37,10 @@ class NumpyCase:
     def entry(self) -> Entry:
         return self._entry
 
+    @property
+    def model_name(self) -> str:
+        return "Linear"
+
     def config(self) -> dict[str, int]:
         return {"width": WIDTH, "out": OUT}
 
