@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.contract import Array, Arrays, Case, Device, Placement, Precision
+from harness.contract import Array, Arrays, Case, CheckFailed, Device, Placement, Precision
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -29,11 +29,12 @@ class TorchProgram:
         """One inference; floating inputs in the program's dtype, outputs on the host."""
         torch.manual_seed(0)
         with torch.inference_mode():
-            raw = self.module(**self._tensors(inputs), **self.case.options())
+            raw = self.module(**self.tensors(inputs), **self.case.options())
         self._output_devices |= {t.device.type for t in _tensors_in(raw)}
         return self.case.outputs(raw)
 
-    def _tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    def tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """The inputs on the device, floating ones in the program's dtype."""
         made = {}
         for name, array in inputs.items():
             # A copy: some models write into their inputs, which are another run's inputs too.
@@ -87,9 +88,59 @@ class TorchBackend:
             return None
         from transformers import pipeline
 
-        module = case.module().to(device=self.device, dtype=DTYPES[precision.dtype])
+        module = self._module(case, precision)
+        fed: list[tuple[Mapping[str, Any], Arrays]] = []
+        module.register_forward_hook(
+            lambda _, given, keywords, raw: fed.append((keywords, case.outputs(raw))),
+            with_kwargs=True,
+        )
         pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
-        return {"": np.asarray(pipe(asked.raw), dtype=np.float32)}, asked.inputs
+        answer = pipe(asked.raw, **asked.arguments)
+        if asked.inputs is not None:
+            if case.generation is not None:
+                tokens = np.array([row["generated_token_ids"] for row in answer])
+                return {case.generation.argument: tokens}, asked.inputs
+            return {"": np.asarray(answer, dtype=np.float32)}, asked.inputs
+        if answer is None or not fed:
+            raise CheckFailed(f"pipeline: expected an answer made by the model, found {answer!r}")
+        arguments, computed = fed[0]
+        return computed, {
+            name: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
+            for name, value in arguments.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    def generate(
+        self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
+    ) -> Array:
+        """Greedy `generate()` with its cache: token ids, those given included."""
+        module = self._module(case, precision)
+        if case.generation is not None and case.generation.argument == "decoder_input_ids":
+            # Given ids that begin with it are taken as they are; others get it in front.
+            start = int(inputs["decoder_input_ids"][0, 0])
+            module.generation_config.decoder_start_token_id = start
+        program = TorchProgram(module, case, self.device, DTYPES[precision.dtype])
+        with torch.inference_mode():
+            raw = program.module.generate(**program.tensors(inputs), max_new_tokens=tokens)
+        made: Array = raw.cpu().numpy()
+        return made
+
+    def _module(self, case: Case, precision: Precision) -> Any:
+        """The small model on the device; where it generates, greedily and to the last token."""
+        module = case.module().to(device=self.device, dtype=DTYPES[precision.dtype])
+        if case.generation is not None:
+            from transformers import GenerationConfig
+
+            suppressed = list(case.generation.suppressed) or None
+            for part in module.modules():  # a composite model lets its text model generate
+                if hasattr(part, "generation_config"):
+                    part.generation_config = GenerationConfig(
+                        do_sample=False, pad_token_id=0, suppress_tokens=suppressed
+                    )
+                    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+                        if getattr(part.config, name, None) is not None:
+                            setattr(part.config, name, None)
+        return module
 
 
 class CpuBackend(TorchBackend):

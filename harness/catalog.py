@@ -18,6 +18,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
+from harness.heads import known as known_heads
 
 #: The checkout that this file is part of.
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,7 @@ ENTRY_KEYS = (
     "architecture",
     "checkpoint",
     "task",
+    "heads",
     "priority",
     "library",
     "requires",
@@ -283,8 +285,19 @@ class _Reader:
             )
         for key in ("architecture", "checkpoint", "task", "library", "notes"):
             _check_text(source, name, key, table)
-        for key in ("requires", "aliases"):
+        for key in ("requires", "aliases", "heads"):
             _check_texts(source, name, key, table)
+        task = table.get("task", "")
+        heads = table.get("heads", [task] if task in known_heads() else [])
+        for head in heads:
+            if head not in known_heads():
+                raise source.error(
+                    name,
+                    "heads",
+                    "tasks that harness/heads.toml has",
+                    f"{head!r}.{did_you_mean(head, known_heads())}",
+                    "correct it, or add the task there",
+                )
         priority = table.get("priority", "medium")
         if priority not in PRIORITIES:
             raise source.error(
@@ -318,7 +331,8 @@ class _Reader:
             name=name,
             family=family,
             architecture=table["architecture"],
-            task=table.get("task", ""),
+            task=task,
+            heads=tuple(heads),
             checkpoint=table.get("checkpoint", ""),
             priority=priority,
             library=table.get("library", "transformers"),

@@ -9,13 +9,16 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import causes, control, families, numerics, registry, signature
+from harness import causes, control, families, generation, numerics, registry, signature
 from harness.contract import (
     OURS,
+    REAL_WEIGHTS,
     Absent,
+    Array,
     Arrays,
     Backend,
     Case,
@@ -31,6 +34,7 @@ from harness.contract import (
     Unavailable,
     Unsupported,
     is_floating,
+    label,
 )
 from harness.job import Job
 
@@ -117,6 +121,8 @@ def _stages(job: Job, progress: Progress) -> None:
         precision = _precision(backend, job.cell.precision)
         case = _case(backend, job)
         result.parameters = case.parameters()
+        if job.checkpoints is not None:
+            progress.metric(REAL_WEIGHTS, 1, "1")
     with progress.stage(Stage.INPUTS):
         inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
         for name, array in inputs["base"].items():
@@ -150,8 +156,8 @@ def _case(backend: Backend, job: Job) -> Case:
     if make is None:
         from harness.tiny.case import TinyCase  # imports what builds real models
 
-        make = TinyCase
-    case: Case = make(job.cell.entry, job.seed, job.size)
+        make = partial(TinyCase, checkpoints=job.checkpoints)
+    case: Case = make(job.cell.entry, job.seed, job.size, job.cell.head)
     return case
 
 
@@ -181,7 +187,9 @@ def _reference(
         floor = max(floor, _floor(noise, precision))
         mismatch = max(mismatch, noise.mismatched)
     entry, given = job.cell.entry, dict(inputs)
-    for probe in families.probes(entry.family, entry.architecture, base, inputs["other"]):
+    for probe in families.probes(
+        entry.family, entry.architecture, base, inputs["other"], job.cell.head
+    ):
         answer = case.reference(probe.inputs, dtype)
         violation = probe.violation(want, answer)
         if violation:
@@ -269,7 +277,7 @@ def describe(case: Case, base: Arrays, want: Arrays, dtype: str) -> signature.Si
     except Exception:  # a model for one shape only: its line says numbers
         inputs = outputs = None
     return signature.Signature(
-        case.entry.name,
+        label(case.entry.name, case.head),
         case.model_name,
         case.parameters(),
         signature.specs(base, inputs),
@@ -334,8 +342,27 @@ def _further(
             answered = pipeline(case, precision)
             if answered is not None:
                 got, fed = answered
-                expected = case.reference(fed, reference.dtype)
-                _compare("pipeline", *_named_alike(got, expected), reference, result)
+                if case.generation is not None:
+                    sequences = got[case.generation.argument]
+                    _judge_tokens(case, fed, sequences, reference, progress)
+                else:
+                    expected = case.reference(fed, reference.dtype)
+                    got, expected = _named_alike(got, expected)
+                    found = numerics.difference(got, expected)
+                    if numerics.is_wrong(found, reference.floor, reference.mismatch):
+                        # Raw input is an input of its own, and may have a floor of its own.
+                        noise = _noisy(case, reference.dtype, precision)(fed)
+                        _, noise = _named_alike(got, noise)
+                        floor = _floor(numerics.difference(noise, expected), precision)
+                        reference = replace(reference, floor=max(reference.floor, floor))
+                    _compare("pipeline", got, expected, reference, result)
+                progress.metric("pipelines", 1, "1")
+    generate = getattr(backend, "generate", None)
+    if generate is not None and case.generation is not None:
+        with progress.stage(Stage.GENERATE):
+            given = generation.prompt(base, case.generation.argument)
+            sequences = generate(case, precision, given, generation.TOKENS)
+            _judge_tokens(case, given, sequences, reference, progress)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
         with progress.stage(Stage.ROUNDTRIP), tempfile.TemporaryDirectory() as folder:
@@ -345,6 +372,19 @@ def _further(
                 return
             program = load(Path(folder), case, precision)
             _compare("base, after from_pretrained", program(base), want, reference, result)
+
+
+def _judge_tokens(
+    case: Case, fed: Arrays, sequences: Array, reference: Reference, progress: Progress
+) -> None:
+    """Holds what was generated against one inference of the reference over all of it."""
+    generated = case.generation
+    assert generated is not None
+    whole = generation.extended(fed, generated.argument, sequences)
+    logits = generation.logits_of(case.reference(whole, reference.dtype))
+    judged = generation.judge(fed, generated, sequences, logits, reference.floor)
+    progress.result.score = max(progress.result.score or 0.0, judged.score)
+    progress.metric("generated_tokens", judged.tokens, "1")
 
 
 def _median_seconds(program: Program, inputs: Arrays) -> float:

@@ -160,8 +160,21 @@ class Entry:
     library: str = "transformers"
     requires: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()  # the tasks whose heads are further cells
     aliases: tuple[str, ...] = ()
     notes: str = ""
+
+
+#: The metric, with the value 1, of a cell that ran with the weights of its checkpoint.
+REAL_WEIGHTS = "real_weights"
+
+#: The head of a cell that runs the headless model.
+BASE = "base"
+
+
+def label(entry: str, head: str) -> str:
+    """`bert`, or `bert:fill-mask` for a head: what is built, on whatever backend."""
+    return entry if head == BASE else f"{entry}:{head}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +184,17 @@ class Cell:
     entry: Entry
     backend: str
     precision: str = "default"
-    head: str = "base"
+    head: str = BASE
+
+    @property
+    def label(self) -> str:
+        """`bert`, or `bert:fill-mask` for a head."""
+        return label(self.entry.name, self.head)
 
     @property
     def id(self) -> str:
         """`bert[torch-cpu-default]`, or `bert:fill-mask[torch-cpu-default]` for a head."""
-        head = "" if self.head == "base" else f":{self.head}"
-        return f"{self.entry.name}{head}[{self.backend}-{self.precision}]"
+        return f"{self.label}[{self.backend}-{self.precision}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +249,23 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class PipelineCase:
-    """What `pipeline(task, model=..., **components)(raw)` takes, and what it feeds the model."""
+    """What `pipeline(task, model=..., **components)(raw, **arguments)` takes."""
 
     task: str
     components: Mapping[str, Any]  # tokenizer, image_processor, ...
     raw: Any  # text, an image, a recording
-    inputs: Arrays
+    #: What the model is fed, where the answer is the model's own first output; None where the
+    #: answer is made from it: what the model computes on the way is compared then.
+    inputs: Arrays | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How a case generates text, greedily."""
+
+    argument: str  # of forward, that it goes on with: (batch, length) token ids
+    suppressed: tuple[int, ...] = ()  # ids that stand for an image or a sound, never for text
 
 
 @runtime_checkable
@@ -250,6 +278,10 @@ class Case(Protocol):
     @property
     def entry(self) -> Entry:
         """The row of the model list."""
+
+    @property
+    def head(self) -> str:
+        """`base`, or one of the entry's heads."""
 
     @property
     def model_name(self) -> str:
@@ -303,6 +335,10 @@ class Case(Protocol):
     def parameters(self) -> int:
         """How many parameters the small model has."""
 
+    @property
+    def generation(self) -> Generation | None:
+        """How it generates; None where the model does not."""
+
     def pipeline(self) -> PipelineCase | None:
         """Raw input with what turns it into arrays; None where the model has no pipeline."""
 
@@ -327,10 +363,12 @@ class Backend(Protocol):
 
     Its `backend.py` exports a class `Backend(options)`; `options` maps the session's options
     (`device`, `fault`, ...) to strings.
-    Optional members, looked up by name: `case(entry, seed, size) -> Case` where the harness's own
-    is not wanted, `from_pretrained(folder, case, precision) -> Program`,
+    Optional members, looked up by name: `case(entry, seed, size, head) -> Case` where the harness's
+    own is not wanted, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
-    `generate`, `memory() -> int` (device bytes).
+    `generate(case, precision, inputs, tokens) -> (batch, length + tokens) token ids`, greedily,
+    `memory() -> int` (device bytes). The pipeline of a case that generates returns its sequences
+    as the one output named `case.generation.argument`.
     """
 
     precisions: Sequence[Precision]

@@ -19,20 +19,28 @@ from pathlib import Path
 from harness import catalog as catalogs
 from harness import registry
 from harness.catalog import Catalog
-from harness.contract import PRIORITIES, Entry, Outcome, Priority
+from harness.contract import BASE, PRIORITIES, REAL_WEIGHTS, Entry, HarnessError, Outcome, Priority
 from harness.expectations import DECLARED_ABSENT
 from harness.report import queries, results
 from harness.report.queries import CellRow
+from harness.toml_text import replace_file
 
 #: Which share of the entries of a priority should have been run with their real weights.
 REAL_WEIGHTS_TARGETS: Mapping[Priority, float] = {"critical": 1.0, "high": 0.5, "medium": 0.25}
-#: The metric that a cell records, with the value 1, when it ran with real weights.
-REAL_WEIGHTS = "real_weights"
+
+#: What `--write` writes stands between these two lines.
+BEGIN = "<!-- coverage: `nox -s coverage -- --write README.md` -->"
+END = "<!-- end of coverage -->"
 
 _ABOUT = (
     "{entries} entries are listed. An entry is *applicable* on a backend unless a run there found "
     "that its own `requires` rule the environment out; it was *run* when it has any other result; "
     "it *passes* when every cell of it that ran there passed. The last result of each cell counts."
+)
+_ABOUT_WAYS = (
+    "Passing cells, in every precision: the headless models and the task heads, and how many of "
+    "both also gave the right numbers through `from_pretrained()`, `pipeline()` and `generate()` "
+    "or another loop of inferences."
 )
 _ABOUT_WEIGHTS = (
     "The target is a share of all entries of a priority. An entry counts once a cell of it passed "
@@ -63,6 +71,18 @@ class BackendCoverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Ways:
+    """How many cells of a backend passed, and how many of those through each way of use."""
+
+    backend: str
+    headless: int
+    heads: int
+    pretrained: int  # from_pretrained()
+    pipelines: int
+    generated: int  # generate(), or another loop
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsTarget:
     """The policy of real weights for one priority, and where it stands. Counts of entries."""
 
@@ -79,6 +99,7 @@ class Coverage:
 
     entries: int
     backends: tuple[BackendCoverage, ...]
+    ways: tuple[Ways, ...]
     weights: tuple[WeightsTarget, ...]
     never_run: Mapping[str, tuple[str, ...]]  # family -> entries that no device has run
     unavailable: Mapping[str, str]  # name -> reason
@@ -125,10 +146,27 @@ def count(catalog: Catalog, backends: Sequence[str], gathered: results.Gathered)
     return Coverage(
         entries=len(entries),
         backends=covered,
+        ways=_ways(gathered),
         weights=tuple(_weights(priority, entries, real) for priority in REAL_WEIGHTS_TARGETS),
         never_run={family: names for family, names in missing.items() if names},
         unavailable={name: model.reason for name, model in catalog.unavailable.items()},
     )
+
+
+def _ways(gathered: results.Gathered) -> tuple[Ways, ...]:
+    """Counts of passing cells by the metrics that only a way of use records."""
+    rows = gathered.connection.execute(
+        "SELECT backend, count(*) FILTER (head = ?), count(*) FILTER (head <> ?), "
+        "count(*) FILTER (list_contains(names, 'wall_roundtrip')), "
+        "count(*) FILTER (list_contains(names, 'pipelines')), "
+        "count(*) FILTER (list_contains(names, 'wall_generate')) FROM ("
+        "SELECT backend, latest.head, list(metrics.name) AS names FROM latest LEFT JOIN metrics "
+        "USING (run_id, entry, head, precision) WHERE outcome = ? "
+        "GROUP BY backend, run_id, entry, latest.head, precision) "
+        "GROUP BY backend ORDER BY backend",
+        [BASE, BASE, Outcome.PASS.value],
+    ).fetchall()
+    return tuple(Ways(str(row[0]), *map(int, row[1:])) for row in rows)
 
 
 def markdown(coverage: Coverage) -> str:
@@ -157,6 +195,9 @@ def markdown(coverage: Coverage) -> str:
     ):
         blocks += [f"## By {title}", _by_group(coverage, title, groups)]
     blocks += [
+        "## Ways of use",
+        _ABOUT_WAYS,
+        _ways_table(coverage),
         "## Real weights",
         _ABOUT_WEIGHTS,
         _table(
@@ -182,10 +223,61 @@ def markdown(coverage: Coverage) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def summary(coverage: Coverage) -> str:
+    """The tables of `markdown` that a README has room for: backends that ran, and families."""
+    ran = [backend for backend in coverage.backends if backend.total.run]
+    rows = [
+        (family, tally.entries, *(_of(backend.families[family]) for backend in ran))
+        for family, tally in (ran[0].families.items() if ran else ())
+    ]
+    if ran:
+        rows.append(("all", coverage.entries, *(_of(backend.total) for backend in ran)))
+    names = [f"{backend.name}{' (emulated)' if backend.emulated else ''}" for backend in ran]
+    return "\n\n".join([_table(("family", "entries", *names), rows), _ways_table(coverage)])
+
+
+def _of(tally: Tally) -> str:
+    return f"{tally.passed} / {tally.run}" if tally.run else ""
+
+
+def _ways_table(coverage: Coverage) -> str:
+    columns = ("headless models", "task heads", "`from_pretrained`", "`pipeline`", "`generate`")
+    rows = [
+        (way.backend, way.headless, way.heads, way.pretrained, way.pipelines, way.generated)
+        for way in coverage.ways
+    ]
+    return _table(("passing cells", *columns), rows)
+
+
+def write_between_markers(path: Path, text: str) -> bool:
+    """Puts a text between the markers of a Markdown file; whether that changed it.
+
+    Raises:
+        HarnessError: the file has no markers, or cannot be written. It is as it was then.
+    """
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    start, end = before.find(BEGIN), before.find(END)
+    if not 0 <= start < end:
+        raise HarnessError(
+            f"expected {BEGIN} and, after it, {END} in {path}, found none. "
+            "Fix: put both lines where the table belongs"
+        )
+    after = f"{before[: start + len(BEGIN)]}\n{text}\n{before[end:]}"
+    if after != before:
+        replace_file(path, after)
+    return after != before
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m harness coverage`."""
     parser.description = "Counts from the last results what was run and what passes."
     parser.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help=f"put the short tables into FILE, between {BEGIN} and {END}",
+    )
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
     parser.add_argument("--root", type=Path, default=catalogs.ROOT, help=argparse.SUPPRESS)
 
@@ -201,6 +293,9 @@ def main(args: argparse.Namespace) -> int:
     gathered = results.gather(results.find(folder), list(catalog.entries.values()))
     coverage = count(catalog, list(registry.discover(args.root / "backends")), gathered)
     print(json.dumps(asdict(coverage), indent=2) if args.json else markdown(coverage), end="")
+    if args.write is not None:
+        changed = write_between_markers(args.write, summary(coverage))
+        print(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
     for left_out in gathered.left_out:
         print(f"left out: {left_out}", file=sys.stderr)
     return 0

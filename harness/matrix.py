@@ -331,6 +331,8 @@ def _options(config: pytest.Config, backend: str) -> Options:
         backend=backend,
         models=repro or given("models", ""),
         precisions=_words(given("precision", "")) or default.precisions,
+        heads=given("heads", ""),
+        checkpoints=_folder("--checkpoints", given("checkpoints", None)),
         size=given("size", default.size),
         seed=given("seed", default.seed),
         limits=limits,
@@ -346,6 +348,12 @@ def _options(config: pytest.Config, backend: str) -> Options:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _folder(option: str, path: Path | None) -> Path | None:
+    if path is not None and not path.is_dir():
+        raise HarnessError(f"expected {option} to name a folder, found {path}. Fix: correct it")
+    return path.resolve() if path is not None else None
 
 
 def _positive(option: str, value: float) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contract import Array, Arrays, is_floating
 
@@ -26,6 +27,9 @@ SMALLEST_FLOOR: Mapping[str, float] = {
     "bfloat16": 4e-3,
     "int8": 1e-2,
 }
+
+#: Models write the lowest number of a dtype where a value must never be chosen: no value, as -inf.
+MASKED = 1e30
 
 #: An output without spread has no relative error; it may move by this share of 1 + its magnitude.
 CONSTANT = 0.1
@@ -56,6 +60,12 @@ def spread(array: Array) -> float:
         return 0.0
     deviation = float(finite.std())
     return deviation if deviation > 1e-6 * float(np.abs(finite).max()) else 0.0
+
+
+def has_value(array: Array) -> NDArray[np.bool_]:
+    """Where a floating array holds a value that is one: finite, and not `MASKED`."""
+    found: NDArray[np.bool_] = np.abs(array) < MASKED  # false for NaN
+    return found
 
 
 def difference(got: Arrays, want: Arrays) -> Difference:
@@ -101,8 +111,8 @@ def difference(got: Arrays, want: Arrays) -> Difference:
 
 
 def _finite(array: Array, want: Array) -> Array:
-    """The values, in float64, where `want` is finite; without a copy where it need not be."""
-    usable = np.isfinite(want)
+    """The values, in float64, where `want` has one; without a copy where all of it has."""
+    usable = has_value(want)
     held = array if usable.all() else array[usable]
     return held.astype(np.float64, copy=False).ravel()
 

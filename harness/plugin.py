@@ -16,7 +16,9 @@ VARIABLE = "HARNESS_BACKEND"
 #: Options that mean nothing without a backend, as pytest names them.
 _OWN = (
     "models",
+    "heads",
     "precision",
+    "checkpoints",
     "shard",
     "device",
     "fallback",
@@ -37,8 +39,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME,...",
         help="subsets, families or entries, or all; if absent, what the backend says, else all",
     )
+    add(
+        "--heads",
+        metavar="NAME,...",
+        help="all, base (the headless models), tasks (the others) or names of tasks; if absent, "
+        "what the backend says, else all",
+    )
     add("--precision", metavar="NAME,...", help="precisions of the backend, or all; default")
     add("--size", choices=["tiny", "full"], help="tiny shrinks each architecture (the default)")
+    add(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="run with the real weights that are in DIR/ORGANISATION/NAME, where an entry's are",
+    )
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
     add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import catalog, registry, signature
 from harness.child import Limits
-from harness.contract import Cell, HarnessError, Stage
+from harness.contract import BASE, Cell, HarnessError, Stage, label
 from harness.isolation import Ending, Pool, Task
 from harness.job import Job
 from harness.processes import Settings
@@ -20,8 +20,8 @@ from harness.toml_text import replace_file
 
 HEADER = """\
 # What goes into each small model and what comes out, recorded from the real ones.
-# Written by `python -m harness record`; one line an entry:
-#   entry class parameters input:dtype[dims] ... -> output:dtype[dims] ...
+# Written by `python -m harness record`; one line for each entry, and each of its task heads:
+#   label class parameters input:dtype[dims] ... -> output:dtype[dims] ...
 # b is the batch and s the length of the text; 18~25 is a size that follows neither simply.
 """
 
@@ -31,7 +31,7 @@ def signature_line(job: Job, report: Callable[[Stage], None]) -> str:
     from harness import cell
     from harness.tiny.case import TinyCase
 
-    case = TinyCase(job.cell.entry, job.seed, job.size)
+    case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
     report(Stage.INPUTS)
     base = case.inputs("base")
     report(Stage.REFERENCE)
@@ -59,7 +59,8 @@ def main(args: argparse.Namespace) -> int:
     lists = catalog.load(catalog.ROOT)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     known = signature.load(args.output)
-    jobs = {e.name: Job(Cell(e, spec.name), 0, "tiny", spec.folder.parent) for e in chosen}
+    cells = [Cell(e, spec.name, head=head) for e in chosen for head in (BASE, *e.heads)]
+    jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
     problems: list[str] = []
 
     def keep(task: Task, ending: Ending) -> None:
@@ -80,7 +81,8 @@ def main(args: argparse.Namespace) -> int:
             f"expected a model that builds, found none ({min(problems)}); {args.output} is as it "
             f"was. Fix: run this in the environment of {spec.install}"
         )
-    lines = [str(known[name]) for name in sorted(known) if name in lists.entries]
+    listed = {label(e.name, h) for e in lists.entries.values() for h in (BASE, *e.heads)}
+    lines = [str(known[name]) for name in sorted(known) if name in listed]
     replace_file(args.output, HEADER + "\n".join(lines) + "\n")
     for problem in sorted(problems):
         print(problem)

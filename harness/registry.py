@@ -61,6 +61,7 @@ class BackendSpec:
     snapshot: bool = False  # its models are held against signature.SNAPSHOT
     faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
     models: str = ""  # what its pins are meant to have, and run where `--models` is silent
+    heads: str = "all"  # which heads run where `--heads` is silent: all, base, tasks or names
     hardware: Hardware | None = None
 
     @property
@@ -244,6 +245,7 @@ _KEYS: Mapping[str, str] = {
     "snapshot": "true or false",
     "faults": _STRINGS,
     "models": "a string",
+    "heads": "a string",
     "hardware": "a table",
     "runs_on": "",  # what the workflows want: anything
 }

@@ -23,6 +23,7 @@ from harness import isolation, processes, registry, signature
 from harness.catalog import Catalog
 from harness.child import Limits
 from harness.contract import (
+    BASE,
     Cell,
     CellResult,
     Entry,
@@ -43,6 +44,8 @@ ROOT = catalogs.ROOT
 PRELOAD = ("harness.cell",)
 #: A backend that names this module builds real models; it then imports their code beforehand.
 BUILDER = "harness.tiny.preload"
+#: Selects every head but the headless model.
+TASKS = "tasks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,13 @@ class Options:
     backend: str
     models: str = ""  # empty: what the backend runs by default, else every entry
     precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
+    heads: str = ""  # base, tasks, all or names of tasks; empty: what the backend says
     size: str = "tiny"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=processes.cores)
     shard: tuple[int, int] = (1, 1)
+    checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
     backends: Path = registry.BACKENDS
@@ -115,6 +120,7 @@ class Run:
         self._snapshot: Mapping[str, signature.Signature] = {}
         self._jobs: dict[str, Job] = {}
         _check_faults(self.spec, self.catalog, options)
+        _check_heads(self.catalog, options)
 
     def _architectures(self) -> list[str]:
         """What the fork server imports for the selected entries, where it builds them at all."""
@@ -166,8 +172,17 @@ class Run:
         return tuple(precision.name for precision in self.device.precisions)
 
     def cells(self, entry: Entry) -> list[Cell]:
-        """The cells of one entry."""
-        return [Cell(entry, self.spec.name, precision) for precision in self.precisions()]
+        """The cells of one entry: the headless model, then its heads."""
+        return [
+            Cell(entry, self.spec.name, precision, head)
+            for head in (BASE, *entry.heads)
+            if self._wants(head)
+            for precision in self.precisions()
+        ]
+
+    def _wants(self, head: str) -> bool:
+        words = _words(self.options.heads or self.spec.heads)
+        return bool(words & {catalogs.ALL, head, BASE if head == BASE else TASKS})
 
     def open(self) -> None:
         """Open the results.
@@ -257,10 +272,14 @@ class Run:
         """The command that runs this cell alone."""
         options = self.options
         words = ["--models", result.entry]
+        if self.catalog.entries[result.entry].heads:
+            words += ["--heads", result.head]
         if result.precision != "default":
             words += ["--precision", result.precision]
         if options.size != "tiny":
             words += ["--size", options.size]
+        if options.checkpoints is not None:
+            words.append(f"--checkpoints={options.checkpoints}")
         if options.seed:
             words += ["--seed", str(options.seed)]
         fault = options.backend_options.get("fault", "")
@@ -278,17 +297,19 @@ class Run:
         return f"python -m pytest --backend {self.spec.name} {' '.join(words)}"
 
     def _job(self, cell: Cell) -> Job:
-        recorded = self._snapshot.get(cell.entry.name, "")
+        recorded = self._snapshot.get(cell.label, "")
         promised = self.expectations.promised
         held = (
             self.spec.snapshot
-            and self.options.size == "tiny"  # whose sizes are the recorded ones
+            and self.options.size == "tiny"
+            and self.options.checkpoints is None  # whose sizes are the recorded ones
             and (promised is None or cell.entry.name in promised)
         )
         job = Job(
             cell=cell,
             seed=self.options.seed,
             size=self.options.size,
+            checkpoints=self.options.checkpoints,
             backends_dir=self.spec.folder.parent,
             options=self.options.backend_options,
             expected_signature=str(recorded) if held else None,
@@ -324,6 +345,22 @@ class Run:
         self._store.add(self.run_id, result)
         self.results.append(result)
         return result
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+def _check_heads(catalog: Catalog, options: Options) -> None:
+    known = {head for entry in catalog.entries.values() for head in entry.heads}
+    offered = (catalogs.ALL, BASE, TASKS, *sorted(known))
+    for word in _words(options.heads):
+        if word not in offered:
+            raise HarnessError(
+                f"expected --heads to be {catalogs.ALL}, {BASE}, {TASKS} or tasks of the lists, "
+                f"found {word!r}.{catalogs.did_you_mean(word, offered)} "
+                "Fix: `python -m harness list` shows each entry's task"
+            )
 
 
 def _catalog(lists: Path) -> Catalog:

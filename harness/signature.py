@@ -1,6 +1,7 @@
 """What goes into a model and what comes out: names, dtypes and symbolic shapes, in one line.
 
     bert BertModel 87744 input_ids:i64[b,s] attention_mask:i64[b,s] -> pooler_output:f32[b,64]
+    bert:fill-mask BertForMaskedLM 96192 input_ids:i64[b,s] ... -> logits:f32[b,s,128]
 
 `b` is the batch and `s` the length of the text; a dimension that follows neither by a simple rule
 is written as both of its sizes, `18~25`. The mock backend replays these lines, and a backend that
@@ -19,7 +20,7 @@ import numpy as np
 
 from harness.contract import Arrays, HarnessError
 
-#: One line for each entry of the lists that some backend's environment builds.
+#: One line for each entry of the lists, and each of its heads, that some environment builds.
 SNAPSHOT = Path(__file__).resolve().parent.parent / "model_lists" / "signatures.txt"
 
 #: The two pairs of batch and length from which dimensions get their names.
@@ -50,9 +51,9 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The signature of one entry's small model."""
+    """The signature of one small model: of an entry, or of one of its heads."""
 
-    entry: str
+    label: str
     model: str
     parameters: int
     inputs: Mapping[str, Spec]
@@ -62,8 +63,8 @@ class Signature:
         def row(specs: Mapping[str, Spec]) -> str:
             return " ".join(f"{name}:{spec}" for name, spec in specs.items())
 
-        head = f"{self.entry} {self.model} {self.parameters}"
-        return f"{head} {row(self.inputs)} -> {row(self.outputs)}"
+        start = f"{self.label} {self.model} {self.parameters}"
+        return f"{start} {row(self.inputs)} -> {row(self.outputs)}"
 
 
 def specs(arrays: Arrays, reshaped: Arrays | None) -> dict[str, Spec]:
@@ -91,8 +92,8 @@ def parse(line: str) -> Signature:
     """
     try:
         left, right = line.split(" -> ")
-        entry, model, parameters, *inputs = left.split()
-        return Signature(entry, model, int(parameters), _row(inputs), _row(right.split()))
+        label, model, parameters, *inputs = left.split()
+        return Signature(label, model, int(parameters), _row(inputs), _row(right.split()))
     except (ValueError, KeyError) as error:
         raise HarnessError(
             f"expected a signature like 'bert BertModel 87744 input_ids:i64[b,s] -> "
@@ -102,12 +103,12 @@ def parse(line: str) -> Signature:
 
 
 def load(path: Path) -> dict[str, Signature]:
-    """The signatures of a snapshot by entry; empty where there is no such file."""
+    """The signatures of a snapshot by label; empty where there is no such file."""
     if not path.exists():
         return {}
     lines = path.read_text(encoding="utf-8").splitlines()
     found = [parse(line) for line in lines if line and not line.startswith("#")]
-    return {signature.entry: signature for signature in found}
+    return {signature.label: signature for signature in found}
 
 
 def _row(words: list[str]) -> dict[str, Spec]:

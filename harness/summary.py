@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contract import FAMILIES, GREEN, Cell, CellResult, Outcome, Stage, Verdict
+from harness.contract import BASE, FAMILIES, GREEN, Cell, CellResult, Outcome, Stage, Verdict, label
 from harness.progress import duration
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def end(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, list[s
     passed = sum(result.outcome is Outcome.PASS for result in results)
     absent = sum(result.outcome is Outcome.ABSENT for result in results)
     judged = len(results) - absent
-    title = f"{run.spec.name}: {passed} of {judged} passed"
+    title = f"{run.spec.name}: {passed} of {judged} cells passed"
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )
@@ -113,7 +113,10 @@ def end(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, list[s
 
 
 def table(results: Sequence[CellResult]) -> list[str]:
-    """Family x outcome, with the share that passed and what it is a share of."""
+    """Family x outcome, in cells, with the share that passed and what it is a share of.
+
+    Where both were run, headless models and task heads have a row of their own each.
+    """
     outcomes = [o for o in Outcome if any(r.outcome is o for r in results)]
     if Outcome.PASS not in outcomes:
         outcomes.insert(0, Outcome.PASS)
@@ -122,7 +125,13 @@ def table(results: Sequence[CellResult]) -> list[str]:
     counts = {f: Counter(r.outcome for r in results if r.family == f) for f in families}
     rows = [["family", *outcomes, "passed"]]
     rows += [[f, *_row(counts[f], outcomes)] for f in families]
-    if len(families) > 1:
+    parts = {
+        "headless models": Counter(r.outcome for r in results if r.head == BASE),
+        "task heads": Counter(r.outcome for r in results if r.head != BASE),
+    }
+    if all(parts.values()):
+        rows += [[name, *_row(counted, outcomes)] for name, counted in parts.items()]
+    if len(families) > 1 or all(parts.values()):
         rows.append(["all", *_row(Counter(r.outcome for r in results), outcomes)])
     return _aligned(rows)
 
@@ -146,7 +155,7 @@ def causes(results: Iterable[CellResult], *, everything: bool = False) -> list[s
     shown = ranked if everything else ranked[:CAUSES]
     lines = []
     for (cause, stage, outcome), those in shown:
-        names = list(dict.fromkeys(result.entry for result in those))
+        names = list(dict.fromkeys(label(result.entry, result.head) for result in those))
         expected = sum(result.verdict in GREEN for result in those)
         note = "" if expected < len(those) else ", expected"
         lines.append(f"{len(names):4}  {outcome} at {stage}{note}: {cause}")
@@ -161,13 +170,13 @@ def causes(results: Iterable[CellResult], *, everything: bool = False) -> list[s
 def slowest(results: Iterable[CellResult]) -> str:
     """The slowest few in one line."""
     ranked = sorted(results, key=lambda result: -result.seconds)[:SLOWEST]
-    return ", ".join(f"{result.entry} {duration(result.seconds)}" for result in ranked)
+    return ", ".join(f"{label(r.entry, r.head)} {duration(r.seconds)}" for r in ranked)
 
 
 def cost(results: Sequence[CellResult], used: Cost) -> str:
-    """Wall time, CPU an entry, and the harness's own share of it, in one line."""
-    entries = len({result.entry for result in results}) or 1
-    parts = [f"{duration(used.wall)} wall", f"{used.cpu / entries:.2f} s of CPU an entry"]
+    """Wall time, CPU a cell, and the harness's own share of it, in one line."""
+    cells = len(results) or 1
+    parts = [f"{duration(used.wall)} wall", f"{used.cpu / cells:.2f} s of CPU a cell"]
     stages = {f"cpu_{stage}" for stage in WORK}
     work = sum(m.value for result in results for m in result.metrics if m.name in stages)
     if work and used.cpu:

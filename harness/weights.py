@@ -74,6 +74,7 @@ def fill(module: Any, seed: int) -> None:
     }
     # Conv1D of GPT-2 keeps its weight as (in, out).
     swapped = {id(m.weight) for m in module.modules() if type(m).__name__ == "Conv1D"}
+    computed = [re.compile(key) for key in getattr(module, "_keys_to_ignore_on_save", None) or ()]
     saved = module.state_dict(keep_vars=True).keys()  # without the buffers that are computed
     buffers = [(n, b) for n, b in module.named_buffers() if n in saved]
     tensors = [*module.named_parameters(), *buffers]
@@ -82,6 +83,8 @@ def fill(module: Any, seed: int) -> None:
             if not tensor.is_floating_point() or tensor.numel() == 0:
                 continue
             is_buffer = not isinstance(tensor, torch.nn.Parameter)
+            if any(key.search(name) for key in computed):
+                continue  # a checkpoint has none of it: sinusoidal positions
             rule = next((r for r in named_rules() if r[0].search(name)), None)
             if rule is None and is_buffer:
                 continue

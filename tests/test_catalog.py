@@ -70,7 +70,7 @@ def test_entries_come_in_the_order_of_the_lists(root: Path) -> None:
     loaded = catalog.load(root)
     assert list(loaded.entries) == ["gpt2", "mistral_nemo", "t5", "bert", "encoder_decoder"]
     assert loaded.entries["bert"] == Entry(
-        "bert", "encoder-only", "bert", task="fill-mask", priority="critical"
+        "bert", "encoder-only", "bert", "fill-mask", priority="critical", heads=("fill-mask",)
     )
     assert loaded.files["bert"].name == "encoder_only.toml"
     assert loaded.subsets == {"smoke": ("gpt2", "bert")}

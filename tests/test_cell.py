@@ -47,6 +47,8 @@ class FunctionCase:
     """A case that is a function of inputs and weights, in the dtype to compute in."""
 
     seeded = False
+    head = "base"
+    generation = None
     model_name = "FunctionModel"
 
     def __init__(self, function: Function = plain, **names: str) -> None:
@@ -147,7 +149,7 @@ class FunctionBackend:
         self.fault = fault
         self.placed = Placement(1.0, "made up")
 
-    def case(self, entry: Entry, seed: int, size: str) -> FunctionCase:
+    def case(self, entry: Entry, seed: int, size: str, head: str) -> FunctionCase:
         return self.made
 
     def prepare(self, case: FunctionCase, precision: Precision) -> FunctionProgram:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import coverage
-from harness.contract import CellResult, Metric, Outcome, RunInfo, Stage
+from harness.contract import REAL_WEIGHTS, CellResult, HarnessError, Metric, Outcome, RunInfo, Stage
 from harness.store import Store
 
 LISTS = {
@@ -67,7 +67,8 @@ def store(
                 entry, "speech", entry, head, "default", Stage.VERIFY, outcome, reason
             )
             if real:
-                result.metrics.append(Metric(coverage.REAL_WEIGHTS, 1.0, "1"))
+                result.metrics.append(Metric(REAL_WEIGHTS, 1.0, "1"))
+            result.metrics += [Metric(name, 1.0, "1") for name in METRICS.get((entry, head), ())]
             results.add(info.run_id, result)
         results.finish(info.run_id)
 
@@ -88,6 +89,14 @@ CELLS = [
     ("whisper", "base", Outcome.ABSENT, "unknown model type"),
     ("vit", "base", Outcome.UNTESTED, "no build"),
 ]
+
+
+#: What some of them have recorded; the failed one is counted nowhere.
+METRICS = {
+    ("albert", "base"): ("wall_roundtrip", "pipelines"),
+    ("bert", "base"): ("wall_roundtrip",),
+    ("bert", "fill-mask"): ("wall_roundtrip", "pipelines", "wall_generate"),
+}
 
 
 def test_without_any_results(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,3 +174,38 @@ def test_other_results(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "results").rename(tmp_path / "elsewhere")
     out = run(root, capsys, "--results", str(tmp_path / "elsewhere"))
     assert "| torch-cpu | 7 | 6 | 4 | 1 | 16.7% |" in out
+
+
+def test_ways_of_use_count_passing_cells(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", CELLS)
+    assert "| torch-cpu | 2 | 0 | 2 | 1 | 0 |" in run(root, capsys)
+    store(root, "torch-cpu", [("bert", "fill-mask", Outcome.PASS, "")], run_id="2")
+    assert "| torch-cpu | 2 | 1 | 3 | 2 | 1 |" in run(root, capsys)
+
+
+def test_the_short_tables_go_between_the_markers(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(root, "torch-cpu", CELLS)
+    readme = root / "README.md"
+    readme.write_text(f"before\n{coverage.BEGIN}\nold\n{coverage.END}\nafter\n", encoding="utf-8")
+    run(root, capsys, "--write", str(readme))
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{coverage.BEGIN}\n| family | entries | torch-cpu |\n")
+    assert "| encoder-only | 3 | 1 / 2 |\n" in text
+    assert "| all | 7 | 1 / 4 |\n" in text
+    assert "old" not in text
+    assert text.endswith(f"\n{coverage.END}\nafter\n")
+    run(root, capsys, "--write", str(readme))
+    assert readme.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("text", ["", "no markers", f"{coverage.END}\n{coverage.BEGIN}"])
+def test_a_file_without_markers_is_left_as_it_is(
+    root: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    readme = root / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(HarnessError, match=r"expected <!-- coverage: .* Fix: put both lines"):
+        run(root, capsys, "--write", str(readme))
+    assert readme.read_text(encoding="utf-8") == text

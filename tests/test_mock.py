@@ -160,7 +160,7 @@ def test_every_element_of_an_input_counts() -> None:
 def test_the_seed_and_the_entry_make_the_weights() -> None:
     text = "x:f32[b,4] -> y:f32[b,4]"
     models = [MockModel(line(text), seed) for seed in (0, 0, 1)]
-    models.append(MockModel(dataclasses.replace(line(text), entry="other")))
+    models.append(MockModel(dataclasses.replace(line(text), label="other")))
     x = case("structured", text).inputs()
     first, same, *others = (model(**x)["y"] for model in models)
     np.testing.assert_array_equal(first, same)
@@ -266,6 +266,7 @@ def test_a_processor_fills_the_floating_inputs() -> None:
 def test_a_pipeline_goes_from_raw_input_to_outputs(name: str) -> None:
     made = case(*MODELS[name])
     asked = made.pipeline()
+    assert asked.inputs is not None
     pipe = MockPipeline(asked.task, made.module(), **asked.components)
     got, want = pipe(asked.raw), made.reference(asked.inputs, "float32")
     assert all(np.array_equal(got[output], want[output]) for output in want)

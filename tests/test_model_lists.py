@@ -12,7 +12,8 @@ import pytest
 
 from harness import catalog, discover, toml_text
 from harness.catalog import ENTRY_KEYS, ROOT
-from harness.contract import FAMILIES, PRIORITIES
+from harness.contract import FAMILIES, PRIORITIES, HarnessError
+from harness.heads import known as known_heads
 
 CATALOG = catalog.load()
 LISTS = sorted(set(CATALOG.files.values()))
@@ -94,3 +95,41 @@ def test_the_readme_names_every_key_and_list() -> None:
     readme = (ROOT / "model_lists" / "README.md").read_text(encoding="utf-8")
     for word in [*ENTRY_KEYS, *(path.stem for path in LISTS)]:
         assert f"`{word}`" in readme, word
+
+
+def test_every_head_is_a_class_of_its_own() -> None:
+    """Each head that the lists ask for stands in the library, and is not the headless model."""
+    pytest.importorskip("transformers")
+    from harness.tiny import model_class
+
+    names = model_class.mappings()
+    for entry in CATALOG.entries.values():
+        if entry.library != "transformers" or entry.requires or not entry.heads:
+            continue
+        for head in entry.heads:
+            mapped = [
+                names[f"MODEL_FOR_{mapping}_MAPPING_NAMES"].get(entry.architecture)
+                for mapping in known_heads()[head].mappings
+                if f"MODEL_FOR_{mapping}_MAPPING_NAMES" in names
+            ]
+            found = next((name for name in mapped if name is not None), None)
+            assert found or known_heads()[head].classes, f"{entry.name}: no class for {head}"
+            base = names["MODEL_MAPPING_NAMES"].get(entry.architecture)
+            assert found is None or found != base, f"{entry.name}: {head} is the headless model"
+
+
+def test_an_unknown_head_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model_lists"
+    folder.mkdir()
+    table = '[bert]\narchitecture = "bert"\nheads = ["fil-mask"]\n'
+    (folder / "encoder_only.toml").write_text(table, encoding="utf-8")
+    with pytest.raises(HarnessError, match=r"encoder_only.toml:3: .*'fil-mask'. Did you mean"):
+        catalog.load(tmp_path)
+
+
+def test_heads_follow_the_task_unless_the_entry_says_otherwise() -> None:
+    entries = CATALOG.entries
+    assert entries["bert"].heads == ("fill-mask",)
+    assert entries["canine"].heads == ("token-classification",)  # its task is another
+    assert entries["sam"].heads == ()
+    assert entries["clip"].heads == ()  # its task has none

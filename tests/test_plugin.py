@@ -134,7 +134,7 @@ def test_the_summary_has_totals_causes_and_the_place(faulty: Faulty) -> None:
     assert re.match(r"2 fail at verify: CheckFailed: .* relative error <n>", lines[ranked + 1])
     assert lines[ranked + 2] == "constant, drift"
     assert any(re.match(r"slowest: hang (2\.[5-9]|3\.\d) s, ", line) for line in lines)
-    assert any(re.match(r"cost: .* wall, [\d.]+ s of CPU an entry", line) for line in lines)
+    assert any(re.match(r"cost: .* wall, [\d.]+ s of CPU a cell", line) for line in lines)
     assert any(line.startswith(f"results: {workplace.results}/faulty.duckdb") for line in lines)
 
 
@@ -484,7 +484,9 @@ def test_rerunning_repeats_what_matters(
         "--fault slow=vit --backends-dir="
     )
     ours = Run(Options("torch-cpu", backend_options={"device": "cpu:0"}))
-    assert ours.rerun(make_result("bert")) == "nox -s torch-cpu -- --models bert --device cpu:0"
+    assert ours.rerun(make_result("bert")) == (
+        "nox -s torch-cpu -- --models bert --heads base --device cpu:0"
+    )
 
 
 def test_rewriting_expectations_is_all_or_nothing(

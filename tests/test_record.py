@@ -43,7 +43,7 @@ class Children:
             assert task.target == "harness.record:signature_line"
             self.jobs[task.label] = task.argument
             future: Future[None] = Future()
-            future.set_result(self.keep(task, self.endings[task.label]))
+            future.set_result(self.keep(task, self.endings.get(task.label, failed())))
             yield future
 
 
@@ -96,6 +96,8 @@ def test_children_build_the_entries_of_the_lists(write: Recorder) -> None:
     assert write.children.settings is not None
     assert write.children.settings.limits.seconds == 7
     assert write.children.settings.preload == registry.find("torch-cpu").preload
+    assert list(write.children.jobs) == ["bert", "bert:fill-mask"]
+    assert write.children.jobs["bert:fill-mask"].cell.head == "fill-mask"
     job = write.children.jobs["bert"]
     assert job.cell == Cell(catalog.load().entries["bert"], "torch-cpu")
     assert (job.seed, job.size) == (0, "tiny")
@@ -116,8 +118,14 @@ def test_an_entry_that_does_not_build_keeps_its_line(
     assert write("bert,llama,vit", bert=failed(), llama=recorded("llama"), vit=crashed) == 0
     assert OLD in write.text
     out = capsys.readouterr().out
-    assert "bert: at inputs: Absent: requires timm\nvit: at inputs: killed by SIGSEGV\n" in out
-    assert out.endswith("2 signatures; 2 of 3 did not build\n")
+    assert "bert: at inputs: Absent: requires timm\n" in out
+    assert "vit: at inputs: killed by SIGSEGV\n" in out
+    assert out.endswith("2 signatures; 5 of 6 did not build\n")  # and none of the three heads
+
+
+def test_a_head_has_a_line_of_its_own(write: Recorder) -> None:
+    write("bert", **{"bert": recorded("bert"), "bert:fill-mask": recorded("bert:fill-mask")})
+    assert list(signature.load(write.path)) == ["bert", "bert:fill-mask"]
 
 
 @pytest.mark.parametrize("before", [None, OLD], ids=["new", "old"])
@@ -144,7 +152,7 @@ def test_the_line_of_a_real_model() -> None:
     assert stages == [Stage.INPUTS, Stage.REFERENCE]
     parsed = signature.parse(found)
     assert str(parsed) == found
-    assert (parsed.entry, parsed.model) == ("my_bert", "BertModel")
+    assert (parsed.label, parsed.model) == ("my_bert", "BertModel")
     assert parsed.parameters > 10_000
     assert str(parsed.inputs["input_ids"]) == "i64[b,s]"
     assert str(parsed.outputs["last_hidden_state"]) == "f32[b,s,64]"

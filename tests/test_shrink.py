@@ -34,12 +34,13 @@ def table(name: str) -> dict[str, Any]:
 
 @cache
 def known() -> frozenset[str]:
-    """Model types and config classes of the installed transformers, from its files' text."""
+    """Model types, config and model classes of the installed transformers, from its files' text."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     found = set(CONFIG_MAPPING)
-    for path in Path(transformers.__file__).parent.glob("models/*/configuration_*.py"):
+    folder = Path(transformers.__file__).parent / "models"
+    for path in (*folder.glob("*/configuration_*.py"), *folder.glob("*/modeling_*.py")):
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r'^    model_type\b.*= "(.+)"', text, re.MULTILINE))
         found |= set(re.findall(r"^class (\w+)\(", text, re.MULTILINE))

@@ -95,7 +95,7 @@ def test_what_is_written_is_read_back(
 
 def test_a_line_as_it_stands_in_the_snapshot() -> None:
     found = parse(LINE)
-    assert (found.entry, found.model, found.parameters) == ("bert", "BertModel", 87744)
+    assert (found.label, found.model, found.parameters) == ("bert", "BertModel", 87744)
     assert found.inputs["input_ids"] == Spec("int64", ("b", "s"))
     assert found.outputs["last_hidden_state"].shape() == (B, S, 64)
     assert found.outputs["last_hidden_state"].shape(reshaped=True) == (B2, S2, 64)

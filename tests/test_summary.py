@@ -74,10 +74,10 @@ def test_the_cost_counts_the_harnesss_own_share(make_result: Make) -> None:
     results = [make_result(name, metrics=metrics, peak_rss_mb=440.0) for name in ("a", "b")]
     text = summary.cost(results, Cost(wall=10.0, cpu=8.0))
     assert text == (
-        "10 s wall, 4.00 s of CPU an entry, 25% of the CPU is the harness's own, imports included, "
+        "10 s wall, 4.00 s of CPU a cell, 25% of the CPU is the harness's own, imports included, "
         "440 MB a process at the median"
     )
-    assert summary.cost([make_result()], Cost(1.0, 0.5)) == "1.0 s wall, 0.50 s of CPU an entry"
+    assert summary.cost([make_result()], Cost(1.0, 0.5)) == "1.0 s wall, 0.50 s of CPU a cell"
 
 
 def test_the_slowest_come_first(make_result: Make) -> None:

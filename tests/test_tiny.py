@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.contract import Absent, Arrays, Case, Cell, CellResult, Entry, Outc
 from harness.job import Job
 from harness.tiny import calibrate
 from harness.tiny.case import TinyCase, _spread_out, tensors
+from harness.tiny.pipelines import word_tokenizer
 
 #: One of each kind: a family, an architecture that is special in some way, or a declared config.
 ENTRIES = (
@@ -224,6 +226,7 @@ def test_a_pipeline_where_the_library_has_one(name: str, task: str | None) -> No
     asked = case(name).pipeline()
     assert (asked.task if asked else None) == task
     if asked:
+        assert asked.inputs is not None
         assert asked.inputs["input_ids"].shape == (1, len(asked.raw.split()))
 
 
@@ -310,3 +313,31 @@ def test_a_model_without_batch_norms_is_left_alone() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
     assert not calibrate.needs_calibration(model)
     assert calibrate.calibrate(model, {"input": torch.ones(2, 4)}) == 0
+
+
+def test_real_weights_come_from_the_checkpoints_folder(tmp_path: Path) -> None:
+    entry = replace(catalog.load().entries["bert"], checkpoint="someone/a-bert")
+    saved = TinyCase(entry, seed=7)
+    saved.save(tmp_path / "someone" / "a-bert")
+    found = TinyCase(entry, seed=0, checkpoints=tmp_path)
+    assert found.config().hidden_size == saved.config().hidden_size
+    want = saved.module().state_dict()
+    assert all((value == want[name]).all() for name, value in found.module().state_dict().items())
+    head = TinyCase(entry, seed=0, head="fill-mask", checkpoints=tmp_path)
+    assert head.model_name == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize("checkpoint", ["", "someone/else"])
+def test_an_entry_without_its_checkpoint_is_absent(tmp_path: Path, checkpoint: str) -> None:
+    entry = replace(catalog.load().entries["bert"], checkpoint=checkpoint)
+    with pytest.raises(Absent, match=f"^requires .*{checkpoint}.*, not in {tmp_path}"):
+        TinyCase(entry, checkpoints=tmp_path).module()
+
+
+def test_a_word_of_the_tokenizer_is_one_token() -> None:
+    """Special words stand in no other word: the mask `w1.` is no part of `w11.`."""
+    ids = np.array([[3, 11, 111, 1]])
+    tokenizer = word_tokenizer({"input_ids": ids})
+    text = " ".join(f"w{i}." for i in ids[0])
+    assert tokenizer(text)["input_ids"] == ids[0].tolist()
+    assert tokenizer.mask_token_id == 1

@@ -21,6 +21,7 @@ import numpy as np
 from backends.mock.models import MockModel, MockProcessor, MockTokenizer, example, mock_pipeline
 from harness import signature
 from harness.contract import (
+    BASE,
     Absent,
     Array,
     Arrays,
@@ -33,6 +34,7 @@ from harness.contract import (
     Precision,
     Unavailable,
     is_floating,
+    label,
 )
 from harness.signature import SNAPSHOT
 from harness.weights import integers, uniform
@@ -43,7 +45,7 @@ CAUSAL = frozenset({"decoder-only", "mixture-of-experts", "state-space"})
 
 @cache
 def recorded() -> Mapping[str, str]:
-    """The lines of the snapshot by entry; each is parsed by the one cell that wants it."""
+    """The lines of the snapshot by label; each is parsed by the one cell that wants it."""
     if not SNAPSHOT.exists():
         return {}
     lines = SNAPSHOT.read_text(encoding="utf-8").splitlines()
@@ -53,8 +55,11 @@ def recorded() -> Mapping[str, str]:
 class MockCase:
     """Implements `harness.contract.Case` from one line of the snapshot."""
 
-    def __init__(self, entry: Entry, line: signature.Signature, seed: int) -> None:
+    def __init__(
+        self, entry: Entry, line: signature.Signature, seed: int, head: str = BASE
+    ) -> None:
         self.entry = entry
+        self.head = head
         self.seed = seed
         self.line = line
         self.model_name = line.model
@@ -129,6 +134,10 @@ class MockCase:
         """As recorded from the real model."""
         return self.line.parameters
 
+    @property
+    def generation(self) -> None:
+        """The mock has no cache that could go wrong."""
+
     def pipeline(self) -> PipelineCase:
         """Text and media, with a mock tokenizer and processor; every mock has a pipeline."""
         tokenizer, processor = MockTokenizer(self.line), MockProcessor(self.line)
@@ -174,16 +183,16 @@ class Backend:
             )
         return Device("numpy", "cpu", {"numpy": np.__version__}, emulated=True)
 
-    def case(self, entry: Entry, seed: int, size: str) -> Case:
-        """The recorded case of an entry.
+    def case(self, entry: Entry, seed: int, size: str, head: str = BASE) -> Case:
+        """The recorded case of an entry, or of one of its heads.
 
         Raises:
             Absent: nothing was recorded: torch-cpu does not build it.
         """
-        line = recorded().get(entry.name)
+        line = recorded().get(label(entry.name, head))
         if line is None:
             raise Absent(f"requires a recorded signature; {SNAPSHOT.name} has none")
-        return MockCase(entry, signature.parse(line), seed)
+        return MockCase(entry, signature.parse(line), seed, head)
 
     def prepare(self, case: Case, precision: Precision) -> MockProgram:
         """The mock model, or the fault that was asked for."""
@@ -198,7 +207,7 @@ class Backend:
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
         """What the mock pipeline gives for raw input, and the arrays that it feeds the model."""
         asked = case.pipeline()
-        if asked is None:
+        if asked is None or asked.inputs is None:
             return None
         model = case.module().to(precision.dtype)
         pipe = mock_pipeline(asked.task, model, **asked.components)

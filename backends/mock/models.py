@@ -48,7 +48,7 @@ class MockModel:
         self.dtype = DEFAULT_DTYPE
         self.main_input_name = next(iter(config.inputs))
         self.weights: Arrays = {
-            name: uniform(seed, f"{config.entry}/{name}", (WIDTH,)).astype(np.float64)
+            name: uniform(seed, f"{config.label}/{name}", (WIDTH,)).astype(np.float64)
             for name in ("read", "mix", "write")
         }
 

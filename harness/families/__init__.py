@@ -17,14 +17,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.contract import Arrays
+from harness.contract import BASE, Arrays, label
 from harness.families.loop import Call, Loop
 from harness.families.probe import Probe
 
-__all__ = ["Call", "Loop", "Probe", "exceptions", "loop", "probes"]
+__all__ = ["Call", "Loop", "Probe", "exceptions", "loop", "probes", "spared_checks"]
 
 
-def probes(family: str, architecture: str, base: Arrays, other: Arrays) -> list[Probe]:
+def probes(
+    family: str, architecture: str, base: Arrays, other: Arrays, head: str = BASE
+) -> list[Probe]:
     """The probes of a family that one architecture's inputs allow.
 
     Args:
@@ -32,9 +34,10 @@ def probes(family: str, architecture: str, base: Arrays, other: Arrays) -> list[
         architecture: those in `exceptions.toml` are spared the checks named there.
         base: the plain inputs by argument name.
         other: other values of the same shapes.
+        head: the task of the model, or `base`.
     """
     found: Iterable[Probe] = _module(family).probes(base, other)
-    spared = exceptions().get(architecture, {})
+    spared = spared_checks(architecture, head)
     return [probe for probe in found if probe.name not in spared]
 
 
@@ -54,6 +57,12 @@ def loop(family: str, base: Arrays, other: Arrays, outputs: Arrays) -> Loop | No
 
 def _module(family: str) -> Any:
     return importlib.import_module(f"harness.families.{family.replace('-', '_')}")
+
+
+def spared_checks(architecture: str, head: str) -> Mapping[str, str]:
+    """Which checks do not apply to an architecture with a head, and why."""
+    known = exceptions()
+    return {**known.get(architecture, {}), **known.get(label(architecture, head), {})}
 
 
 @cache

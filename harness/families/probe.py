@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.contract import Array, Arrays
-from harness.numerics import comparable
+from harness.numerics import comparable, has_value
 
 #: Relative: what a change of an input must at least move, and what rounding may.
 MOVED, STILL = 1e-6, 1e-9
@@ -53,7 +53,7 @@ def movement(before: Array, after: Array) -> float:
     """Largest absolute difference, relative to the largest value."""
     if before.shape != after.shape:
         return float("inf")
-    finite = np.isfinite(before) & np.isfinite(after)
+    finite = has_value(before) & has_value(after)
     if not finite.any():
         return 0.0
     a, b = before[finite].astype(np.float64), after[finite].astype(np.float64)

@@ -14,7 +14,7 @@ from harness.inputs import graph, image, series, sound, text
 from harness.inputs.maker import Function, Maker
 from harness.inputs.recipe import Recipe, recipe_of, recipes
 
-__all__ = ["ARGUMENTS", "Maker", "Recipe", "example_inputs", "recipe_of", "recipes"]
+__all__ = ["ARGUMENTS", "Maker", "Recipe", "example_inputs", "recipe_of", "recipes", "special_ids"]
 
 #: What makes each argument, by its name.
 ARGUMENTS: dict[str, Function] = {
@@ -44,8 +44,14 @@ def example_inputs(
     Raises:
         LookupError: a required argument that nothing here knows how to make.
     """
-    recipe = recipe_of(config)
+    recipe = recipe_of(config, type(module).__name__)
     maker = Maker(
         module, config, seed, variant, recipe.batch or batch, recipe.length or length, recipe
     )
     return maker.make()
+
+
+def special_ids(module: Any, config: Any) -> tuple[int, ...]:
+    """The token ids of a config and its parts that are no text, in ascending order."""
+    maker = Maker(module, config, 0, "", 1, 1, Recipe())
+    return tuple(sorted(maker.specials))

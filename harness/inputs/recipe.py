@@ -33,7 +33,7 @@ class Recipe:
 
 @cache
 def recipes() -> Mapping[str, Recipe]:
-    """The tables of `inputs.toml`, by model type."""
+    """The tables of `inputs.toml`, by model type or the name of a model's class."""
     tables = tomllib.loads(RECIPES.read_text(encoding="utf-8"))
     return {
         name: Recipe(
@@ -55,6 +55,7 @@ def recipes() -> Mapping[str, Recipe]:
     }
 
 
-def recipe_of(config: Any) -> Recipe:
-    """The recipe for a config's model type, or an empty one."""
-    return recipes().get(getattr(config, "model_type", ""), Recipe())
+def recipe_of(config: Any, model: str = "") -> Recipe:
+    """The recipe for a model class of that name, else for a config's model type, else none."""
+    known = recipes()
+    return known.get(model) or known.get(getattr(config, "model_type", ""), Recipe())

@@ -8,6 +8,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from harness import contract
 from harness.contract import GREEN, Outcome, Stage, Verdict
 from harness.report import words
 from harness.report.content import Report
@@ -67,7 +68,7 @@ def _template() -> Template:
 
 def anchor(entry: str, head: str = "base") -> str:
     """The id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
-    name = entry if head == "base" else f"{entry}:{head}"
+    name = contract.label(entry, head)
     return "e-" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
 
 

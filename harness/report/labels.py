@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness import contract
 from harness.contract import Outcome
 from harness.report import words
 from harness.report.content import Report, Row
@@ -24,7 +25,7 @@ def label(cell: CellRow) -> str:
 
 def name(of: CellRow | Row) -> str:
     """`bert`, or `bert:fill-mask` for a head."""
-    return of.entry if of.head == "base" else f"{of.entry}:{of.head}"
+    return contract.label(of.entry, of.head)
 
 
 def where(backend: str, precision: str) -> str:

@@ -13,11 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from harness import heads
 from harness import inputs as inputs_
 from harness import outputs as outputs_
 from harness import weights as weights_
 from harness.catalog import unmet_requirements
-from harness.contract import Absent, Array, Arrays, Entry, PipelineCase, Unsupported
+from harness.contract import (
+    BASE,
+    Absent,
+    Array,
+    Arrays,
+    Entry,
+    Generation,
+    PipelineCase,
+    Unsupported,
+)
+from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
 from harness.tiny import calibrate, libraries
 
@@ -39,12 +50,24 @@ class TinyCase:
         entry: the row of the model list.
         seed: of weights and inputs.
         size: `tiny`, or `full` for the sizes that the entry declares.
+        head: `base` for the headless model, or one of the entry's heads.
+        checkpoints: a folder with real weights, as `ORGANISATION/NAME` below it; the model then
+            comes from there, in its own size.
     """
 
-    def __init__(self, entry: Entry, seed: int = 0, size: str = "tiny") -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        seed: int = 0,
+        size: str = "tiny",
+        head: str = BASE,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.checkpoints = checkpoints
         self.entry = entry
         self.seed = seed
         self.size = size
+        self.head = head
         self._references: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
         self._examples: dict[str, Arrays] = {}
 
@@ -53,20 +76,41 @@ class TinyCase:
         unmet = unmet_requirements(self.entry)
         if unmet:
             raise Absent(unmet)
-        return libraries.library(self.entry.library)
+        library = libraries.library(self.entry.library)
+        if self.head != BASE and not library.has_heads:
+            raise Absent(f"{self.entry.library} has no class for {self.head}: drop it from `heads`")
+        return library
+
+    @cached_property
+    def _checkpoint(self) -> Path | None:
+        """The folder of the entry's real weights, where they were asked for."""
+        if self.checkpoints is None:
+            return None
+        folder = self.checkpoints / self.entry.checkpoint
+        if not self.entry.checkpoint or not (folder / "config.json").is_file():
+            wanted = self.entry.checkpoint or "a checkpoint: the entry names none"
+            raise Absent(f"requires {wanted}, not in {self.checkpoints}")
+        return folder
 
     @cached_property
     def _config(self) -> Any:
-        return self._library.config(self.entry.architecture, self.entry.config, self.size)
+        if self._checkpoint is not None:
+            return self._template.config
+        return self._library.config(
+            self.entry.architecture, self.entry.config, self.size, self.head
+        )
 
     @cached_property
     def _template(self) -> Any:
         """The model itself; handed out as copies only."""
         import torch
 
+        if self._checkpoint is not None:
+            found = self._library.pretrained(self.entry.architecture, self.head, self._checkpoint)
+            return found.requires_grad_(False).eval()
         torch.manual_seed(self.seed)
         with torch.no_grad():  # what is derived from parameters has no history, and can be copied
-            module = self._library.module(self.entry.architecture, self._config)
+            module = self._library.module(self.entry.architecture, self._config, self.head)
         module.requires_grad_(False)
         weights_.fill(module, self.seed)
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on
@@ -76,9 +120,9 @@ class TinyCase:
             calibrate.calibrate(module, tensors(given, torch.float32), options)
         return module
 
-    @property
+    @cached_property
     def _recipe(self) -> inputs_.Recipe:
-        return inputs_.recipe_of(self._config)
+        return inputs_.recipe_of(self._config, self.model_name)
 
     @property
     def seeded(self) -> bool:
@@ -134,7 +178,8 @@ class TinyCase:
     def _options_of(self, module: Any) -> Mapping[str, Any]:
         accepted = inspect.signature(module.forward).parameters
         plain = {"use_cache": False, "return_dict": True}
-        return {**{k: v for k, v in plain.items() if k in accepted}, **self._recipe.arguments}
+        recipe = inputs_.recipe_of(self._config, type(module).__name__)
+        return {**{k: v for k, v in plain.items() if k in accepted}, **recipe.arguments}
 
     def outputs(self, raw: Any) -> Arrays:
         """Named host arrays of what a module's forward returned."""
@@ -242,9 +287,27 @@ class TinyCase:
         torch.manual_seed(0)
         return self._forward(self._references[key], inputs, getattr(torch, dtype))
 
+    @cached_property
+    def _spared(self) -> Mapping[str, str]:
+        return spared_checks(self.entry.architecture, self.head)
+
+    @cached_property
+    def generation(self) -> Generation | None:
+        """How `generate()` goes on, where the head's row and the model's class say that it can."""
+        if self.head == BASE or "generate" in self._spared:
+            return None
+        # Some models of a task that goes on with its text have an encoder for it.
+        wanted = heads.known()[self.head].generates
+        argument = f"decoder_{wanted}" if f"decoder_{wanted}" in self.inputs() else wanted
+        able = getattr(self._template, "can_generate", None)
+        if argument not in self.inputs() or able is None or not able():
+            return None
+        return Generation(argument, self._library.placeholders(self._template, self._config))
+
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""
-        return self._library.pipeline(self.entry.architecture, self.inputs(), self.seed)
+        asked = self._library.pipeline(self.entry.architecture, self.head, self.inputs(), self.seed)
+        return asked if asked is None or f"pipeline:{asked.task}" not in self._spared else None
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of the small model.

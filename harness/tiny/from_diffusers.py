@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from harness.contract import Arrays, PipelineCase
+from harness.contract import BASE, Arrays, PipelineCase
 from harness.tiny import diffusers_inputs, libraries
 from harness.tiny.shrink import scaled_sections
 
@@ -72,7 +72,11 @@ def tables() -> Tables:
 class Diffusers:
     """Implements `harness.tiny.libraries.Library`."""
 
-    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
+    has_heads = False
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
         """The arguments of the model's constructor as attributes, and its name."""
         parameters = inspect.signature(_class(architecture).__init__).parameters.values()
         declared = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -86,11 +90,21 @@ class Diffusers:
         """Import the module that has the class."""
         _class(architecture)
 
-    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
         """None: a pipeline of diffusers is several models; this is one of them."""
         return None
 
-    def module(self, architecture: str, config: Any) -> Any:
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """What `from_pretrained` makes of a checkpoint in a folder."""
+        return _class(architecture).from_pretrained(folder).float()
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """None: its models read no tokens."""
+        return ()
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
         """The model with the library's own initial weights."""
         from diffusers.utils import logging
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from harness.contract import Arrays, PipelineCase
+from harness.contract import BASE, Absent, Arrays, PipelineCase
 from harness.tiny import libraries
 from harness.weights import integers, uniform
 
@@ -23,7 +24,11 @@ DEGREE = 3
 class TorchGeometric:
     """Implements `harness.tiny.libraries.Library`."""
 
-    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
+    has_heads = False
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
         """The arguments of the model's constructor as attributes, and its name."""
         fields = {**SIZES, **given}
         if size != "full":
@@ -34,11 +39,21 @@ class TorchGeometric:
         """Import the module that has the class."""
         _class(architecture)
 
-    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
         """None: the library has no pipelines."""
         return None
 
-    def module(self, architecture: str, config: Any) -> Any:
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """Nothing: the library publishes no checkpoints."""
+        raise Absent(f"requires a checkpoint of {architecture}, and torch_geometric has none")
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """None: its models read no tokens."""
+        return ()
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
         """The model with the library's own initial weights."""
         fields = {name: value for name, value in vars(config).items() if name != "model_type"}
         return _class(architecture)(**fields)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from harness.contract import Absent, Arrays, PipelineCase
-from harness.inputs import example_inputs
+from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.inputs import example_inputs, special_ids
 from harness.tiny import model_class, pipelines
 from harness.tiny.shrink import tiny_config
 
@@ -14,21 +15,38 @@ from harness.tiny.shrink import tiny_config
 class Transformers:
     """Implements `harness.tiny.libraries.Library`."""
 
-    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
+    has_heads = True
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
         """The config class's small (or full) instance."""
         cls = model_class.config_class(architecture)
-        return cls(**given) if size == "full" else tiny_config(cls, given)
+        if size == "full":
+            return cls(**given)
+        return tiny_config(cls, given, model_class.of(architecture, head).__name__)
 
     def preload(self, architecture: str) -> None:
         """Import the modeling file."""
         model_class.preload(architecture)
 
-    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
         """Text or an image, with a tokenizer or the architecture's image processor."""
-        return pipelines.pipeline_case(architecture, inputs, seed)
+        return pipelines.pipeline_case(architecture, head, inputs, seed)
 
-    def module(self, architecture: str, config: Any) -> Any:
-        """The headless model with the library's own initial weights.
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """What `from_pretrained` makes of a checkpoint in a folder."""
+        cls: Any = model_class.of(architecture, head)
+        return cls.from_pretrained(folder).float()
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """Every special id of the config and its parts."""
+        return special_ids(module, config)
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
+        """The headless model, or that of a task, with the library's own initial weights.
 
         Raises:
             Absent: the architecture needs a package that this environment does not have.
@@ -36,7 +54,7 @@ class Transformers:
         from transformers.utils import logging
 
         logging.set_verbosity_error()
-        cls = model_class.base_class(architecture)
+        cls = model_class.of(architecture, head)
         config_class = getattr(cls, "config_class", None)
         if config_class is not None and not isinstance(config, config_class):
             config = next((c for c in _sub_configs(config) if isinstance(c, config_class)), config)

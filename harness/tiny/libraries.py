@@ -7,24 +7,41 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from harness.contract import Absent, Arrays, PipelineCase
+from harness.contract import BASE, Absent, Arrays, PipelineCase
 
 
 class Library(Protocol):
-    """How a library makes a config and a model of an architecture's name."""
+    """How a library makes a config and a model of an architecture's name.
 
-    def config(self, architecture: str, given: Mapping[str, Any], size: str) -> Any:
-        """The config, small unless `size` is `full`; raises `Absent`."""
+    Attributes:
+        has_heads: whether it has classes for tasks beside an architecture's own model.
+    """
+
+    has_heads: bool
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
+        """The config that a head asks for, small unless `size` is `full`; raises `Absent`."""
 
     def preload(self, architecture: str) -> None:
         """Import what the architecture's model needs; what that raises is passed over."""
 
-    def pipeline(self, architecture: str, inputs: Arrays, seed: int) -> PipelineCase | None:
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
         """What a pipeline of the library takes; None where the architecture has none."""
 
-    def module(self, architecture: str, config: Any) -> Any:
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """A float32 torch module with the weights that are in a folder; raises `Absent`."""
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """The token ids that stand for something else than text, in ascending order."""
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
         """A torch module with the library's own initial weights; raises `Absent`."""
 
     def inputs(

@@ -9,7 +9,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from harness.contract import Absent
+from harness import heads
+from harness.contract import BASE, Absent
+from harness.tiny import retriever
 
 #: Where an architecture has no headless model, its first head in this order stands for it.
 _FALLBACKS = (
@@ -59,6 +61,44 @@ def config_class(architecture: str) -> type:
             f"transformers {transformers.__version__} has no model type {architecture!r}"
         ) from None
     return found
+
+
+def of(architecture: str, head: str = BASE) -> type:
+    """The model class of a cell: the headless model, or the one with a task's head.
+
+    Raises:
+        Absent: no such class.
+    """
+    if head == BASE:
+        return base_class(architecture)
+    cls = head_class(architecture, head)
+    return retriever.retrieving(cls) if hasattr(cls, "set_retriever") else cls
+
+
+def head_class(architecture: str, head: str) -> type:
+    """The class that stands on an architecture for a task of `harness/heads.toml`.
+
+    Raises:
+        Absent: this environment's transformers has none.
+    """
+    import transformers
+
+    row = heads.known()[head]
+    for mapping in row.mappings:
+        found = mappings().get(f"MODEL_FOR_{mapping}_MAPPING_NAMES", {}).get(architecture)
+        if found is not None:
+            name = found if isinstance(found, str) else found[0]
+            cls = getattr(transformers, name, None) or _from_module(architecture, name)
+            if cls is not None:
+                return cls
+    stem = config_class(architecture).__name__.removesuffix("Config")
+    for ending in row.classes:
+        cls = getattr(transformers, stem + ending, None)
+        if cls is not None:
+            return cls  # type: ignore[no-any-return]
+    raise Absent(
+        f"transformers {transformers.__version__} has no class for {head} on {architecture!r}"
+    )
 
 
 def base_class(architecture: str) -> type:

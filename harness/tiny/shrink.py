@@ -13,7 +13,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def rules() -> tuple[Rule, ...]:
 
 @cache
 def overrides() -> Mapping[str, Override]:
-    """The tables of `overrides.toml`, by model type or config class name."""
+    """The tables of `overrides.toml`, by model type or the name of a config or model class."""
     tables = tomllib.loads((HERE / "overrides.toml").read_text(encoding="utf-8"))
     return {
         name: Override(
@@ -81,7 +81,8 @@ def rule_of(name: str) -> Rule | None:
 class Shrinker:
     """Shrinks one config and its sub-configs; holds what they share (the special tokens)."""
 
-    def __init__(self) -> None:
+    def __init__(self, cls: type, model: str = "") -> None:
+        self._top, self._model = cls, model
         self._tokens: dict[int | str, int] = {}
         self._channels: int | None = None  # the divisor of every channel list of the whole config
 
@@ -157,7 +158,13 @@ class Shrinker:
     def _override(self, cls: type) -> Override:
         table = overrides()
         found = table.get(cls.__name__) or table.get(getattr(cls, "model_type", "") or cls.__name__)
-        return found or Override()
+        found = found or Override()
+        head = table.get(self._model) if cls is self._top else None
+        if head is None:
+            return found
+        return replace(
+            found, set={**found.set, **head.set}, keep=found.keep | head.keep, reason=head.reason
+        )
 
     def _default(self, cls: type, given: Mapping[str, Any]) -> Config:
         """The unshrunk config; where its own defaults are refused, the override's values help."""
@@ -655,6 +662,12 @@ def scaled_sections(sections: list[int] | tuple[int, ...], total: int) -> list[i
     return small
 
 
-def tiny_config(cls: type, given: Mapping[str, Any] | None = None) -> Config:
-    """A small config of a class, with the rows of `overrides.toml` that concern it."""
-    return Shrinker().shrink(cls, given)
+def tiny_config(cls: type, given: Mapping[str, Any] | None = None, model: str = "") -> Config:
+    """A small config of a class, with the rows of `overrides.toml` that concern it.
+
+    Args:
+        cls: the config class.
+        given: arguments that differ from the class's defaults.
+        model: the name of the model class that is built from it; it may have a row of its own.
+    """
+    return Shrinker(cls, model).shrink(cls, given)

@@ -28,7 +28,10 @@ def linear(inputs: Mapping[str, Array], weights: Mapping[str, Array]) -> Arrays:
 class NumpyCase:
     """One entry as a two-layer map."""
 
-    def __init__(self, entry: Entry, seed: int, size: str) -> None:
+    generation = None
+
+    def __init__(self, entry: Entry, seed: int, size: str, head: str = "base") -> None:
+        self.head = head
         self._entry = entry
         self.seed = seed
         self.size = size

@@ -39,8 +39,8 @@ class Backend:
     def probe(self) -> Device:
         return Device("Fake 1", "cpu", {"fake": "1.0"}, emulated=True)
 
-    def case(self, entry: Entry, seed: int, size: str) -> Case:
-        return NumpyCase(entry, seed, size)
+    def case(self, entry: Entry, seed: int, size: str, head: str) -> Case:
+        return NumpyCase(entry, seed, size, head)
 
     def prepare(self, case: Case, precision: Precision) -> GoodProgram:
         if case.entry.name in self.slow:

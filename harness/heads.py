@@ -1,0 +1,38 @@
+"""Task heads: which class of a library stands on an architecture for a task, as data.
+
+An entry's base cell runs the headless model; each of its heads is a further cell. The rows of
+`heads.toml` are read without any library, so that a run knows its cells before it imports one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How the class of a task is found, and what `generate()` goes on with."""
+
+    name: str  # the task, as pipelines call it
+    mappings: tuple[str, ...]  # auto mappings, the likeliest first
+    classes: tuple[str, ...] = ()  # endings of class names, where no mapping has one
+    generates: str = ""  # a forward argument; empty: this head does not generate
+
+
+@cache
+def known() -> Mapping[str, Head]:
+    """The rows of `heads.toml` by task."""
+    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    return {
+        name: Head(
+            name,
+            tuple(row["mappings"]),
+            tuple(row.get("classes", ())),
+            row.get("generates", ""),
+        )
+        for name, row in tomllib.loads(text).items()
+    }
