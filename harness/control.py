@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 import numpy as np
 
@@ -42,11 +44,18 @@ def without_values(outputs: Arrays) -> list[str]:
     return [n for n, a in outputs.items() if is_floating(a) and a.size and not np.isfinite(a).any()]
 
 
-def sane(outputs: Arrays) -> None:
-    """Some output is finite, varies, and has a spread that an error can be relative to.
+def sane(outputs: Arrays, spared: Collection[str] = ()) -> None:
+    """Outputs vary, and each that varies has a spread that an error can be relative to.
+
+    An output whose values are all the same, or not finite in part, is judged by the comparison; at
+    least one must vary, in numbers or in codes, and none may be without a finite value.
+
+    Args:
+        outputs: the reference's.
+        spared: patterns of the names of outputs that are right to be larger or smaller.
 
     Raises:
-        CheckFailed: none has.
+        CheckFailed: they don't.
     """
     if not outputs:
         raise CheckFailed("reference: the model returns no arrays")
@@ -59,12 +68,15 @@ def sane(outputs: Arrays) -> None:
             return
         shapes = ", ".join(f"{n}{list(a.shape)}" for n, a in outputs.items())
         raise CheckFailed(f"reference: every output is constant or not finite: {shapes}")
-    spreads = {n: numerics.spread(outputs[n]) for n in names}
-    if not any(SMALLEST <= s <= LARGEST for s in spreads.values()):
-        found = ", ".join(f"{n} {s:.2g}" for n, s in spreads.items())
+    judged = [name for name in names if not any(fnmatch(name, pattern) for pattern in spared)]
+    spreads = {name: numerics.spread(outputs[name]) for name in judged}
+    outside = {n: s for n, s in spreads.items() if not SMALLEST <= s <= LARGEST}
+    if outside:
+        found = ", ".join(f"{n} {s:.2g}" for n, s in outside.items())
         raise CheckFailed(
-            f"reference: expected a standard deviation between {SMALLEST:g} and {LARGEST:g}, "
-            f"found {found}"
+            f"reference: expected a standard deviation between {SMALLEST:g} and {LARGEST:g} of "
+            f"every output, found {found}; calibrate it (harness/tiny/calibrate.py, weights.toml), "
+            f"or spare it in harness/families/exceptions.toml, with the reason"
         )
 
 

@@ -69,8 +69,8 @@ def test_one_bit_of_randomness_is_seen(second: Arrays) -> None:
 # ---- outputs that are worth comparing
 
 
-def test_one_good_output_is_enough() -> None:
-    control.sane({"y": values(2, 8), "constant": np.ones(4), "tiny": 1e-9 * values(4)})
+def test_a_constant_beside_one_that_varies() -> None:
+    control.sane({"y": values(2, 8), "constant": np.ones(4), "codes": np.arange(4)})
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
@@ -80,8 +80,18 @@ def test_outputs_of_order_one(scale: float) -> None:
 
 @pytest.mark.parametrize("scale", [1e-5, 1e5])
 def test_exploded_and_collapsed_outputs(scale: float) -> None:
-    with pytest.raises(CheckFailed, match=r"standard deviation between 0\.001 and 1000, found y"):
+    expected = r"standard deviation between 0\.001 and 1000 of every output, found y"
+    with pytest.raises(CheckFailed, match=expected):
         control.sane({"y": scale * values(2, 8)})
+
+
+def test_each_output_is_of_order_one_or_spared() -> None:
+    outputs = {"y": values(2, 8), "mass.0": 1e4 * values(4), "mass.1": 1e-9 * values(4)}
+    with pytest.raises(CheckFailed, match=r"found mass\.0 1\.7e\+04, mass\.1 1\.7e-09;"):
+        control.sane(outputs)
+    control.sane(outputs, ["mass.*"])
+    with pytest.raises(CheckFailed, match=r"found y "):
+        control.sane({**outputs, "y": 1e5 * values(2, 8)}, ["mass.*"])
 
 
 def test_nothing_comes_out() -> None:

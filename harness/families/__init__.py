@@ -21,7 +21,19 @@ from harness.contract import BASE, Arrays, label
 from harness.families.loop import Call, Loop
 from harness.families.probe import Probe
 
-__all__ = ["Call", "Loop", "Probe", "exceptions", "loop", "probes", "spared_checks"]
+__all__ = [
+    "Call",
+    "Loop",
+    "Probe",
+    "exceptions",
+    "loop",
+    "probes",
+    "spared_checks",
+    "spared_outputs",
+]
+
+#: How `exceptions.toml` names an output that need not be of order 1.
+SCALE = "scale of "
 
 
 def probes(
@@ -63,6 +75,12 @@ def spared_checks(architecture: str, head: str) -> Mapping[str, str]:
     """Which checks do not apply to an architecture with a head, and why."""
     known = exceptions()
     return {**known.get(architecture, {}), **known.get(label(architecture, head), {})}
+
+
+def spared_outputs(architecture: str, head: str = BASE) -> list[str]:
+    """Patterns of the names of outputs that are not of order 1, and rightly so."""
+    checks = spared_checks(architecture, head)
+    return [name.removeprefix(SCALE) for name in checks if name.startswith(SCALE)]
 
 
 @cache

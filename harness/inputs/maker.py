@@ -262,6 +262,9 @@ class Maker(Media):
                         f"many with options.image_tokens or audio_tokens, in a row for "
                         f"{getattr(self.config, 'model_type', '?')!r} in harness/tiny/inputs.toml"
                     )
+                if name not in self.functions and self.find(name) is not None:
+                    given[name] = self.find(name)  # an option, which callers read in the config
+                    continue
                 value = self.value(name)
                 if value is not None:
                     given[name] = torch.from_numpy(value)

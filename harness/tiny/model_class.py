@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import heads
 from harness.contract import BASE, Absent
-from harness.tiny import retriever
+from harness.tiny import retriever, shrink
 
 #: Where an architecture has no headless model, its first head in this order stands for it.
 _FALLBACKS = (
@@ -144,8 +144,8 @@ def _calling(cls: type, call: str) -> type:
 def _is_part(model: type, config: type) -> bool:
     """Whether a model is built from one sub-config of a composite, not from all of it."""
     own = getattr(model, "config_class", None)
-    parts = getattr(config, "sub_configs", None) or {}
-    return own is not None and own in parts.values() and not issubclass(config, own)
+    parts = shrink.parts_of(config).values()
+    return own is not None and own in parts and not issubclass(config, own)
 
 
 def _from_module(architecture: str, name: str) -> type | None:

@@ -43,7 +43,7 @@ class Rule:
 
     kind: str
     pattern: re.Pattern[str]
-    to: int | None
+    to: float | None
 
 
 @cache
@@ -101,8 +101,14 @@ class Shrinker:
         """
         given = dict(given or {})
         override = self._override(cls)
-        forced = copy.deepcopy(dict(override.set))
+        forced = {
+            name: copy.deepcopy(value)
+            for name, value in override.set.items()
+            if not _is_said(name, given)
+        }
+        whole = plain is None
         if plain is None:
+            given = {**_own_backbone(cls), **given}
             plain = self._default(cls, given)
         declared = {**_declared_defaults(cls), **given}
         subs = {
@@ -137,6 +143,12 @@ class Shrinker:
         for name, sub in absent.items():
             if name not in override.keep:
                 arguments[name] = self.shrink(sub)
+        own = getattr(cls, "attribute_map", {})
+        shape = {own.get(name, name) for name in ("head_dim", "num_attention_heads", "hidden_size")}
+        head_dim = own.get("head_dim", "head_dim")
+        if whole and shape & given.keys() and head_dim in arguments:
+            # Only what an entry says of itself: two parts of a composite may have to agree on it.
+            arguments[head_dim] = _fit_width(arguments[head_dim], plain)
         arguments.update(forced)
         config = _construct(cls, arguments)
         self._shrink_in_place(config, plain, arguments, override, layers, channels)
@@ -145,6 +157,7 @@ class Shrinker:
         _fit_outputs(config, plain, forced)
         _fit_rope(config, forced)
         _fit_images(config, forced)
+        _fit_maps(config, plain, forced)
         return config
 
     def _sub(self, plain: Config, given: Any) -> Config:
@@ -185,6 +198,10 @@ class Shrinker:
         rule = rule_of(name)
         if name in override.keep or (rule is not None and rule.kind in override.keep):
             return value
+        if name in _UNSET and value == _UNSET[name][0]:
+            return _UNSET[name][1]
+        if isinstance(value, float) and rule is not None and rule.kind == "multiplier":
+            return _capped(rule, name, value, plain)
         if isinstance(value, bool) or value is None or isinstance(value, str | float):
             return value
         if isinstance(value, list | tuple):
@@ -249,15 +266,24 @@ class Shrinker:
                     setattr(config, name, small)
 
 
+def _is_said(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether an entry itself says what an override would: no size, and nothing of its layers."""
+    value = given.get(name)
+    return rule_of(name) is None and isinstance(value, bool | int | float | str)
+
+
 def _construct(cls: type, arguments: Mapping[str, Any]) -> Config:
-    """The config; older classes take their sub-configs as dictionaries only."""
+    """The config; older classes take their sub-configs as dictionaries only, or drop the others."""
+    parts = {name: value.to_dict() for name, value in arguments.items() if _is_config(value)}
     try:
-        return cls(**arguments)
+        config = cls(**arguments)
     except (TypeError, AttributeError):
-        plain = {k: v.to_dict() if _is_config(v) else v for k, v in arguments.items()}
-        if not any(_is_config(value) for value in arguments.values()):
+        if not parts:
             raise
-        return cls(**plain)
+    else:
+        if parts.keys() <= vars(config).keys():
+            return config
+    return cls(**{**arguments, **parts})
 
 
 def _class_of(model_type: str) -> type:
@@ -272,12 +298,29 @@ def _is_config(value: Any) -> bool:
     )
 
 
+def _own_backbone(cls: type) -> dict[str, Any]:
+    """What makes a config take transformers' own backbone where it leaves the choice.
+
+    timm's would need torchvision, whose wheel does not load beside a CPU torch.
+    """
+    declared = _declared_defaults(cls)
+    if declared.get("use_timm_backbone") is not True:
+        return {}
+    own = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+    return {name: value for name, value in own.items() if name in declared}
+
+
+def parts_of(cls: type) -> Mapping[str, type]:
+    """The config classes of a composite's parts; older ones know them of an instance only."""
+    found = getattr(cls, "sub_configs", None)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _absent_subs(cls: type, plain: Config) -> dict[str, type]:
     """Classes of the sub-configs that a default composite lacks: a modality of its own each."""
-    found: dict[str, type] = getattr(cls, "sub_configs", {})
     return {
         name: sub
-        for name, sub in found.items()
+        for name, sub in parts_of(cls).items()
         if vars(plain).get(name, plain) is None and vars(sub).get("model_type", "")
     }
 
@@ -326,6 +369,13 @@ def _sub_given(sub: Config, given: Any) -> dict[str, Any]:
 
 #: Fields with the id of the token in whose place an encoder's features go.
 _PLACEHOLDER = re.compile(r"(image|video|audio)_token_(id|index)")
+
+#: Fields that a default leaves out although every use needs them: what stands there, and what is
+#: put in its place.
+_UNSET: Mapping[str, tuple[Any, Any]] = {
+    "prediction_length": (None, 12),
+    "num_time_features": (0, 1),
+}
 
 #: Lists of kinds of layers that repeat until there are as many as layers.
 _PATTERN = re.compile(r"(block|layer)s?_(types?|pattern)")
@@ -434,7 +484,7 @@ _LAYER_INDICES = re.compile(
 _RESBLOCKS = re.compile(r"(.*_)?resblock_(kernel|stride|dilation)_sizes")
 
 #: Lists of widths that other fields give as one number.
-_WIDTHS = re.compile(r"decoder_in_channels|moe_intermediate_size")
+_WIDTHS = re.compile(r"decoder_in_channels|moe_intermediate_size|downsample_channels")
 
 
 def _small_list(
@@ -444,10 +494,10 @@ def _small_list(
         return value[:2]
     if not value or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
         return value
-    if _CHANNELS.fullmatch(name) and "channels_list" not in override.keep:
-        return type(value)(max(1, v // channels) if v > 4 else v for v in value)
     if _WIDTHS.fullmatch(name):
         return type(value)(min(v, 64) for v in value)
+    if _CHANNELS.fullmatch(name) and "channels_list" not in override.keep:
+        return type(value)(max(1, v // channels) if v > 4 else v for v in value)
     if (
         re.fullmatch(
             r"depths|(stage_)?num_blocks|stage_num_blocks|num_block_repeats|layers|depth|blocks_per_stage|block_sizes|stage_numb_of_layers|layers_per_block|n_attn_blocks|num_layers|stage_num_layers",
@@ -470,8 +520,13 @@ def _small_list(
     return value
 
 
-def _capped(rule: Rule, name: str, value: int, plain: Config) -> int:
+def _capped(rule: Rule, name: str, value: Any, plain: Config) -> Any:
     return value if rule.to is None else min(value, rule.to)
+
+
+def _window(rule: Rule, name: str, value: int, plain: Config) -> int:
+    """Stage models halve the map of patches from stage to stage, and a window must fit the last."""
+    return _capped(rule, name, value, plain) if _has_stages(plain) else value
 
 
 def _image(patch: Any) -> int:
@@ -505,7 +560,7 @@ def _kv_heads(rule: Rule, name: str, value: int, plain: Config) -> int:
                 "n_head",
                 "num_heads",
             )
-            if isinstance(vars(plain).get(key), int)
+            if key != name and isinstance(vars(plain).get(key), int)
         ),
         None,
     )
@@ -515,18 +570,31 @@ def _kv_heads(rule: Rule, name: str, value: int, plain: Config) -> int:
 
 
 def _hidden(rule: Rule, name: str, value: int, plain: Config) -> int:
+    if name == "embed_dim" and _has_stages(plain):
+        return min(value, 16)
     if value <= (rule.to or 64):
         return value
-    if name in ("embed_dim", "hidden_size") and _is_staged(plain):
+    if name == "hidden_size" and _is_staged(plain):
         return 16
     return rule.to or 64
 
 
+def _fit_width(head_dim: int, plain: Config) -> int:
+    """Attention that is wider or narrower than the hidden state stays so, by a factor of two."""
+    heads, hidden = _field(plain, "num_attention_heads"), _field(plain, "hidden_size")
+    if not isinstance(heads, int) or not isinstance(hidden, int):
+        return head_dim
+    width = heads * int(_field(plain, "head_dim"))
+    return head_dim * 2 if width > hidden else head_dim // 2 if width < hidden else head_dim
+
+
 def _is_staged(plain: Config) -> bool:
     """Stage models double their width from stage to stage (swin and its kin)."""
-    return isinstance(vars(plain).get("depths"), list | tuple) and not isinstance(
-        vars(plain).get("hidden_sizes"), list | tuple
-    )
+    return _has_stages(plain) and not isinstance(vars(plain).get("hidden_sizes"), list | tuple)
+
+
+def _has_stages(plain: Config) -> bool:
+    return isinstance(vars(plain).get("depths"), list | tuple)
 
 
 def _kept(rule: Rule, name: str, value: int, plain: Config) -> int:
@@ -553,6 +621,7 @@ _SCALARS: Mapping[str, Callable[[Rule, str, int, Config], int]] = {
     "heads": _heads,
     "kv_heads": _kv_heads,
     "hidden": _hidden,
+    "window": _window,
     "patch": _kept,
     "positions": _positions,
     "doubled": _doubled,
@@ -582,8 +651,12 @@ def _fill_absent(config: Config) -> None:
     heads, hidden = _field(config, "num_attention_heads"), _field(config, "hidden_size")
     if fields.get("head_dim", 0) is None and isinstance(heads, int) and isinstance(hidden, int):
         config.head_dim = hidden // heads
+    if fields.get("num_key_value_heads", 0) is None and isinstance(heads, int):
+        config.num_key_value_heads = heads
     if fields.get("num_experts_per_tok", 0) is None:
         config.num_experts_per_tok = 2
+    if fields.get("vocab_size", 0) is None:
+        config.vocab_size = VOCABULARY
     sliding = "sliding_attention" in (fields.get("layer_types") or ())
     if sliding and fields.get("sliding_window", 0) is None:
         config.sliding_window = 8
@@ -605,10 +678,13 @@ def _fit_rope(config: Config, forced: Mapping[str, Any]) -> None:
     if "mrope_section" in source:
         # The modeling code may have sections of its own, for the full-sized heads: say ours.
         default = re.search(r'"mrope_section", \[([\d, ]+)\]', source)
+        sections = [int(n) for n in default[1].split(",")] if default else [2, 3, 3]
         rope = vars(config).get("rope_parameters")
         if isinstance(rope, dict) and "rope_theta" in rope:
-            sections = [int(n) for n in default[1].split(",")] if default else [2, 3, 3]
             rope.setdefault("mrope_section", sections)
+        elif vars(config).get("rope_theta") and vars(config).get("rope_scaling", 0) is None:
+            # Before transformers 5 the base stood beside the sections.
+            config.rope_scaling = {"rope_type": "default", "mrope_section": sections}
     for key in ("rope_parameters", "rope_scaling"):
         rope = vars(config).get(key)
         for table in [rope, *(rope.values() if isinstance(rope, dict) else ())]:
@@ -642,6 +718,18 @@ def _fit_images(config: Config, forced: Mapping[str, Any]) -> None:
     for name, value in fits.items():
         if vars(config).get(name) and name not in forced:
             setattr(config, name, value)
+
+
+def _fit_maps(config: Config, plain: Config, forced: Mapping[str, Any]) -> None:
+    """Sizes of a backbone's feature maps shrink as its image does."""
+    small, large = (vars(c).get("backbone_config") for c in (config, plain))
+    sizes = vars(plain).get("backbone_feature_sizes")
+    if not sizes or "backbone_feature_sizes" in forced or small is None or large is None:
+        return
+    pixels = [vars(c).get("image_size") for c in (small, large)]
+    to, of = (p[0] if isinstance(p, list | tuple) else p for p in pixels)
+    if isinstance(to, int) and isinstance(of, int):
+        config.backbone_feature_sizes = [[side * to // of for side in map_] for map_ in sizes]
 
 
 @cache
