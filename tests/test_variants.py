@@ -80,9 +80,9 @@ def structure(config: Any, prefix: str = "") -> dict[str, Any]:
             found[prefix + name] = "some" if value else value
         elif isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             found[prefix + name] = sorted(set(value))
-        elif isinstance(value, str | bool | float | None):
-            found[prefix + name] = value
-        elif isinstance(value, int) and not is_size(name):
+        elif isinstance(value, str | bool | float | None) or (
+            isinstance(value, int) and not is_size(name)
+        ):
             found[prefix + name] = value
     return found | {prefix + name: value for name, value in shares(config).items()}
 

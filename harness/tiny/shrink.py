@@ -43,7 +43,8 @@ class Rule:
 
     kind: str
     pattern: re.Pattern[str]
-    to: float | None
+    to: int | None
+    factor: float | None = None  # the value of a multiplier of sizes, at most
 
 
 @cache
@@ -51,7 +52,12 @@ def rules() -> tuple[Rule, ...]:
     """The rows of `rules.toml`, in order."""
     rows = tomllib.loads((HERE / "rules.toml").read_text(encoding="utf-8"))["rule"]
     return tuple(
-        Rule(row["kind"], re.compile("|".join(f"(?:{m})" for m in row["match"])), row.get("to"))
+        Rule(
+            row["kind"],
+            re.compile("|".join(f"(?:{m})" for m in row["match"])),
+            row.get("to"),
+            row.get("factor"),
+        )
         for row in rows
     )
 
@@ -200,8 +206,8 @@ class Shrinker:
             return value
         if name in _UNSET and value == _UNSET[name][0]:
             return _UNSET[name][1]
-        if isinstance(value, float) and rule is not None and rule.kind == "multiplier":
-            return _capped(rule, name, value, plain)
+        if isinstance(value, float) and rule is not None and rule.factor is not None:
+            return min(value, rule.factor)
         if isinstance(value, bool) or value is None or isinstance(value, str | float):
             return value
         if isinstance(value, list | tuple):
@@ -520,7 +526,7 @@ def _small_list(
     return value
 
 
-def _capped(rule: Rule, name: str, value: Any, plain: Config) -> Any:
+def _capped(rule: Rule, name: str, value: int, plain: Config) -> int:
     return value if rule.to is None else min(value, rule.to)
 
 
