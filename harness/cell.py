@@ -13,10 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import causes, control, families, generation, numerics, registry, signature
+from harness import (
+    causes,
+    control,
+    families,
+    generation,
+    numerics,
+    padding,
+    registry,
+    signature,
+    variants,
+)
 from harness.contract import (
     OURS,
     REAL_WEIGHTS,
+    RESHAPED,
     Absent,
     Array,
     Arrays,
@@ -55,6 +66,7 @@ class Reference:
     floor: float
     mismatch: float
     wrong: control.WrongReference  # what the check must refuse
+    further: variants.Variants  # beyond the family's probes
     loop: families.Loop | None = None  # in which the family's models are used
     ended: Arrays = field(default_factory=dict)  # where that ends
     drift: float = 0.0  # the loop's own noise floor
@@ -129,14 +141,16 @@ def _stages(job: Job, progress: Progress) -> None:
             if inputs["other"][name].shape != array.shape:
                 raise CheckFailed(f"inputs: {name} has another shape in the other example")
     with progress.stage(Stage.REFERENCE):
-        reference = _reference(case, inputs, precision, job)
+        dynamic = bool(getattr(backend, "dynamic", True))
+        reference = _reference(case, inputs, precision, job, dynamic=dynamic)
         result.noise_floor = reference.floor
+        _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
         began = time.perf_counter()
         program = backend.prepare(case, precision)
         progress.metric("load", time.perf_counter() - began, "s")
     with progress.stage(Stage.RUN):
-        outputs = {name: program(x) for name, x in reference.inputs.items()}
+        outputs = {name: _answer(program, name, x) for name, x in reference.inputs.items()}
         progress.metric("inference", _median_seconds(program, reference.inputs["base"]), "s")
     with progress.stage(Stage.VERIFY):
         _verify(program, reference, outputs, progress)
@@ -170,7 +184,7 @@ def _precision(backend: Backend, name: str) -> Precision:
 
 
 def _reference(
-    case: Case, inputs: Mapping[str, Arrays], precision: Precision, job: Job
+    case: Case, inputs: Mapping[str, Arrays], precision: Precision, job: Job, *, dynamic: bool
 ) -> Reference:
     """The reference on every input, its noise floor, and the controls on the model itself."""
     base = inputs["base"]
@@ -195,6 +209,9 @@ def _reference(
         if violation:
             raise CheckFailed(f"{entry.family} check {probe.name!r}: {violation}")
         given[probe.name], outputs[probe.name] = probe.inputs, answer
+    further = variants.of(case, base, want, dtype, dynamic=dynamic)
+    for variant in further.made:
+        given[variant.name], outputs[variant.name] = variant.inputs, variant.outputs
     found = Reference(
         dtype,
         given,
@@ -202,13 +219,14 @@ def _reference(
         floor,
         mismatch,
         control.wrong_reference(case, base, want, floor, dtype),
+        further,
     )
     loop = families.loop(entry.family, base, inputs["other"], want)
     if loop is not None:
         ended = loop.reference(lambda x: case.reference(x, dtype))
         drift = _floor(numerics.difference(loop.run(noisy, base), ended), precision)
         found = replace(found, loop=loop, ended=ended, drift=drift)
-    _signature(case, base, want, dtype, job)
+    _signature(case, base, want, dtype, job, further.get(RESHAPED))
     return found
 
 
@@ -250,11 +268,18 @@ def _floor(noisy: numerics.Difference, precision: Precision) -> float:
     return floor
 
 
-def _signature(case: Case, base: Arrays, want: Arrays, dtype: str, job: Job) -> None:
+def _signature(
+    case: Case,
+    base: Arrays,
+    want: Arrays,
+    dtype: str,
+    job: Job,
+    reshaped: variants.Variant | None,
+) -> None:
     """Holds the model against its line of the snapshot, where the session asks for it."""
     if job.expected_signature is None:
         return
-    found = str(describe(case, base, want, dtype))
+    found = str(describe(case, base, want, dtype, reshaped))
     if not job.expected_signature:
         raise CheckFailed(
             f"signature: expected a recorded one to hold {found!r} against, found none; "
@@ -267,13 +292,19 @@ def _signature(case: Case, base: Arrays, want: Arrays, dtype: str, job: Job) -> 
         )
 
 
-def describe(case: Case, base: Arrays, want: Arrays, dtype: str) -> signature.Signature:
+def describe(
+    case: Case,
+    base: Arrays,
+    want: Arrays,
+    dtype: str,
+    reshaped: variants.Variant | None = None,
+) -> signature.Signature:
     """The signature of a case, its symbolic dimensions from a second batch and length."""
     inputs: Arrays | None
     outputs: Arrays | None
     try:
-        inputs = case.inputs("reshaped")
-        outputs = case.reference(inputs, dtype)
+        inputs = reshaped.inputs if reshaped else case.inputs(RESHAPED)
+        outputs = reshaped.outputs if reshaped else case.reference(inputs, dtype)
     except Exception:  # a model for one shape only: its line says numbers
         inputs = outputs = None
     return signature.Signature(
@@ -291,7 +322,13 @@ def _verify(
     result = progress.result
     result.score = 0.0
     for name, got in outputs.items():
-        _compare(name, got, reference.outputs[name], reference, result)
+        variant = reference.further.get(name)
+        real = variant.real if variant else {}
+        want = reference.outputs[name]
+        alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
+        _compare(
+            name, padding.selected(got, alike), padding.selected(want, alike), reference, result
+        )
     detection = control.must_fail(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
     )
@@ -387,6 +424,25 @@ def _judge_tokens(
     progress.metric("generated_tokens", judged.tokens, "1")
 
 
+def _answer(program: Program, name: str, inputs: Arrays) -> Arrays:
+    """One inference; what it raises says on which input."""
+    try:
+        return program(inputs)
+    except Exception as error:
+        if name != "base":
+            error.add_note(f"on input {name!r}")
+        raise
+
+
+def _count(further: variants.Variants, progress: Progress) -> None:
+    """Keeps which variants are compared (1), and which the model or the backend refuses (0)."""
+    progress.metric("variants", len(further.made), "1")
+    for variant in further.made:
+        progress.metric(f"variant_{variant.name}", 1, "1")
+    for name in further.left_out:
+        progress.metric(f"variant_{name}", 0, "1")
+
+
 def _median_seconds(program: Program, inputs: Arrays) -> float:
     """Median seconds of an inference, after the first ones."""
     seconds = []
@@ -407,7 +463,8 @@ def _measure(backend: Backend, progress: Progress) -> None:
 def _record(error: BaseException, result: CellResult) -> None:
     """Which outcome an exception is, at the stage where it was raised."""
     result.error = "".join(traceback.format_exception(error))
-    result.reason = _one_line(error)
+    where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+    result.reason = where + _one_line(error)
     result.cause = causes.of(error)
     result.outcome = _outcome(error, result.stage)
 

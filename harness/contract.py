@@ -37,6 +37,11 @@ FAMILIES: tuple[str, ...] = (
 )
 
 
+#: Variants of a case's inputs that have other shapes than the plain ones.
+RESHAPED = "reshaped"
+SIZES = ("odd-size", "other-size")  # of an image; the first that a model takes
+
+
 class Stage(enum.StrEnum):
     """Where a cell stands, in the order in which a cell passes through them."""
 
@@ -297,8 +302,12 @@ class Case(Protocol):
         """Example inputs by forward-argument name.
 
         `base` is the plain example; `other` has the same shapes and other values; `reshaped` has
-        another batch size and length where the model takes one (raises `Unsupported` elsewhere).
+        another batch size and length, `odd-size` an image whose sides are odd, `other-size` one
+        twice as wide (raises `Unsupported` where the model takes none, or gives the base's shapes).
         """
+
+    def padding(self) -> int:
+        """The token id that fills up the shorter rows of a batch."""
 
     def options(self) -> Mapping[str, Any]:
         """Arguments of forward that are no arrays, as in `{"use_cache": False}`."""
@@ -367,8 +376,9 @@ class Backend(Protocol):
     own is not wanted, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generate(case, precision, inputs, tokens) -> (batch, length + tokens) token ids`, greedily,
-    `memory() -> int` (device bytes). The pipeline of a case that generates returns its sequences
-    as the one output named `case.generation.argument`.
+    `memory() -> int` (device bytes), `dynamic: bool` (False where a program takes the shapes that
+    it was prepared for and no others; true where it is not said). The pipeline of a case that
+    generates returns its sequences as the one output named `case.generation.argument`.
     """
 
     precisions: Sequence[Precision]

@@ -34,6 +34,9 @@ MASKED = 1e30
 #: An output without spread has no relative error; it may move by this share of 1 + its magnitude.
 CONSTANT = 0.1
 
+#: The share of an integer output's elements that may differ: ties, and values between two steps.
+MISMATCHED = 0.02
+
 #: A floor at which `LIMIT` floors are an error of one half: anything would pass.
 LARGEST_FLOOR = 0.5 / LIMIT
 
@@ -141,7 +144,7 @@ def is_wrong(found: Difference, floor: float, mismatch_floor: float = 0.0) -> bo
         floor: the noise floor of the floating outputs.
         mismatch_floor: the share of integer outputs that differ in the noise run itself.
     """
-    return score(found, floor) > LIMIT or found.mismatched > max(0.02, LIMIT * mismatch_floor)
+    return score(found, floor) > LIMIT or found.mismatched > max(MISMATCHED, LIMIT * mismatch_floor)
 
 
 def explain(found: Difference, floor: float) -> str:

@@ -43,7 +43,15 @@ class Spec:
 
     def shape(self, reshaped: bool = False) -> tuple[int, ...]:
         """The sizes at the first pair of batch and length, or at the second."""
-        return tuple(_size(dim, int(reshaped)) for dim in self.dims)
+        return self.at(BATCHES[reshaped], LENGTHS[reshaped], LENGTHS[reshaped] // 2)
+
+    def at(self, batch: int, length: int, half: int) -> tuple[int, ...]:
+        """The sizes at any batch and length; `half` is that of the text to be written.
+
+        Raises:
+            ValueError: a dimension is known at the two recorded pairs only, and this is neither.
+        """
+        return tuple(_size(dim, batch, length, half) for dim in self.dims)
 
     def __str__(self) -> str:
         return f"{_NAMES.get(self.dtype, self.dtype)}[{','.join(self.dims)}]"
@@ -145,14 +153,13 @@ def _symbol(x: int, y: int) -> str:
 
 
 @cache
-def _size(dim: str, which: int) -> int:
-    b, s = BATCHES[which], LENGTHS[which]
+def _size(dim: str, b: int, s: int, half: int) -> int:
     if "~" in dim:
-        return int(dim.split("~")[which])
+        return int(dim.split("~")[list(zip(BATCHES, LENGTHS, strict=True)).index((b, s))])
     if dim.startswith("b*("):
-        return b * _size(dim[3:-1], which)
+        return b * _size(dim[3:-1], b, s, half)
     if dim == "s/2":
-        return s // 2
+        return half
     match = re.fullmatch(r"(\d*)([bs])([+-]\d+)?", dim)
     if match is None:
         return int(dim)

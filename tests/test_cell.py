@@ -74,6 +74,9 @@ class FunctionCase:
             for name in ("left", "right")
         }
 
+    def padding(self) -> int:
+        return 0
+
     def options(self) -> Mapping[str, Any]:
         return {}
 
@@ -276,6 +279,8 @@ def test_a_wrong_result_fails(run: Runner, name: str) -> None:
 
 class Baked(FunctionBackend):
     """A converter that keeps the first example's values of one input as constants."""
+
+    dynamic = False
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -17,7 +17,10 @@ BACKENDS = sorted(path.parent for path in ROOT.glob("backends/[!_]*/backend.toml
 BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.py"))]
 
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
-SHARED = {"harness.contract", "harness.signature", "harness.weights"}
+SHARED = {"harness.contract", "harness.numerics", "harness.padding"} | {
+    "harness.signature",
+    "harness.weights",
+}
 
 #: What takes seconds to import, or exists in some environments only.
 HEAVY = {"accelerate", "diffusers", "onnxruntime", "openvino", "optimum", "tokenizers", "torch"} | {

@@ -1,12 +1,13 @@
 """Mock models, tokenizers, processors and pipelines, called as transformers' own are.
 
 A mock model's outputs are smooth functions of every element of every input, so that what the
-harness checks holds: each modality counts, a causal position sees no later token, and the rows of
-a batch are independent of each other.
+harness checks holds: each modality counts, a causal position sees no later token, the rows of a
+batch are independent of each other, and a masked token counts for nothing wherever it stands.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays, is_floating
-from harness.signature import BATCHES, Signature, Spec, parse
+from harness.padding import MASK, PER_TOKEN, TEXT
+from harness.signature import BATCHES, LENGTHS, Signature, Spec, parse
 from harness.weights import uniform
 
 #: How many numbers each weight of a mock model has.
@@ -69,14 +71,16 @@ class MockModel:
         """Outputs by name.
 
         Args:
-            inputs: arrays by the real model's argument names, in one of its two recorded shapes.
+            inputs: arrays by the real model's argument names, in one of its two recorded shapes,
+                or with a shorter text than in the first.
 
         Raises:
             TypeError: an argument that the real model does not have, or a missing one.
-            ValueError: a shape that was not recorded.
+            ValueError: a shape that does not follow from what was recorded.
         """
-        reshaped = self._is_reshaped(inputs)
-        batch = BATCHES[reshaped]
+        sizes = self.sizes(inputs)
+        batch = sizes[0]
+        text = Text(inputs)
         # numpy has no bfloat16.
         kind = np.dtype(DEFAULT_DTYPE if self.dtype == "bfloat16" else self.dtype)
         # Weights and outputs are rounded to the dtype and nothing else is, so that the noise of
@@ -85,30 +89,41 @@ class MockModel:
         state = np.zeros(batch)
         sequences = []
         for phase, (name, array) in enumerate(sorted(inputs.items())):
-            values = array * (1.0 if is_floating(array) else TOKEN_SCALE)
+            values = text.first(name, array * (1.0 if is_floating(array) else TOKEN_SCALE))
+            rows = _rows(values, batch)
+            terms = rows * _projection(rows.shape[1])
+            if text.has(name):
+                # As if what is masked were not there.
+                terms *= text.root_share
             if self._is_sequence(name, array, batch):
-                terms = _rows(values, batch) * _projection(array.size // batch)
                 steps = terms.reshape(batch, -1, array.shape[-1]).sum(1).cumsum(-1)
-                sequences.append(_features(steps, weights, phase))
-            elif array.size:
-                rows = _rows(values, batch)
-                state += _features(rows @ _projection(rows.shape[1]), weights, phase)
+                sequences.append(text.back(name, _features(steps, weights, phase)))
+            elif array.size and not (name == MASK and text.has(name)):
+                state += _features(terms.sum(1), weights, phase)
         return {
-            name: _output(spec, spec.shape(reshaped), number, state, sequences, kind)
+            name: _output(spec, spec.at(*sizes), number, state, sequences, text, kind)
             for number, (name, spec) in enumerate(self.config.outputs.items())
         }
 
-    def _is_reshaped(self, inputs: Arrays) -> bool:
-        """Whether the inputs have the second of the two recorded shapes."""
+    def sizes(self, inputs: Mapping[str, Array]) -> tuple[int, int, int]:
+        """Batch, length of the text, and length of the text to be written.
+
+        Raises:
+            TypeError: an argument that the real model does not have, or a missing one.
+            ValueError: shapes that do not follow from what was recorded.
+        """
         wanted = self.config.inputs
         if inputs.keys() != wanted.keys():
             raise TypeError(
                 f"{self.config.model}.forward() takes {sorted(wanted)}; found {sorted(inputs)}"
             )
         shapes = {name: array.shape for name, array in inputs.items()}
-        for reshaped in (False, True):
-            if shapes == {name: spec.shape(reshaped) for name, spec in wanted.items()}:
-                return reshaped
+        (batch, length), pairs = (BATCHES[0], LENGTHS[0]), zip(BATCHES, LENGTHS, strict=True)
+        known = [(b, s, s // 2) for b, s in pairs]
+        for sizes in known + [(batch, shorter, length // 2) for shorter in range(1, length)]:
+            with contextlib.suppress(ValueError):  # a dimension that is recorded as two numbers
+                if shapes == {name: spec.at(*sizes) for name, spec in wanted.items()}:
+                    return sizes
         raise ValueError(f"expected the shapes of {self.config}; found {shapes}")
 
     def _is_sequence(self, name: str, array: Array, batch: int) -> bool:
@@ -145,10 +160,49 @@ def _projection(size: int) -> Array:
     return np.asarray((0.5 + steps % 7) * (1 - 2 * (steps % 2)) / math.sqrt(5 * size))
 
 
+class Text:
+    """Which tokens of each row are real, and where those stand."""
+
+    def __init__(self, inputs: Mapping[str, Array]) -> None:
+        shape = next((inputs[name].shape[:2] for name in TEXT if name in inputs), None)
+        mask = inputs.get(MASK)
+        self.mask = mask != 0 if mask is not None and mask.shape == shape else None
+        if self.mask is not None:
+            self.names = {n for n in PER_TOKEN if n in inputs and inputs[n].shape[:2] == shape}
+            self.order = np.argsort(~self.mask, axis=1, kind="stable")
+            self.positions = np.argsort(self.order, axis=1)
+            # A projection of so many tokens is divided by the root of their number.
+            share = self.mask.mean(1, keepdims=True)
+            self.root_share = 1 / np.sqrt(np.where(share, share, 1.0))
+
+    def has(self, name: str) -> bool:
+        """Whether an argument has a value for each token, and a mask says which are real."""
+        return self.mask is not None and name in self.names
+
+    def first(self, name: str, values: Array) -> Array:
+        """An argument with its real tokens first in each row, and zeros after them."""
+        if self.mask is None or name not in self.names:
+            return values
+        further = (..., *[None] * (values.ndim - 2))
+        kept = values * self.mask[further]
+        return np.take_along_axis(kept, self.order[further], axis=1)
+
+    def back(self, name: str, steps: Array) -> Array:
+        """What `first` has put first, in its own place again."""
+        if not self.has(name):
+            return steps
+        return np.take_along_axis(steps, self.positions, axis=1)
+
+
 @lru_cache
-def _wave(shape: tuple[int, ...], number: int) -> Array:
-    """What makes the elements of an output differ from each other."""
-    return np.sin(number + np.linspace(0, 6, math.prod(shape))).reshape(shape)
+def _wave(shape: tuple[int, ...], dims: tuple[str, ...], number: int, batch: int) -> Array:
+    """What makes the elements of an output differ from each other, tokens apart."""
+    angles = np.full(shape, float(number))
+    for axis, (size, dim) in enumerate(zip(shape, dims, strict=True)):
+        if "s" not in dim:
+            steps = np.arange(size) % (size // batch if axis == 0 and size % batch == 0 else size)
+            angles += (0.37 * steps / (1 + axis)).reshape(-1, *[1] * (len(shape) - 1 - axis))
+    return angles
 
 
 def _rows(values: Array, batch: int) -> Array:
@@ -170,6 +224,7 @@ def _output(
     number: int,
     state: Array,
     sequences: Sequence[Array],
+    text: Text,
     kind: np.dtype[Any],
 ) -> Array:
     """One output in its recorded shape and dtype.
@@ -180,6 +235,7 @@ def _output(
         number: which output it is.
         state: what each row of the batch says as a whole.
         sequences: what each row says up to each position.
+        text: where each row's tokens stand.
         kind: the dtype that the model computes in.
     """
     batch = len(state)
@@ -193,7 +249,11 @@ def _output(
         total = total if len(shape) > 1 else total[:, 0]
     else:
         total = np.asarray(np.sin(total).mean())
-    values = np.asarray(_wave(shape, number) + total)
+    angles = _wave(shape, spec.dims, number, batch)
+    follows = len(shape) > 1 and spec.dims[1].startswith("s")
+    if follows and text.mask is not None and shape[:2] == text.mask.shape:
+        angles = angles + text.positions.reshape(*shape[:2], *[1] * (len(shape) - 2))
+    values = np.asarray(np.sin(angles) + total)
     if spec.dtype.startswith("float"):
         return values.astype(kind if kind == np.float64 else spec.dtype)
     if spec.dtype == "bool":

@@ -12,9 +12,19 @@ from typing import Any
 from harness.contract import Arrays
 from harness.inputs import graph, image, series, sound, text
 from harness.inputs.maker import Function, Maker
+from harness.inputs.reader import padding_id
 from harness.inputs.recipe import Recipe, recipe_of, recipes
 
-__all__ = ["ARGUMENTS", "Maker", "Recipe", "example_inputs", "recipe_of", "recipes", "special_ids"]
+__all__ = [
+    "ARGUMENTS",
+    "Maker",
+    "Recipe",
+    "example_inputs",
+    "padding_id",
+    "recipe_of",
+    "recipes",
+    "special_ids",
+]
 
 #: What makes each argument, by its name.
 ARGUMENTS: dict[str, Function] = {

@@ -13,6 +13,20 @@ from harness.contract import Array
 from harness.inputs.reader import Reader
 
 
+def resized(sides: tuple[int, int], variant: str) -> tuple[int, int]:
+    """Height and width of an image in a variant of the inputs.
+
+    Twice the width is divisible by whatever the width was divisible by.
+    """
+    height, width = sides
+    match variant:
+        case "odd-size":
+            return (height + 5) | 1, (width + 17) | 1
+        case "other-size":
+            return height, 2 * width
+    return sides
+
+
 class Media(Reader):
     """Reads what concerns images, videos and sounds."""
 
@@ -32,15 +46,18 @@ class Media(Reader):
                     return value
         return 3
 
-    def side(self, within: Any = None) -> tuple[int, int]:
-        """Height and width of an image."""
+    def side(self) -> tuple[int, int]:
+        """Height and width of an image, as the variant wants it."""
+        return resized(self._configured_side(), self.variant)
+
+    def _configured_side(self) -> tuple[int, int]:
         size = self.find(
             "image_size",
             "img_size",
             "input_size",
             "crop_size",
             "resolution",
-            within=within or self.vision,
+            within=self.vision,
         )
         if size is None:
             size = self.find("image_size", "img_size", "crop_size")
@@ -92,7 +109,7 @@ class Media(Reader):
     def grid(self) -> tuple[int, int, int]:
         """Frames, rows and columns of patches of one image."""
         side = self.merge * max(1, 4 // self.merge)
-        return (1, side, side)
+        return (1, side, 2 * side if self.variant == "other-size" else side)
 
     def grids(self) -> Array:
         """The grid of each image, int64 (images, 3)."""

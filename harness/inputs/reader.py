@@ -37,6 +37,21 @@ AUDIO = (
 )
 
 
+def padding_id(config: Any) -> int:
+    """The id of the padding token: that of the text's config, or of the model's; 0 without one."""
+    get = getattr(config, "get_text_config", None)
+    try:
+        text = get() if get else config
+    except Exception:
+        text = config
+    size = getattr(text, "vocab_size", None)
+    for holder in (text, config):
+        found = getattr(holder, "pad_token_id", None)
+        if isinstance(found, int) and 0 <= found < (size if isinstance(size, int) else math.inf):
+            return found
+    return 0
+
+
 class Reader:
     """Asks one model's config, signature and recipe, and makes values of the run's seed.
 

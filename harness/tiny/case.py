@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -161,6 +162,13 @@ class TinyCase:
             return self._example(self._template, "reshaped", RESHAPED_BATCH, RESHAPED_LENGTH)
         except Exception as error:
             raise Unsupported(f"takes no other batch or length: {error}") from error
+
+    def padding(self) -> int:
+        """The config's own padding id, unless it has come to mean something else in its text."""
+        token = inputs_.padding_id(self._config)
+        used = self.inputs().get("input_ids", np.zeros(0))
+        # A small vocabulary may have given padding the id of an image's placeholder.
+        return next(i for i in itertools.chain([token], itertools.count()) if i not in used)
 
     def _example(self, module: Any, variant: str, batch: int, length: int) -> Arrays:
         return self._library.inputs(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays
+from harness.inputs.media import resized
 from harness.weights import integers, uniform
 
 #: By the first convolution, where the docstring of forward does not say; without one, an image.
@@ -91,7 +92,8 @@ class Maker:
         """Height and width of the noise."""
         size = self.get("sample_size") or SIDE
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        return self.get("sample_height") or height, self.get("sample_width") or width
+        sides = self.get("sample_height") or height, self.get("sample_width") or width
+        return resized(sides, self.variant)
 
     @property
     def text_widths(self) -> list[int]:

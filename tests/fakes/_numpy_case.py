@@ -61,6 +61,9 @@ class NumpyCase:
         random = np.random.default_rng([self.seed, *variant.encode()])
         return {"values": random.standard_normal((BATCH, WIDTH)).astype(np.float32)}
 
+    def padding(self) -> int:
+        return 0
+
     def options(self) -> Mapping[str, Any]:
         return {}
 

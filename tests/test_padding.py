@@ -1,0 +1,196 @@
+"""Padded rows: how they are made, and which elements of an output stand on no padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness import padding
+from harness.contract import Array, Arrays
+from harness.padding import Side
+
+ROWS, LENGTH, LEFT = 2, 16, 16 - padding.SHORTER
+MASK = np.ones((ROWS, LENGTH), dtype=np.int64)
+
+
+def text() -> Arrays:
+    ids = np.arange(ROWS * LENGTH).reshape(ROWS, LENGTH) + 1
+    return {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "bbox": np.stack([ids] * 4, axis=-1),
+        "pixel_values": np.ones((ROWS, LENGTH, 3)),
+        "decoder_input_ids": ids[:, :8],
+    }
+
+
+def test_a_shorter_text_keeps_its_beginning_and_its_last_token() -> None:
+    short = padding.shortened(text())
+    assert short["input_ids"].shape == short["attention_mask"].shape == (ROWS, LEFT)
+    assert short["input_ids"][0].tolist() == [*range(1, LEFT), LENGTH]
+    np.testing.assert_array_equal(short["bbox"][..., 2], short["input_ids"])
+    for name in ("pixel_values", "decoder_input_ids"):
+        np.testing.assert_array_equal(short[name], text()[name])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_only_the_last_row_is_padded(side: Side) -> None:
+    base = text()
+    short = padding.shortened(base)
+    made = padding.padded(base, short, side, token=99)
+    tokens = slice(padding.SHORTER, None) if side == "left" else slice(0, LEFT)
+    blank = slice(0, padding.SHORTER) if side == "left" else slice(LEFT, None)
+    for name in ("input_ids", "attention_mask", "bbox"):
+        assert made[name].shape == base[name].shape
+        np.testing.assert_array_equal(made[name][:-1], base[name][:-1])
+        np.testing.assert_array_equal(made[name][-1, tokens], short[name][-1])
+        assert (made[name][-1, blank] == (99 if name == "input_ids" else 0)).all()
+    for name in ("pixel_values", "decoder_input_ids"):
+        assert made[name] is base[name]
+    # The plain inputs are as they were.
+    assert all(np.array_equal(base[name], array) for name, array in text().items())
+
+
+def test_what_can_be_padded() -> None:
+    base = text()
+    assert padding.applies(base)
+    assert padding.applies(
+        {"inputs_embeds": np.ones((2, 16, 8)), "attention_mask": np.ones((2, 16))}
+    )
+    assert not padding.applies({"input_ids": base["input_ids"]})
+    assert not padding.applies({"attention_mask": base["attention_mask"]})
+    # A mask of something else, of another rank, or of too short a text.
+    assert not padding.applies({**base, "attention_mask": np.ones((2, 1600))})
+    assert not padding.applies({**base, "attention_mask": np.ones((2, 16, 16))})
+    assert not padding.applies({n: a[:, :7] for n, a in base.items()})
+
+
+# ---- which elements are real
+
+
+def along(axis: int, shape: tuple[int, ...]) -> Array:
+    """Each element's index along an axis."""
+    return np.broadcast_to(
+        np.arange(shape[axis]).reshape(-1, *[1] * (len(shape) - 1 - axis)), shape
+    )
+
+
+SHAPES = {
+    "tokens": ((2, 16, 8), (2, 12, 8), 1, 12),
+    "pooled": ((2, 4, 8), (2, 3, 8), 1, 3),
+    "later axis": ((2, 3, 16), (2, 3, 12), 2, 12),
+}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_follows_the_tokens_is_real_where_they_are(name: str, side: Side) -> None:
+    full, brief, axis, kept = SHAPES[name]
+    base, short = {"y": np.ones(full)}, {"y": np.ones(brief)}
+    mask = padding.real(base, base, short, MASK, side)["y"]
+    assert mask[:-1].all()
+    index = along(axis, full)[-1]
+    expected = index >= full[axis] - kept if side == "left" else index < kept
+    np.testing.assert_array_equal(mask[-1], expected)
+
+
+def test_attention_is_real_where_both_tokens_are() -> None:
+    base, short = {"y": np.ones((2, 16, 16))}, {"y": np.ones((2, 12, 12))}
+    mask = padding.real(base, base, short, MASK, "left")["y"]
+    expected = np.zeros((16, 16), dtype=bool)
+    expected[4:, 4:] = True
+    np.testing.assert_array_equal(mask[-1], expected)
+
+
+def test_the_rows_of_a_batch_may_stand_in_one_axis() -> None:
+    base, short = {"y": np.ones((32, 8))}, {"y": np.ones((24, 8))}
+    mask = padding.real(base, base, short, MASK, "right")["y"]
+    assert mask[:28].all()
+    assert not mask[28:].any()
+
+
+@pytest.mark.parametrize(
+    ("full", "brief", "given"),
+    [
+        ((2, 16, 8), (2, 12, 8), (2, 15, 8)),  # padding changed the shape
+        ((2, 16), (2, 20), (2, 16)),  # a shorter text gave more
+        ((31, 8), (23, 8), (31, 8)),  # no whole rows
+        ((2, 16, 8), (2, 12), (2, 16, 8)),
+    ],
+)
+def test_where_it_cannot_be_told_nothing_is_real(
+    full: tuple[int, ...], brief: tuple[int, ...], given: tuple[int, ...]
+) -> None:
+    mask = padding.real(
+        {"y": np.ones(given)}, {"y": np.ones(full)}, {"y": np.ones(brief)}, MASK, "left"
+    )
+    assert mask["y"].shape == given
+    assert not mask["y"].any()
+
+
+def test_what_does_not_follow_the_tokens_is_real_throughout() -> None:
+    same = {"pooled": np.ones((2, 8)), "loss": np.array(1.0), "patches": np.ones((3, 8))}
+    mask = padding.real(same, same, same, MASK, "left")
+    assert all(m.all() and m.shape == same[n].shape for n, m in mask.items())
+
+
+# ---- what a padded row must give
+
+
+def outputs(base: Arrays, short: Arrays, side: Side) -> Arrays:
+    """What a right model gives for padded inputs, with rubbish on padding."""
+    made = base["y"].copy()
+    made[-1] = np.nan
+    made[-1][slice(padding.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][-1]
+    scores = base["scores"].copy()
+    scores[1, 1] = short["scores"][1, 1]
+    scores[0, 1] = 17.0  # of a row with another one: neither is the last row's own
+    return {"y": made, "scores": scores, "scalar": base["scalar"]}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_no_real_token(side: Side) -> None:
+    random = np.random.default_rng(0)
+
+    def made(length: int) -> Arrays:
+        return {
+            "y": random.standard_normal((ROWS, length, 8)),
+            "scores": random.standard_normal((ROWS, ROWS)),
+            "scalar": np.array(1.0),
+        }
+
+    base, short = made(LENGTH), made(LEFT)
+    right = outputs(base, short, side)
+    mask = padding.real(right, base, short, MASK, side)
+    assert padding.violation(right, base, short, mask, ROWS) is None
+    assert padding.finite(right, mask)
+    for row in range(ROWS):
+        for position in (0, 5, 11, 15):
+            wrong = {n: a.copy() for n, a in right.items()}
+            wrong["y"][row, position] += 0.01
+            found = padding.violation(wrong, base, short, mask, ROWS)
+            assert (found is not None) is bool(mask["y"][row, position, 0])
+            assert found is None or found.startswith(
+                "expected padding to change no real token; y moved by"
+            )
+    broken = {**right, "y": np.full_like(right["y"], np.nan)}
+    assert not padding.finite(broken, mask)
+    assert "values are not finite" in (padding.violation(broken, base, short, mask, ROWS) or "")
+    own = {**right, "scores": right["scores"] + np.eye(ROWS)}
+    assert "scores moved by" in (padding.violation(own, base, short, mask, ROWS) or "")
+
+
+def test_padding_changes_no_integer() -> None:
+    base, short = {"codes": np.zeros((2, 16), dtype=int)}, {"codes": np.ones((2, 12), dtype=int)}
+    mask = padding.real(base, base, short, MASK, "right")
+    assert padding.violation(base, base, short, mask, ROWS) == (
+        "expected padding to change no integer; 42.9% changed"
+    )
+
+
+def test_selected_leaves_what_has_another_shape_to_the_comparison() -> None:
+    made = {"y": np.arange(6).reshape(2, 3), "z": np.arange(4)}
+    mask = {"y": np.array([[True, False, True], [False, False, True]]), "z": np.ones(3, dtype=bool)}
+    found = padding.selected(made, mask)
+    assert found["y"].tolist() == [0, 2, 5]
+    assert found["z"] is made["z"]
