@@ -11,7 +11,7 @@ from workplace import ROOT, Workplace
 
 from backends.mock import backend as mock
 from backends.mock.models import MockModel, MockPipeline, MockProcessor, MockTokenizer, example
-from harness import cell, signature
+from harness import cell, padding, signature
 from harness.contract import (
     FAMILIES,
     Absent,
@@ -25,6 +25,7 @@ from harness.contract import (
     Precision,
     Stage,
     Unavailable,
+    Unsupported,
 )
 from harness.job import Job
 from harness.signature import Signature
@@ -144,6 +145,34 @@ def test_inputs_are_as_recorded(name: str) -> None:
         assert base[argument].dtype == spec.dtype
         assert "mask" in argument or not np.array_equal(base[argument], other[argument])
     assert cell.describe(made, base, made.reference(base), "float64") == made.line
+
+
+@pytest.mark.parametrize("family", ["encoder-only", "decoder-only", "encoder-decoder"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_masked_token_counts_for_nothing_wherever_it_stands(
+    family: str, side: padding.Side
+) -> None:
+    made = case(
+        family,
+        "input_ids:i64[b,s+4] attention_mask:i64[b,s+4] decoder_input_ids:i64[b,s/2] -> "
+        "y:f32[b,s+4,8] z:f32[b,s/2,8] pooled:f32[b,8] states:f32[b*(s+4),8]",
+    )
+    base = made.inputs()
+    short = padding.shortened(base)
+    padded = padding.padded(base, short, side, made.padding())
+    want, brief = made.reference(base), made.reference(short)
+    found = made.reference(padded)
+    mask = padding.real(found, want, brief, base["attention_mask"], side)
+    assert padding.violation(found, want, brief, mask, 2) is None
+    padded["attention_mask"][:] = 1
+    wrong = padding.violation(made.reference(padded), want, brief, mask, 2)
+    assert wrong is not None
+
+
+def test_what_a_shorter_text_gives_is_unknown_where_two_sizes_are_recorded() -> None:
+    made = case("encoder-only", "input_ids:i64[b,s] attention_mask:i64[b,s] -> y:f32[b,18~25]")
+    with pytest.raises(Unsupported, match="expected the shapes of thing"):
+        made.reference(padding.shortened(made.inputs()))
 
 
 def test_every_element_of_an_input_counts() -> None:
