@@ -382,7 +382,7 @@ WORTHLESS: Mapping[str, tuple[Function, str]] = {
     "silent": (lambda x, w: {}, "the model returns no arrays"),
     "exploded": (
         lambda x, w: {"y": 1e6 * plain(x, w)["y"]},
-        "expected a standard deviation between 0.001 and 1000, found y",
+        "expected a standard deviation between 0.001 and 1000 of every output, found y",
     ),
     "blind": (lambda x, w: {"y": w["inner"]}, "other inputs move the outputs by 0 only"),
     "half blind": (
