@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,6 +49,14 @@ class Limits:
 
     seconds: float = 120.0
     memory_mb: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a process that serves many tasks is to do next; see `serve`."""
+
+    target: str
+    argument: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +117,71 @@ def main(connection: Connection, target: str, argument: Any, limits: Limits, fol
         limits: of this process.
         folder: this child's own folder for its output and temporary files.
     """
+    leads_group = _set_up(connection, folder)
+    _hold_time(limits)
+    _hold_memory(limits)
+    _send(connection, Ready(leads_group))
+    _send_bytes(connection, _answer(connection, target, argument, peak_rss_mb))
+    os._exit(0)
+
+
+def serve(connection: Connection, requests: Connection, limits: Limits, folder: Path) -> None:
+    """Do one task after the other until the parent asks for no more, each within the limits.
+
+    For devices whose context is dear. What a task leaves behind in this process, the next one
+    finds: the parent runs every failure again in a process of its own (`harness.shared`).
+
+    Args:
+        connection: the pipe to the parent, for messages only.
+        requests: where the parent sends a `Request`; its end of file means that there are no more.
+        limits: of each task; memory counts from what the process holds as the task begins.
+        folder: of this process; each task gets a folder for temporary files in it.
+    """
+    leads_group = _set_up(connection, folder)
+    _send(connection, Ready(leads_group))
+    while True:
+        try:
+            request: Request = requests.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(1, 0)  # what the tasks before have printed is not this one's
+        _hold_time(limits)
+        _hold_memory(limits)
+        resettable = _reset_peak()
+        own = Path(tempfile.mkdtemp(dir=folder))
+        _own_temporary_folder(own)
+        peak = peak_rss_mb if resettable else _unknown
+        payload = _answer(connection, request.target, request.argument, peak)
+        shutil.rmtree(own, ignore_errors=True)
+        gc.collect()
+        _send_bytes(connection, payload)
+
+
+def _set_up(connection: Connection, folder: Path) -> bool:
+    """What every child does first; returns whether it leads a process group."""
     leads_group = _lead_group()
     _redirect_output(folder)
     _own_temporary_folder(folder)
-    _limit(limits)
+    _no_core_dump()
     # What runs here is to find Python's own default, not the way in which this process was made.
     multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
     os.environ[PIPE_VARIABLE] = str(connection.fileno())
+    return leads_group
+
+
+def _answer(
+    connection: Connection, target: str, argument: Any, peak: Callable[[], float | None]
+) -> bytes:
+    """Run one target, its stages told to the parent; the last message, pickled."""
 
     def report(stage: Stage) -> None:
         _send(connection, Entering(Stage(stage)))
 
-    _send(connection, Ready(leads_group))
     started = time.process_time()
     outcome = _call(target, argument, report)
-    usage = Usage(time.process_time() - started, peak_rss_mb())
+    usage = Usage(time.process_time() - started, peak())
     faulthandler.cancel_dump_traceback_later()
     try:
         payload = pickle.dumps(replace(outcome, usage=usage))
@@ -129,8 +189,7 @@ def main(connection: Connection, target: str, argument: Any, limits: Limits, fol
         outcome = _raised(error)
         payload = pickle.dumps(replace(outcome, usage=usage))
     _flush()
-    _send_bytes(connection, payload)
-    os._exit(0)
+    return payload
 
 
 def peak_rss_mb() -> float | None:
@@ -214,14 +273,24 @@ def _own_temporary_folder(folder: Path) -> None:
     tempfile.tempdir = str(folder)
 
 
-def _limit(limits: Limits) -> None:
-    """Let the kernel and a timer in C hold the limits too, where the parent can't be in time."""
-    # Prints where every thread stands, then ends the process: also when the interpreter hangs
-    # in C code, and also when the parent is gone.
+def _no_core_dump() -> None:
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _hold_time(limits: Limits) -> None:
+    """Let a timer in C hold the limit on time too, where the parent can't be in time.
+
+    It prints where every thread stands, then ends the process: also when the interpreter hangs in
+    C code, and also when the parent is gone.
+    """
     faulthandler.dump_traceback_later(limits.seconds, exit=True, file=2)
+
+
+def _hold_memory(limits: Limits) -> None:
+    """Let the kernel hold the limit on memory too, counted from what the process holds now."""
     if sys.platform == "win32":
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     held = _proc_status("VmData")
     if held is None:
         return  # macOS does not hold a process to it; the parent's watch remains
@@ -229,6 +298,20 @@ def _limit(limits: Limits) -> None:
     most = held * 1024 + limits.memory_mb * MB
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _reset_peak() -> bool:
+    """Let the high-water mark of resident memory begin anew; whether the system can do that."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # see proc(5)
+    except OSError:
+        return False
+    return True
+
+
+def _unknown() -> None:
+    """A peak that the system does not keep by task."""
 
 
 def _proc_status(key: str) -> int | None:

@@ -24,7 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -40,6 +40,9 @@ from harness.job import Job, Probe, ProbeRequest
 from harness.processes import Settings, context, starting
 
 T = TypeVar("T")
+
+#: A process, our end of its pipe, its own ends of all pipes, and its folder.
+_Made = tuple[BaseProcess, Connection, Sequence[Connection], Path]
 
 #: What runs a cell, and what asks a backend for its device.
 RUN_CELL = "harness.cell:run"
@@ -68,6 +71,10 @@ class Task:
     argument: Any
     label: str
 
+    def on(self, unit: str) -> Task:
+        """The same on one of several devices; its argument then has a method `on` too."""
+        return replace(self, argument=self.argument.on(unit)) if unit else self
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -87,6 +94,7 @@ class Ending:
     cpu_seconds: float | None = None
     peak_rss_mb: float | None = None
     refusal: HarnessError | Unavailable | None = None
+    before: str = ""  # why it failed in a shared worker, where it was then run again alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ class Pool(Generic[T]):
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
-        self._running: list[_Child[T]] = []
+        self._running: list[Running[T]] = []
         self._stopping = False
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
         self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
@@ -152,8 +160,7 @@ class Pool(Generic[T]):
             self._wake_read.close()
             self._wake_write.close()
         self._finisher.shutdown(wait=True)
-        for _, future in self._waiting:
-            future.cancel()
+        self._abandon()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Pool[T]:
@@ -164,11 +171,8 @@ class Pool(Generic[T]):
 
     def _dispatch(self) -> None:
         try:
-            while not self._stopping and (self._waiting or self._running):
-                while self._waiting and len(self._running) < self._settings.workers:
-                    if self._stopping:
-                        break
-                    self._start_next()
+            while not self._stopping and self._unfinished():
+                self._start_waiting()
                 self._look_after()
         except BaseException as error:  # a fault of ours: nobody may wait for ever
             self.error = error
@@ -180,33 +184,55 @@ class Pool(Generic[T]):
                 running.future.cancel()
                 running.leave()
             self._running.clear()
-            for _, future in self._waiting:
-                future.cancel()
+            self._abandon()
 
-    def _start_next(self) -> None:
-        task, future = self._waiting.popleft()
-        self._count += 1
-        folder = self._folder / str(self._count)
-        folder.mkdir()
-        limits = self._settings.limits
+    def _abandon(self) -> None:
+        """Nobody need wait for what was not started."""
+        for _, future in self._waiting:
+            future.cancel()
+
+    def _unfinished(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def _start_waiting(self) -> None:
+        """Start as many of the waiting tasks as may run now."""
+        while self._waiting and len(self._running) < self._settings.workers:
+            if self._stopping:
+                break
+            task, future = self._waiting.popleft()
+            self._start(Running(task, future, *self._process_for(task), self._settings.limits))
+
+    def _process_for(self, task: Task) -> _Made:
+        """A process for one task, not yet started."""
+        folder = self._new_folder()
         parents_end, childs_end = self._context.Pipe(duplex=True)
         process: BaseProcess = self._context.Process(
             target=child.main,
-            args=(childs_end, task.target, task.argument, limits, folder),
+            args=(childs_end, task.target, task.argument, self._settings.limits, folder),
             name=task.label,
         )
-        running = _Child(task, future, process, parents_end, folder, limits)
+        return process, parents_end, (childs_end,), folder
+
+    def _new_folder(self) -> Path:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        return folder
+
+    def _start(self, running: Running[T]) -> None:
+        """Start its process; one that cannot be is a crash of its task."""
         try:
             with starting(self._settings):
-                process.start()
+                running.process.start()
         except Exception as error:
             reason = f"its process could not be started: {type(error).__name__}: {error}"
-            parents_end.close()
-            self._conclude(running, Ending(Outcome.CRASH, Stage.BUILD, 0.0, reason=reason))
-            return
+            running.unstarted = Ending(Outcome.CRASH, Stage.BUILD, 0.0, reason=reason)
+            self._ended(running)
+        else:
+            self._running.append(running)
         finally:
-            childs_end.close()
-        self._running.append(running)
+            for connection in running.childs_ends:
+                connection.close()
 
     def _look_after(self) -> None:
         """Wait until something happens, or until it is time to look, and deal with it."""
@@ -224,7 +250,9 @@ class Pool(Generic[T]):
                 running.read()
             if ended:
                 self._running.remove(running)
-                self._conclude(running, running.end())
+                self._ended(running)
+            else:
+                self._heard(running)
         now = time.monotonic()
         for running in self._running:
             if now > running.deadline:
@@ -237,9 +265,17 @@ class Pool(Generic[T]):
             for running in self._running:
                 running.watch(deep)
 
-    def _conclude(self, running: _Child[T], ending: Ending) -> None:
+    def _heard(self, running: Running[T]) -> None:
+        """A child that goes on has perhaps said something."""
+
+    def _ended(self, running: Running[T]) -> None:
+        """A child's process is gone."""
+        ending = running.end()
         running.leave()
-        self._finisher.submit(self._call_finish, running.task, running.future, ending)
+        self._conclude(running.task, running.future, ending)
+
+    def _conclude(self, task: Task, future: Future[T], ending: Ending) -> None:
+        self._finisher.submit(self._call_finish, task, future, ending)
 
     def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
         if self.error is not None:
@@ -317,10 +353,14 @@ def result_of(job: Job, ending: Ending) -> CellResult:
         result.peak_rss_mb = ending.peak_rss_mb
     if ending.cpu_seconds is not None:
         result.metrics.append(Metric("cpu", ending.cpu_seconds, "s"))
+    if ending.before:
+        result.metrics.append(Metric("reruns", 1, "1"))
+        note = f"--- before, in a worker shared with other cells ---\n{ending.before}"
+        result.error = f"{result.error.rstrip()}\n\n{note}".lstrip()
     return result
 
 
-class _Child(Generic[T]):
+class Running(Generic[T]):
     """One running child, seen from the parent."""
 
     def __init__(
@@ -329,6 +369,7 @@ class _Child(Generic[T]):
         future: Future[T],
         process: BaseProcess,
         connection: Connection,
+        childs_ends: Sequence[Connection],
         folder: Path,
         limits: Limits,
     ) -> None:
@@ -336,6 +377,8 @@ class _Child(Generic[T]):
         self.future = future
         self.process = process
         self.inbox = Inbox(connection)
+        self.childs_ends = childs_ends
+        self.unstarted: Ending | None = None
         self.stage = Stage.BUILD
         self.started = time.monotonic()
         self.deadline = self.started + STARTUP
@@ -357,9 +400,7 @@ class _Child(Generic[T]):
                 case Ready():
                     self._ready = True
                     self._leads_group = message.leads_group
-                    self.started = time.monotonic()
-                    self.deadline = self.started + self._limits.seconds + GRACE
-                    self._begin_watch()
+                    self._begin_task()
                 case Entering():
                     self.stage = message.stage
                 case Returned() | Raised():
@@ -414,6 +455,8 @@ class _Child(Generic[T]):
 
     def end(self) -> Ending:
         """How it ended. Call it once its sentinel is ready."""
+        if self.unstarted is not None:
+            return self.unstarted
         self.process.join()
         code = self.process.exitcode
         seconds = time.monotonic() - self.started
@@ -422,25 +465,28 @@ class _Child(Generic[T]):
         if self._killed is not None:
             outcome, reason = self._killed
             return self._abnormal(outcome, reason, seconds, output)
-        match self._last:
-            case Returned(value, usage):
-                return Ending(
-                    None,
-                    self.stage,
-                    seconds,
-                    value=value,
-                    error=_printed(output),
-                    cpu_seconds=usage.cpu_seconds,
-                    peak_rss_mb=usage.peak_rss_mb,
-                )
-            case Raised():
-                return self._raised(self._last, seconds, output)
+        if self._last is not None:
+            return self._said(self._last, seconds, output)
         if code == 1 and _TIMER.search(output):
             return self._abnormal(Outcome.TIMEOUT, self._too_long(), seconds, output)
         if self.inbox.partial:
             reason = f"result unreadable: it ends after {self.inbox.partial} bytes"
             return self._abnormal(Outcome.CRASH, reason, seconds, output)
         return self._abnormal(Outcome.CRASH, _exit_reason(code), seconds, output)
+
+    def _said(self, last: Returned | Raised, seconds: float, output: str) -> Ending:
+        """What its last message says."""
+        if isinstance(last, Raised):
+            return self._raised(last, seconds, output)
+        return Ending(
+            None,
+            self.stage,
+            seconds,
+            value=last.value,
+            error=_printed(output),
+            cpu_seconds=last.usage.cpu_seconds,
+            peak_rss_mb=last.usage.peak_rss_mb,
+        )
 
     def leave(self) -> None:
         """Give back what belongs to it."""
@@ -449,7 +495,10 @@ class _Child(Generic[T]):
         with contextlib.suppress(ValueError):  # still running: killed, and not yet reaped
             self.process.close()
 
-    def _begin_watch(self) -> None:
+    def _begin_task(self) -> None:
+        """Its time begins, and what it holds now is not the task's."""
+        self.started = time.monotonic()
+        self.deadline = self.started + self._limits.seconds + GRACE
         with contextlib.suppress(psutil.Error):
             self._watched = psutil.Process(self.process.pid)
             self._born_with = self._peak = self._watched.memory_info().rss

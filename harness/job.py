@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.contract import Cell, Device, Precision
@@ -21,6 +21,10 @@ class Job:
     expected_signature: str | None = None  # empty: it should be recorded, and is not
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
 
+    def on(self, unit: str) -> Job:
+        """The same cell on one of several devices."""
+        return replace(self, options={**self.options, "device": unit})
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
@@ -29,6 +33,10 @@ class ProbeRequest:
     backend: str
     backends_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, unit: str) -> ProbeRequest:
+        """The same question about one of several devices."""
+        return replace(self, options={**self.options, "device": unit})
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     start_method: str = "forkserver"  # forkserver | spawn
     preload: tuple[str, ...] = ()
+    shared: bool = False  # whether a child serves many tasks (`harness.shared`)
+    units: tuple[str, ...] = ()  # what `--device` takes for each of several devices
+    variables: Mapping[str, str] = field(default_factory=dict)  # the backend's own environment
     root: Path = field(default_factory=lambda: Path(__file__).resolve().parent.parent)
 
     @property
@@ -54,7 +57,8 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """What the environment of server and children has beyond the parent's."""
-        chosen = {**ENVIRONMENT, **dict.fromkeys(THREADS, str(self.threads))}
+        threads = dict.fromkeys(THREADS, str(self.threads))
+        chosen = {**ENVIRONMENT, **threads, **self.variables}
         mine = {name: value for name, value in chosen.items() if name not in os.environ}
         paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))

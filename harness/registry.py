@@ -11,7 +11,7 @@ import platform
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ BACKENDS = Path(__file__).resolve().parent.parent / "backends"
 
 START_METHODS = ("forkserver", "spawn")
 PLATFORMS = ("linux", "darwin", "win32")
+#: `cell`: a process serves one cell; `shared`: many, where a device's context is dear.
+WORKERS = ("cell", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class BackendSpec:
     python: tuple[str, ...] = ()
     platforms: tuple[str, ...] = PLATFORMS
     start_method: str = "forkserver"
+    worker: str = "cell"
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its processes
     preload: tuple[str, ...] = ()
     snapshot: bool = False  # its models are held against signature.SNAPSHOT
     faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
@@ -152,11 +156,13 @@ def read(folder: Path) -> BackendSpec:
     _check(path, data, _KEYS)
     if "title" not in data:
         raise HarnessError(f'{path}: expected a title, found none. Fix: add `title = "..."`')
-    if data.get("start_method", "forkserver") not in START_METHODS:
-        raise HarnessError(
-            f"{path}: expected start_method to be one of {', '.join(START_METHODS)}, found "
-            f"{data['start_method']!r}. Fix: choose one of them"
-        )
+    for key, choices in (("start_method", START_METHODS), ("worker", WORKERS)):
+        if data.get(key, choices[0]) not in choices:
+            raise HarnessError(
+                f"{path}: expected {key} to be one of {', '.join(choices)}, found "
+                f"{data[key]!r}. Fix: choose one of them"
+            )
+    _check(path, data.get("environment", {}), _Strings(), "environment.")
     values = _tuples(data)
     values.pop("runs_on", None)
     if "hardware" in data:
@@ -241,6 +247,8 @@ _KEYS: Mapping[str, str] = {
     "python": _STRINGS,
     "platforms": _STRINGS,
     "start_method": "a string",
+    "worker": "a string",
+    "environment": "a table",
     "preload": _STRINGS,
     "snapshot": "true or false",
     "faults": _STRINGS,
@@ -255,6 +263,16 @@ _HARDWARE_KEYS: Mapping[str, str] = {
     "found": "a string",
     "fix": "a string",
 }
+
+
+class _Strings(dict[str, str]):
+    """The keys of a table in which any key may stand, with a string."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> str:
+        return "a string"
 
 
 def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, str], prefix: str = "") -> None:

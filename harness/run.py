@@ -110,6 +110,8 @@ class Run:
             workers=options.workers,
             limits=options.limits,
             start_method=self.spec.start_method,
+            shared=self.spec.worker == "shared",
+            variables=self.spec.environment,
             preload=(*self.spec.preload, *PRELOAD, *self._architectures()),
             root=ROOT,
         )
