@@ -5,6 +5,7 @@
   nox -s torch-cpu                       every model on one backend, in its own environment
   nox -s torch-cpu -- -k bert -x         what stands behind -- goes to pytest, unchanged
   nox -s NAME -- --require-device        missing hardware is an error instead of a skip
+  nox -s NAME -- --fallback cpu          the CPU stands in for it; no row counts for the device
   nox -s report                          results/report.html and .md, from all sessions so far
 
 From another folder: nox -f PATH/TO/noxfile.py ... or python PATH/TO/noxfile.py ...; sessions run
@@ -107,6 +108,7 @@ class Missing(NamedTuple):
     needs: str
     reason: str
     fix: str
+    replaceable: bool = True  # by the CPU, with `--fallback`: its packages can be installed
 
 
 # --- The folders of backends/ ---------------------------------------------------------------------
@@ -169,6 +171,7 @@ def missing(backend: Backend, machine: Machine) -> Missing | None:
             wanted,
             f"{backend.name} runs on {wanted}, and this machine is {machine.platform}.",
             f"run it on {wanted}.",
+            replaceable=False,
         )
     hint = backend.hardware
     paths = hint.get("paths", [])
@@ -215,6 +218,7 @@ class Environment(NamedTuple):
     groups: tuple[str, ...] = ()
     constraints: Path | None = None
     torch_backend: str = ""
+    gpu: bool = True  # the packages of the pins that only CUDA builds of torch want
 
     def requirements(self) -> list[str]:
         """The arguments of the installer that name what to install."""
@@ -228,7 +232,8 @@ class Environment(NamedTuple):
 
     def key(self) -> str:
         """A digest that changes with what is to be installed."""
-        digest = hashlib.sha256("\0".join((*self.requirements(), self.torch_backend)).encode())
+        words = (*self.requirements(), self.torch_backend, *([] if self.gpu else ["no gpu"]))
+        digest = hashlib.sha256("\0".join(words).encode())
         for path in filter(None, (self.pins, self.constraints)):
             digest.update(path.read_bytes() if path.is_file() else b"")
         return digest.hexdigest()
@@ -273,7 +278,13 @@ def install(session: nox.Session, environment: Environment) -> None:
             "pip installs torch from its default index, which may be several GB of CUDA; uv would "
             f"take the {environment.torch_backend} wheels. Fix: python -m pip install uv"
         )
-    session.install(*index, *environment.requirements(), env=added, silent=False)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = environment.requirements()
+        if environment.pins and not environment.gpu:
+            pins = Path(folder, environment.pins.name)
+            pins.write_text(without_cuda(environment.pins.read_text(encoding="utf-8")))
+            arguments[arguments.index("-r") + 1] = str(pins)
+        session.install(*index, *arguments, env=added, silent=False)
     # An install command, so that `nox -R`, which installs nothing, leaves no false stamp.
     write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
     session.run_install("python", "-c", write, str(stamp), key, silent=True, log=False)
@@ -317,13 +328,31 @@ def pytest_command(name: str, posargs: Sequence[str]) -> list[str]:
     return ["python", "-m", "pytest", *ini, "--backend", name, *posargs]
 
 
-def add_backend(backend: Backend, machine: Machine) -> None:
-    """Register the session of one backend."""
+def falls_back(words: Sequence[str]) -> bool:
+    """Whether a command line asks for a stand-in for missing hardware.
+
+    Nox makes a session's environment before it shows what stands behind `--`.
+    """
+    return any(word.split("=")[0] == "--fallback" for word in words)
+
+
+def add_backend(backend: Backend, machine: Machine, words: Sequence[str] = ()) -> None:
+    """Register the session of one backend.
+
+    Args:
+        backend: its folder.
+        machine: what its hardware hint is held against.
+        words: the command line.
+    """
     lack = missing(backend, machine)
+    stands_in = lack is not None and lack.replaceable and falls_back(words)
     environment = Environment(backend.requirements, torch_backend=backend.torch_backend)
+    if stands_in:
+        environment = environment._replace(torch_backend="cpu", gpu=False)
+    skips = lack is not None and not stands_in
 
     def run_backend(session: nox.Session) -> None:
-        if lack:
+        if lack and (skips or "--require-device" in session.posargs):
             message = f"{lack.reason} Fix: {lack.fix}"
             if "--require-device" in session.posargs:
                 session.error(message)
@@ -336,10 +365,10 @@ def add_backend(backend: Backend, machine: Machine) -> None:
         name=backend.name,
         tags=["backend"],
         default=backend.name in DEFAULT,
-        python=None if lack else interpreter(backend, "{}.{}".format(*sys.version_info)),
+        python=None if skips else interpreter(backend, "{}.{}".format(*sys.version_info)),
         reuse_venv=reusable(backend.name, environment),
         # No environment is made for a session that can only be skipped.
-        venv_backend="none" if lack else None,
+        venv_backend="none" if skips else None,
     )
     function = register(run_backend)
     # What `nox -t backend -l --json` tells a workflow about the session: where it can run.
@@ -348,7 +377,7 @@ def add_backend(backend: Backend, machine: Machine) -> None:
 
 BACKENDS = {backend.folder.name: backend for backend in find_backends(ROOT)}
 for _backend in BACKENDS.values():
-    add_backend(_backend, Machine.here())
+    add_backend(_backend, Machine.here(), sys.argv)
 
 
 # --- Sessions of the project ----------------------------------------------------------------------
@@ -443,6 +472,12 @@ def cuda_packages(compiled: str) -> list[str]:
     return re.findall(r"^((?:nvidia|cuda)-[\w.-]+|triton)(?=\[|==)", compiled, re.MULTILINE)
 
 
+def without_cuda(pins: str) -> str:
+    """Compiled pins without the packages that only CUDA builds of torch want."""
+    unwanted = "|".join(map(re.escape, cuda_packages(pins))) or "(?!)"
+    return re.sub(rf"^(?:{unwanted})(?:\[[\w,.-]+\])?==.*\n(?:    #.*\n)*", "", pins, flags=re.M)
+
+
 def tidy(compiled: str, platforms: Sequence[str]) -> str:
     """A compiled file with one line a version, and markers only where they decide something.
 
@@ -499,6 +534,9 @@ def lock(session: nox.Session) -> None:
 def compile_pins(session: nox.Session, backend: Backend, arguments: Sequence[str]) -> None:
     """Write the backend's requirements.txt, starting from the versions that it has."""
     index, added = wheel_index(backend.torch_backend, os.environ)
+    if not backend.torch_backend:
+        # PyPI's torch is wanted, and local wheels may be of another one.
+        added = {"UV_FIND_LINKS": None}
     old = backend.requirements.read_text(encoding="utf-8") if backend.requirements.is_file() else ""
     with tempfile.TemporaryDirectory() as folder:
         output, excludes = Path(folder, "requirements.txt"), Path(folder, "excludes.txt")
@@ -515,9 +553,8 @@ def compile_pins(session: nox.Session, backend: Backend, arguments: Sequence[str
         session.run(*command, env=added)
         # torch asks for CUDA unless it comes from another wheel index, which need not be in reach
         # where the pins are compiled.
-        if not backend.torch_backend.startswith("cu") and (
-            unwanted := cuda_packages(output.read_text(encoding="utf-8"))
-        ):
+        elsewhere = backend.torch_backend and not backend.torch_backend.startswith("cu")
+        if elsewhere and (unwanted := cuda_packages(output.read_text(encoding="utf-8"))):
             excludes.write_text("\n".join(unwanted), encoding="utf-8")
             session.run(*command, env=added)
         new = tidy(output.read_text(encoding="utf-8"), backend.platforms)

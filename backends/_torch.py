@@ -2,53 +2,103 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from harness.contract import Array, Arrays, Case, CheckFailed, Device, Placement, Precision
+from harness.contract import (
+    Array,
+    Arrays,
+    Case,
+    CheckFailed,
+    Device,
+    Placement,
+    Precision,
+    Unsupported,
+)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+#: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
+COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a precision computes."""
+
+    weights: torch.dtype = torch.float32  # what weights and floating inputs are cast to
+    autocast: torch.dtype | None = None  # what `torch.autocast` computes in
+    tf32: bool | None = False  # in products and convolutions of float32; None: as PyTorch has it
+    compiled: bool = False  # by `torch.compile`, whose backend is inductor
+
+
+MODES: Mapping[str, Mode] = {
+    "default": Mode(tf32=None),
+    "f32": Mode(),
+    "tf32": Mode(tf32=True),
+    "bf16": Mode(weights=torch.bfloat16),
+    "f16": Mode(weights=torch.float16),
+    "bf16-autocast": Mode(autocast=torch.bfloat16),
+    "f16-autocast": Mode(autocast=torch.float16),
+    "compile": Mode(compiled=True),
+}
 
 
 class TorchProgram:
     """A module on its device; the library's own choice of attention and experts stays."""
 
-    def __init__(self, module: Any, case: Case, device: torch.device, dtype: torch.dtype) -> None:
-        self.module = module.to(device=device, dtype=dtype).eval()
+    def __init__(self, module: Any, case: Case, device: torch.device, mode: Mode) -> None:
+        self.module = module.to(device=device, dtype=mode.weights).eval()
         self.case = case
         self.device = device
-        self.dtype = dtype
+        self.mode = mode
+        self._forward = _compiled(self.module, case) if mode.compiled else self.module
         self._output_devices: set[str] = set()
+        self._inputs: Mapping[str, Array] = {}
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         """One inference; floating inputs in the program's dtype, outputs on the host."""
-        torch.manual_seed(0)
-        with torch.inference_mode():
-            raw = self.module(**self.tensors(inputs), **self.case.options())
-        self._output_devices |= {t.device.type for t in _tensors_in(raw)}
+        self._inputs = inputs
+        raw = self.run(self.tensors(inputs))
+        self._output_devices |= {t.device.type for t in tensors_in(raw)}
         return self.case.outputs(raw)
 
+    def run(self, given: Mapping[str, Any]) -> Any:
+        """What the module returns for tensors on its device, wherever that lies."""
+        torch.manual_seed(0)
+        # Inductor guards on inference mode, and everybody else's example has no_grad.
+        grad = torch.no_grad() if self.mode.compiled else torch.inference_mode()
+        with grad, autocast(self.device, self.mode):
+            return self._forward(**given, **self.case.options())
+
     def tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        """The inputs on the device, floating ones in the program's dtype."""
+        """The inputs on the device, floating ones in the dtype of the weights."""
         made = {}
         for name, array in inputs.items():
             # A copy: some models write into their inputs, which are another run's inputs too.
             tensor = torch.from_numpy(np.array(array)).to(self.device)
-            made[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            made[name] = tensor.to(self.mode.weights) if tensor.is_floating_point() else tensor
         return made
 
     def placement(self) -> Placement:
-        """Where every parameter, buffer and output lives."""
+        """Where every parameter, buffer and output lives; and that something was compiled."""
         held = [*self.module.parameters(), *self.module.buffers()]
         away = [t for t in held if t.device.type != self.device.type]
         wrong = self._output_devices - {self.device.type}
         share = 0.0 if wrong else 1.0 - len(away) / max(1, len(held))
-        return Placement(share, "device of every parameter, buffer and output")
+        evidence = "device of every parameter, buffer and output"
+        if self.mode.compiled:
+            graphs, breaks = _graphs()
+            share = share if graphs else 0.0
+            evidence += f"; torch.compile made {graphs} graphs, with {breaks} breaks"
+        return Placement(share, evidence)
 
 
 class TorchBackend:
@@ -59,8 +109,12 @@ class TorchBackend:
         Precision("f32", "float32"),
         Precision("bf16", "bfloat16"),
         Precision("f16", "float16"),
+        Precision("bf16-autocast", "bfloat16"),
+        Precision("f16-autocast", "float16"),
+        Precision("compile", "float32"),
     )
     device = torch.device("cpu")
+    program: type[TorchProgram] = TorchProgram
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
@@ -69,33 +123,47 @@ class TorchBackend:
         """The device; a backend's own folder says how to find it."""
         raise NotImplementedError
 
+    def settle(self, mode: Mode) -> None:
+        """Set what PyTorch keeps for the whole process; a device that has such says how."""
+
     def prepare(self, case: Case, precision: Precision) -> TorchProgram:
-        """The small model on the device, in the precision's dtype."""
-        return TorchProgram(case.module(), case, self.device, DTYPES[precision.dtype])
+        """The small model on the device, as the precision says.
+
+        Raises:
+            Unsupported: it is to be compiled, and there is no compiler.
+        """
+        mode = MODES[precision.name]
+        self.settle(mode)
+        return self.program(case.module(), case, self.device, mode)
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> TorchProgram:
         """The same model through `from_pretrained`, as a user loads a checkpoint."""
+        mode = MODES[precision.name]
+        self.settle(mode)
         cls = type(case.module())
         # Before transformers 4.56 the argument and the config's field were called torch_dtype.
         keyword = "dtype" if hasattr(case.config(), "dtype") else "torch_dtype"
-        module = cls.from_pretrained(folder, **{keyword: DTYPES[precision.dtype]})
-        return TorchProgram(module, case, self.device, DTYPES[precision.dtype])
+        module = cls.from_pretrained(folder, **{keyword: mode.weights})
+        return self.program(module, case, self.device, mode)
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
         """What `transformers.pipeline` makes of raw input, and the arrays it feeds the model."""
         asked = case.pipeline()
-        if asked is None:
+        mode = MODES[precision.name]
+        if asked is None or mode.compiled:  # a pipeline runs the module itself, eagerly
             return None
         from transformers import pipeline
 
-        module = self._module(case, precision)
+        self.settle(mode)
+        module = self._module(case, mode)
         fed: list[tuple[Mapping[str, Any], Arrays]] = []
         module.register_forward_hook(
             lambda _, given, keywords, raw: fed.append((keywords, case.outputs(raw))),
             with_kwargs=True,
         )
         pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
-        answer = pipe(asked.raw, **asked.arguments)
+        with autocast(self.device, mode):
+            answer = pipe(asked.raw, **asked.arguments)
         if asked.inputs is not None:
             if case.generation is not None:
                 tokens = np.array([row["generated_token_ids"] for row in answer])
@@ -113,21 +181,26 @@ class TorchBackend:
     def generate(
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
     ) -> Array:
-        """Greedy `generate()` with its cache: token ids, those given included."""
-        module = self._module(case, precision)
+        """Greedy `generate()` with its cache: token ids, those given included.
+
+        It runs the module itself, eagerly, in `compile` too.
+        """
+        mode = replace(MODES[precision.name], compiled=False)
+        self.settle(mode)
+        module = self._module(case, mode)
         if case.generation is not None and case.generation.argument == "decoder_input_ids":
             # Given ids that begin with it are taken as they are; others get it in front.
             start = int(inputs["decoder_input_ids"][0, 0])
             module.generation_config.decoder_start_token_id = start
-        program = TorchProgram(module, case, self.device, DTYPES[precision.dtype])
-        with torch.inference_mode():
+        program = self.program(module, case, self.device, mode)
+        with torch.inference_mode(), autocast(self.device, mode):
             raw = program.module.generate(**program.tensors(inputs), max_new_tokens=tokens)
         made: Array = raw.cpu().numpy()
         return made
 
-    def _module(self, case: Case, precision: Precision) -> Any:
+    def _module(self, case: Case, mode: Mode) -> Any:
         """The small model on the device; where it generates, greedily and to the last token."""
-        module = case.module().to(device=self.device, dtype=DTYPES[precision.dtype])
+        module = case.module().to(device=self.device, dtype=mode.weights)
         if case.generation is not None:
             from transformers import GenerationConfig
 
@@ -175,11 +248,44 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def _tensors_in(raw: Any) -> list[torch.Tensor]:
+def autocast(device: torch.device, mode: Mode) -> AbstractContextManager[Any]:
+    """`torch.autocast` where the mode wants it."""
+    if mode.autocast is None:
+        return nullcontext()
+    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=mode.autocast)
+    return context
+
+
+def _compiled(module: Any, case: Case) -> Any:
+    """The module through `torch.compile`, from nothing: what was compiled before is forgotten."""
+    chosen = os.environ.get("CXX")
+    if not any(map(shutil.which, [chosen] if chosen else COMPILERS)):
+        raise Unsupported(
+            f"torch.compile needs a C++ compiler, and none of {chosen or ', '.join(COMPILERS)} is "
+            "on PATH. Fix: apt-get install g++, xcode-select --install, or set CXX"
+        )
+    import torch._dynamo
+    import torch._inductor.config as inductor
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    inductor.fallback_random = case.seeded  # draw what eager execution draws
+    return torch.compile(module)
+
+
+def _graphs() -> tuple[int, int]:
+    """How many graphs `torch.compile` has made since `_compiled`, and how often it gave up."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+
+
+def tensors_in(raw: Any) -> list[torch.Tensor]:
+    """The tensors in what a forward returned, however nested."""
     if isinstance(raw, torch.Tensor):
         return [raw]
     if isinstance(raw, Mapping):
-        return [t for value in raw.values() for t in _tensors_in(value)]
+        return [t for value in raw.values() for t in tensors_in(value)]
     if isinstance(raw, list | tuple):
-        return [t for value in raw for t in _tensors_in(value)]
+        return [t for value in raw for t in tensors_in(value)]
     return []

@@ -17,6 +17,8 @@ from harness.contract import HarnessError
 #: Subcommand -> its module, and one line about it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("harness.listing", "the entries of the model lists"),
+    "devices": ("harness.devices", "the backends, and whether this machine has their hardware"),
+    "advise": ("harness.advise", "the backends for a model, the best first, from the results"),
     "discover": ("harness.discover", "architectures that no list names yet"),
     "coverage": ("harness.coverage", "how much of transformers the model lists cover"),
     "expectations": ("harness.expectations", "check and show the expected failures"),

@@ -133,6 +133,10 @@ class Device:
     driver: str = ""
     memory_bytes: int | None = None
     emulated: bool = False
+    #: What `--device` takes for each of several alike, over which cells are spread.
+    units: tuple[str, ...] = ()
+    #: What stands in for the device, which is missing (`--fallback`): `cpu`. Counts as no device.
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,7 @@ class CellResult:
     noise_floor: float | None = None
     score: float | None = None
     verdict: Verdict | None = None
+    fallback: str = ""  # what stood in for the missing device: such a row counts for no device
     metrics: list[Metric] = field(default_factory=list)
 
 
@@ -371,7 +376,8 @@ class Backend(Protocol):
     """One folder of `backends/`.
 
     Its `backend.py` exports a class `Backend(options)`; `options` maps the session's options
-    (`device`, `fault`, ...) to strings.
+    (`device`, `fault`, ...) to strings. With `fallback`, `probe` may answer with what stands in
+    for a missing device, and says so in `Device.fallback`; a cell has that option only then.
     Optional members, looked up by name: `case(entry, seed, size, head) -> Case` where the harness's
     own is not wanted, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,

@@ -69,6 +69,7 @@ class CellItem(pytest.Item):
             ("stage", result.stage.value),
             ("outcome", result.outcome.value),
             ("verdict", str(result.verdict)),
+            *([("fallback", result.fallback)] if result.fallback else []),
         ]
         if result.verdict not in GREEN:
             raise Failed(result, summary.explain(matrix.run, result))

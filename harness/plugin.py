@@ -62,7 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "-n", "--workers", type=int, metavar="N", help="cells at once; as many as cores"
     )
     add("--device", metavar="NAME", help="which of the backend's devices")
-    add("--fallback", metavar="NAME", help="where the backend may run what its device cannot: cpu")
+    add(
+        "--fallback",
+        choices=["cpu"],
+        help="what stands in for a missing device; marks every row, which then counts for none",
+    )
     add("--require-device", action="store_true", help="a missing device is an error, not a skip")
     add(
         "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"

@@ -40,6 +40,7 @@ class Hardware:
     platform: str = ""
     found: str = ""
     fix: str = ""
+    kinds: tuple[str, ...] = ()  # of `harness.hardware.Part`, for `python -m harness devices`
 
     def present(self) -> bool:
         """Whether this machine seems to have it."""
@@ -90,13 +91,20 @@ class BackendSpec:
             return f"`nox -s {self.name}`, or `python -m pip install -r {_relative(self.lock)}`"
         return f"`python -m pip install -r {_relative(self.lock)}`"
 
+    def missing_platform(self) -> Unavailable | None:
+        """Why its packages can't be on this machine at all."""
+        if sys.platform in self.platforms:
+            return None
+        return Unavailable(
+            f"{self.title} runs on {', '.join(self.platforms)}, and this is {sys.platform}.",
+            f"run it on {' or '.join(self.platforms)}.",
+        )
+
     def missing_hardware(self) -> Unavailable | None:
         """Why this machine can't have the device, as far as that is seen without the SDK."""
-        if sys.platform not in self.platforms:
-            return Unavailable(
-                f"{self.title} runs on {', '.join(self.platforms)}, and this is {sys.platform}.",
-                f"run it on {' or '.join(self.platforms)}.",
-            )
+        elsewhere = self.missing_platform()
+        if elsewhere is not None:
+            return elsewhere
         if self.hardware is not None and not self.hardware.present():
             found = self.hardware.found or "its hardware"
             return Unavailable(
@@ -162,7 +170,9 @@ def read(folder: Path) -> BackendSpec:
                 f"{path}: expected {key} to be one of {', '.join(choices)}, found "
                 f"{data[key]!r}. Fix: choose one of them"
             )
-    _check(path, data.get("environment", {}), _Strings(), "environment.")
+    variables = data.get("environment", {})
+    if isinstance(variables, dict):
+        _check(path, variables, dict.fromkeys(variables, "a string"), "environment.")
     values = _tuples(data)
     values.pop("runs_on", None)
     if "hardware" in data:
@@ -262,17 +272,8 @@ _HARDWARE_KEYS: Mapping[str, str] = {
     "platform": "a string",
     "found": "a string",
     "fix": "a string",
+    "kinds": _STRINGS,
 }
-
-
-class _Strings(dict[str, str]):
-    """The keys of a table in which any key may stand, with a string."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __missing__(self, key: str) -> str:
-        return "a string"
 
 
 def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, str], prefix: str = "") -> None:

@@ -32,11 +32,13 @@ from harness.contract import (
     RunInfo,
     Stage,
     Unavailable,
+    Verdict,
 )
 from harness.isolation import Ending, Pool, Standing, Task
 from harness.job import Job, Probe, ProbeRequest
 from harness.processes import Settings
 from harness.registry import BackendSpec
+from harness.shared import SharedPool
 from harness.store import Store
 
 ROOT = catalogs.ROOT
@@ -103,7 +105,11 @@ class Run:
         )
         self.selected = _selected(self.catalog, options.models or self.spec.models, options.shard)
         self.results: list[CellResult] = []
-        self.absence: Unavailable | None = self.spec.missing_hardware()
+        self.absence: Unavailable | None = (
+            self.spec.missing_platform()
+            if options.backend_options.get("fallback")  # its SDK is asked, here too
+            else self.spec.missing_hardware()
+        )
         self.device: Probe | None = None
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.settings = Settings(
@@ -141,6 +147,11 @@ class Run:
         """What stopped the run: a full disk, say."""
         return self._pool.error if self._pool is not None else None
 
+    @property
+    def fallback(self) -> str:
+        """What stands in for the missing device, once `ask` has found out; empty: nothing."""
+        return self.device.device.fallback if self.device is not None else ""
+
     def warm(self) -> None:
         """Let the fork server import while the caller does something else."""
         if self.absence is None:
@@ -153,12 +164,10 @@ class Run:
             HarnessError: its packages are missing, its code fails, or it lacks a precision.
         """
         if self.device is None and self.absence is None:
-            request = ProbeRequest(
-                self.spec.name, self.spec.folder.parent, self.options.backend_options
-            )
             try:
                 # Importing an SDK is no cell: `--timeout 5` must not keep it from answering.
-                self.device = isolation.probe(request, replace(self.settings, limits=Limits()))
+                settings = replace(self.settings, limits=Limits())
+                self.device = isolation.probe(self._question(), settings)
             except Unavailable as absence:
                 self.absence = absence
         if self.device is not None:
@@ -195,7 +204,7 @@ class Run:
         if self.device is None:
             raise RuntimeError("`ask` comes first, and finds a device")
         self._store = Store.open(self.path)
-        self._history = self._store.last_outcomes(self.spec.name)
+        self._history = self._store.last_outcomes(self.spec.name, self.fallback)
         self._store.begin(self._info(self.device))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
 
@@ -207,8 +216,20 @@ class Run:
         """
         self.open()
         tasks = [Task(isolation.RUN_CELL, self._job(cell), cell.id) for cell in cells]
-        self._pool = Pool(self._finish_cell, self.settings)
+        self._pool = self._new_pool()
         return self._pool.start(tasks)
+
+    def _new_pool(self) -> Pool[CellResult]:
+        if not self.settings.shared:
+            return Pool(self._finish_cell, self.settings)
+        device = self.device.device if self.device is not None else None
+        chosen = "device" in self.options.backend_options
+        units = () if device is None or device.fallback or chosen else device.units
+        probe = Task(isolation.PROBE, self._question(), f"probe of {self.spec.name}")
+        return SharedPool(self._finish_cell, replace(self.settings, units=units), probe)
+
+    def _question(self) -> ProbeRequest:
+        return ProbeRequest(self.spec.name, self.spec.folder.parent, self.options.backend_options)
 
     def here(self, cell: Cell) -> CellResult:
         """Run a cell in this process, without limits: a breakpoint in it works."""
@@ -254,6 +275,11 @@ class Run:
             HarnessError: it cannot be written. The old one is then as it was.
         """
         path = self.spec.expectations
+        if self.fallback:
+            raise HarnessError(
+                f"expected results of the device for {path.name}, found those of the fallback "
+                f"{self.fallback}; it is as it was. Fix: --update-expectations without --fallback"
+            )
         text = self.expectations.rewrite(list(self.results))
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return False
@@ -313,7 +339,12 @@ class Run:
             size=self.options.size,
             checkpoints=self.options.checkpoints,
             backends_dir=self.spec.folder.parent,
-            options=self.options.backend_options,
+            options={
+                name: value
+                for name, value in self.options.backend_options.items()
+                # A device that is there, and fails later, is not to be stood in for.
+                if name != "fallback" or self.fallback
+            },
             expected_signature=str(recorded) if held else None,
         )
         self._jobs[cell.id] = job
@@ -342,6 +373,10 @@ class Run:
         result = isolation.result_of(job, ending)
         key = (result.entry, result.head, result.precision)
         result.verdict = self.expectations.judge(result, self._history.get(key))
+        if self.fallback:
+            result.fallback, result.device_share = self.fallback, 0.0
+            if result.verdict is Verdict.IMPROVED:  # where the device would still fail
+                result.verdict = Verdict.OK
         if self._store is None:
             raise RuntimeError("a cell ended after the results were closed")
         self._store.add(self.run_id, result)

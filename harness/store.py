@@ -19,7 +19,7 @@ import duckdb
 from harness.contract import CellResult, HarnessError, Outcome, RunInfo
 
 #: Raise it with every change of `SCHEMA`, and say in `MIGRATIONS` how to get there.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
 #: `peak_rss_mb` is in units of 10^6 bytes, `device_share` lies in 0..1.
@@ -57,6 +57,7 @@ CREATE TABLE cells (
     error VARCHAR NOT NULL,
     noise_floor DOUBLE,
     score DOUBLE,
+    fallback VARCHAR NOT NULL DEFAULT '',  -- not empty: this stood in for the missing device
     PRIMARY KEY (run_id, entry, head, precision));
 CREATE TABLE metrics (
     run_id VARCHAR NOT NULL,
@@ -69,7 +70,9 @@ CREATE TABLE metrics (
 """
 
 #: From each older version to the next: the statements that get there, run in one transaction.
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    1: ("ALTER TABLE cells ADD COLUMN fallback VARCHAR DEFAULT ''",),
+}
 
 _RUN = """
 INSERT INTO runs (run_id, backend, started_at, device, emulated, versions, lock_sha256, git_commit,
@@ -80,14 +83,15 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _CELL = """
 INSERT INTO cells (run_id, entry, family, architecture, head, precision, stage, outcome, verdict,
                    reason, cause, parameters, seconds, peak_rss_mb, device_share, error,
-                   noise_floor, score)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   noise_floor, score, fallback)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
 _LAST_OUTCOMES = """
-SELECT entry, head, precision, outcome FROM cells JOIN runs USING (run_id) WHERE backend = ?
+SELECT entry, head, precision, outcome FROM cells JOIN runs USING (run_id)
+WHERE backend = ? AND fallback = ?
 QUALIFY row_number() OVER (
     PARTITION BY entry, head, precision ORDER BY started_at DESC, run_id DESC) = 1
 """
@@ -193,6 +197,7 @@ class Store:
             result.error,
             _number(result.noise_floor),
             _number(result.score),
+            result.fallback,
         ]
         try:
             self._connection.begin()
@@ -216,9 +221,16 @@ class Store:
         now = datetime.now(UTC).replace(tzinfo=None)
         self._write("UPDATE runs SET finished_at = ? WHERE run_id = ?", [now, run_id])
 
-    def last_outcomes(self, backend: str) -> dict[tuple[str, str, str], Outcome]:
-        """The last stored outcome of each cell of a backend, by (entry, head, precision)."""
-        rows = self._connection.execute(_LAST_OUTCOMES, [backend]).fetchall()
+    def last_outcomes(
+        self, backend: str, fallback: str = ""
+    ) -> dict[tuple[str, str, str], Outcome]:
+        """The last stored outcome of each cell of a backend, by (entry, head, precision).
+
+        Args:
+            backend: its name.
+            fallback: empty for outcomes of its own device, else of what stood in for it.
+        """
+        rows = self._connection.execute(_LAST_OUTCOMES, [backend, fallback]).fetchall()
         return {(entry, head, precision): Outcome(last) for entry, head, precision, last in rows}
 
     def close(self) -> None:

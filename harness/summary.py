@@ -33,6 +33,11 @@ def begin(run: Run, cells: Sequence[Cell]) -> list[str]:
         versions = ", ".join(f"{name} {version}" for name, version in device.versions.items())
         emulated = ", EMULATED: no hardware result" if device.emulated else ""
         lines.append(f"device: {device.name} ({device.kind}{emulated})" + _after("; ", versions))
+    if run.fallback:
+        lines.append(
+            f"fallback: {run.fallback} stands in for the missing device; every row is marked so, "
+            f"and none counts for {run.spec.name}"
+        )
     if run.absence is not None:
         lines.append(f"device: none. {run.absence}")
     entries = len({cell.entry.name for cell in cells})
@@ -95,6 +100,8 @@ def end(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, list[s
     absent = sum(result.outcome is Outcome.ABSENT for result in results)
     judged = len(results) - absent
     title = f"{run.spec.name}: {passed} of {judged} cells passed"
+    if run.fallback:
+        title += f" on the fallback {run.fallback}, 0 on the device"
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )

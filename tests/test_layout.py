@@ -17,7 +17,7 @@ BACKENDS = sorted(path.parent for path in ROOT.glob("backends/[!_]*/backend.toml
 BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.py"))]
 
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
-SHARED = {"harness.contract", "harness.numerics", "harness.padding"} | {
+SHARED = {"harness.contract", "harness.hardware", "harness.numerics", "harness.padding"} | {
     "harness.signature",
     "harness.weights",
 }
@@ -126,14 +126,15 @@ def test_harness_brings_no_sdk_along() -> None:
 def test_backend_knows_what_is_shared_and_itself(path: Path) -> None:
     own = ".".join(path.relative_to(ROOT).parts[:2])
     ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    ours -= SHARED | {"harness", "backends", "backends._torch"}
+    ours -= SHARED | {"harness", "backends", "backends._torch", "backends._torch_gpu"}
     assert not {name for name in ours if name != own and not name.startswith(f"{own}.")}
 
 
-def test_torch_backends_share_only_the_contract() -> None:
-    path = ROOT / "backends" / "_torch.py"
+@pytest.mark.parametrize("name", ["_torch", "_torch_gpu"])
+def test_torch_backends_share_only_the_contract(name: str) -> None:
+    path = ROOT / "backends" / f"{name}.py"
     ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    assert ours <= SHARED | {"harness"}
+    assert ours <= SHARED | {"harness", "backends", "backends._torch"}
 
 
 @pytest.mark.parametrize("folder", BACKENDS, ids=lambda folder: folder.name)

@@ -523,7 +523,7 @@ class TestSize:
                     CASE WHEN bad THEN 'cause ' || (i % 97) ELSE '' END,
                     200000, 1.5, 400, 1.0,
                     CASE WHEN bad THEN repeat(repeat('x', 80) || chr(10), 60) ELSE '' END,
-                    1e-7, 1.02
+                    1e-7, 1.02, ''
                 FROM (SELECT i, b, p, i % 5 = 0 AS bad FROM range(690) t(i), range(8) u(b),
                     (VALUES ('default'), ('f32')) v(p) WHERE p = 'default' OR b % 2 = 0)
                 """

@@ -236,25 +236,48 @@ def test_an_older_schema_that_nothing_leads_from_is_kept(
 def test_an_older_schema_is_brought_up_to_date(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "SCHEMA_VERSION", 3)
+    now = stores.SCHEMA_VERSION
+    monkeypatch.setattr(stores, "SCHEMA_VERSION", now + 2)
     steps = {
-        1: ("ALTER TABLE cells ADD COLUMN mood VARCHAR",),
-        2: ("UPDATE cells SET mood = 'new'",),
+        now: ("ALTER TABLE cells ADD COLUMN mood VARCHAR",),
+        now + 1: ("UPDATE cells SET mood = 'new'",),
     }
     monkeypatch.setattr(stores, "MIGRATIONS", steps)
     with Store.open(stored) as store:
         assert store.last_outcomes("good") == {("bert", "base", "default"): Outcome.PASS}
     assert rows(stored, "SELECT mood FROM cells") == [("new",)]
-    assert rows(stored, "SELECT version FROM schema_version") == [(3,)]
+    assert rows(stored, "SELECT version FROM schema_version") == [(now + 2,)]
+
+
+def test_rows_of_before_the_fallback_are_of_the_device(stored: Path) -> None:
+    change(
+        stored, "ALTER TABLE cells DROP COLUMN fallback", "UPDATE schema_version SET version = 1"
+    )
+    with Store.open(stored) as store:
+        assert store.last_outcomes("good") == {("bert", "base", "default"): Outcome.PASS}
+    assert rows(stored, "SELECT fallback FROM cells") == [("",)]
+
+
+def test_what_stood_in_for_a_device_has_a_history_of_its_own(
+    stored: Path, make_run: Callable[..., RunInfo], make_result: Callable[..., CellResult]
+) -> None:
+    with Store.open(stored) as store:
+        later = make_run("later", started_at="2027-01-02T03:04:05+00:00")
+        store.begin(later)
+        store.add("later", make_result(outcome=Outcome.FAIL, fallback="cpu"))
+        key = ("bert", "base", "default")
+        assert store.last_outcomes("good")[key] is Outcome.PASS
+        assert store.last_outcomes("good", "cpu")[key] is Outcome.FAIL
 
 
 def test_a_step_that_fails_changes_nothing(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "SCHEMA_VERSION", 2)
-    steps = {1: ("ALTER TABLE cells ADD COLUMN mood VARCHAR", "SELECT nonsense")}
+    now = stores.SCHEMA_VERSION
+    monkeypatch.setattr(stores, "SCHEMA_VERSION", now + 1)
+    steps = {now: ("ALTER TABLE cells ADD COLUMN mood VARCHAR", "SELECT nonsense")}
     monkeypatch.setattr(stores, "MIGRATIONS", steps)
     with pytest.raises(HarnessError):
         Store.open(stored)
-    assert rows(stored, "SELECT version FROM schema_version") == [(1,)]
+    assert rows(stored, "SELECT version FROM schema_version") == [(now,)]
     with pytest.raises(duckdb.Error):
         rows(stored, "SELECT mood FROM cells")
 

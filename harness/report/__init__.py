@@ -99,7 +99,8 @@ def read(folder: Path) -> content.Report:
     if not report.columns:
         raise HarnessError(
             f"expected results of listed entries in {', '.join(map(str, gathered.files))}, found "
-            "none. Fix: let a session finish at least one cell, for example nox -s mock"
+            "none that counts (what ran with --fallback does not). Fix: let a session finish at "
+            "least one cell, for example nox -s mock"
         )
     return report
 

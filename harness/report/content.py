@@ -17,6 +17,7 @@ from harness.report.queries import (
     Column,
     Delisted,
     Run,
+    StoodIn,
     Total,
 )
 from harness.report.results import Gathered, LeftOut
@@ -81,6 +82,7 @@ class Report:
     slowest: tuple[CellRow, ...]
     largest: tuple[CellRow, ...]
     absences: tuple[Absence, ...]
+    stood_in: tuple[StoodIn, ...]
     delisted: tuple[Delisted, ...]
     mixtures: tuple[Mixture, ...]
     files: tuple[Path, ...]
@@ -133,6 +135,7 @@ def collect(
         slowest=tuple(queries.slowest(connection, EXTREMES)),
         largest=tuple(queries.largest(connection, EXTREMES)),
         absences=tuple(queries.absences(connection)),
+        stood_in=tuple(queries.stood_in(connection)),
         delisted=tuple(queries.delisted(connection)),
         mixtures=_mixtures(runs),
         files=gathered.files,

@@ -172,6 +172,16 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True)
+class StoodIn:
+    """How many cells of a backend ran on something else, its device being missing."""
+
+    backend: str
+    fallback: str
+    cells: int
+    correct: int  # cells whose checks held there; none of them is a pass of the backend
+
+
+@dataclass(frozen=True, slots=True)
 class Delisted:
     """An entry that has results although no model list names it any more."""
 
@@ -324,6 +334,26 @@ def absences(connection: Connection) -> list[Absence]:
         )
     )
     return [Absence(row["backend"], row["reason"], tuple(row["entries"])) for row in rows]
+
+
+def stood_in(connection: Connection) -> list[StoodIn]:
+    """The cells that ran on a stand-in for a missing device; they count nowhere."""
+    return _typed(
+        StoodIn,
+        connection.execute(
+            f"""
+            WITH last AS (
+                FROM cells JOIN runs USING (run_id) WHERE fallback <> ''
+                QUALIFY row_number() OVER (
+                    PARTITION BY backend, fallback, entry, head, precision
+                    ORDER BY started_at DESC, run_id DESC) = 1
+            )
+            SELECT backend, fallback, count(*) AS cells,
+                count(*) FILTER (outcome = '{Outcome.PASS}') AS correct
+            FROM last GROUP BY backend, fallback ORDER BY backend, fallback
+            """
+        ),
+    )
 
 
 def delisted(connection: Connection) -> list[Delisted]:

@@ -23,7 +23,8 @@ TABLES = ("runs", "cells", "metrics")
 #: The newest of a partition; runs that began in the same moment are told apart by their id.
 _LAST = """
 QUALIFY row_number() OVER (
-    PARTITION BY backend, entry, head, precision ORDER BY started_at DESC, run_id DESC) = 1
+    PARTITION BY backend, {fallback}, entry, head, precision
+    ORDER BY started_at DESC, run_id DESC) = 1
 """
 
 #: A file may hold a hundred nights: only the last result of each cell is copied out of it.
@@ -45,16 +46,15 @@ _LISTED = """
 CREATE TABLE listed (entry VARCHAR PRIMARY KEY, family VARCHAR NOT NULL, position INTEGER NOT NULL)
 """
 
-#: What counts: the last result of each cell that a model list names, in that list's family.
-_LATEST = (
-    """
+#: What counts: the last result of each cell that a model list names, in that list's family. What
+#: ran on a stand-in for a missing device counts for no device.
+_LATEST = """
     CREATE TABLE latest AS
     SELECT cells.* REPLACE (listed.family AS family, coalesce(verdict, '') AS verdict),
         position, backend, started_at
     FROM cells JOIN runs USING (run_id) JOIN listed USING (entry)
-    """
-    + _LAST
-)
+    WHERE fallback = ''
+    """ + _LAST.format(fallback="fallback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,7 @@ def gather(paths: Iterable[Path], entries: Sequence[Entry] | None) -> Gathered:
     left_out: list[LeftOut] = []
     for path in paths:
         try:
-            _check(path, wanted)
-            _copy(connection, path, wanted)
+            _copy(connection, path, _check(path, wanted))
             files.append(path)
         except (duckdb.Error, OSError, _OtherSchema) as error:
             left_out.append(_explain(path, error))
@@ -135,14 +134,18 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [column[0] for column in found or ()]
 
 
-def _check(path: Path, wanted: dict[str, list[str]]) -> None:
-    """Read a file from end to end, in a database of its own, which a damaged one may take down."""
+def _check(path: Path, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Read a file from end to end, in a database of its own, which a damaged one may take down.
+
+    Returns the columns that it has: an older file lacks some, which then get their defaults.
+    """
+    held = {}
     with duckdb.connect(str(path), read_only=True) as connection:
         version = 0
         with contextlib.suppress(duckdb.CatalogException):
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
             version = int(row[0]) if row and row[0] is not None else 0
-        if version != store.SCHEMA_VERSION:
+        if version not in (*store.MIGRATIONS, store.SCHEMA_VERSION):
             raise _OtherSchema(f"schema {version}")
         for table in TABLES:
             try:
@@ -150,14 +153,17 @@ def _check(path: Path, wanted: dict[str, list[str]]) -> None:
             except duckdb.CatalogException as error:
                 raise _OtherSchema(f"no table '{table}'") from error
             missing = [column for column in wanted[table] if column not in found]
-            if missing:
+            if missing and version == store.SCHEMA_VERSION:
                 raise _OtherSchema(f"no column '{missing[0]}' in table '{table}'")
+            held[table] = [column for column in wanted[table] if column in found]
             connection.execute(f"SELECT bit_xor(hash({table})) FROM {table}").fetchall()
+    return held
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, path: Path, wanted: dict[str, list[str]]) -> None:
     """Copy the last results of one checked file: all of them or, on an error, none."""
     names = {table: ", ".join(wanted[table]) for table in TABLES}
+    names["fallback"] = "fallback" if "fallback" in wanted["cells"] else "''"  # before schema 2
     quoted = str(path).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
     try:

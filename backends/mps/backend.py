@@ -1,0 +1,43 @@
+"""PyTorch on the GPUs of Apple's own processors, through Metal Performance Shaders."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+from backends._torch import versions
+from backends._torch_gpu import GpuBackend
+from harness.contract import Device, Unavailable
+
+
+class Backend(GpuBackend):
+    """Implements `harness.contract.Backend`."""
+
+    type = "mps"
+
+    def found(self) -> Device:
+        """The GPU, with macOS, whose part the driver is."""
+        if not torch.backends.mps.is_available():
+            why = "was built without MPS" if not torch.backends.mps.is_built() else "finds no MPS"
+            raise Unavailable(
+                f"expected an Apple GPU, found {platform.platform()}, where torch "
+                f"{torch.__version__} {why}.",
+                "run it on an Apple processor under macOS 14 or newer.",
+            )
+        return Device(
+            name=torch.backends.mps.get_name(),
+            kind="gpu",
+            versions=versions(),
+            driver=f"macOS {platform.mac_ver()[0]}",
+            memory_bytes=int(torch.mps.recommended_max_memory()),
+        )
+
+    def held(self) -> int:
+        """Bytes that Metal has given to this process now; it keeps no peak."""
+        return int(torch.mps.driver_allocated_memory())
+
+    def empty(self) -> None:
+        """Give memory of the device back that nobody holds."""
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()

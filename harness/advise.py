@@ -1,0 +1,181 @@
+"""`python -m harness advise ENTRY`: the backends for a model, the best first, from the results.
+
+A backend in one precision that passes goes before one that does not, a real device before an
+emulated one, and then the faster one first. What was never run is not guessed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness import catalog as catalogs
+from harness import registry
+from harness.contract import Entry, HarnessError, Outcome
+from harness.report import queries, results, words
+from harness.report.queries import CellRow, Connection
+
+#: The metric of a device's memory, as a cell records it, in MB.
+DEVICE_MEMORY = "device_memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One backend in one precision for one entry and head, as it was last measured."""
+
+    backend: str
+    precision: str
+    head: str
+    passes: bool
+    here: bool  # whether this machine seems to have the hardware
+    device: str
+    emulated: bool
+    inference_seconds: float | None
+    load_seconds: float | None
+    score: float | None  # error in noise floors of its precision
+    floor: float | None  # that floor: a relative error
+    device_memory_mb: float | None
+    peak_rss_mb: float | None
+    fault: str = ""  # why it does not pass
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorts the best first."""
+        slow = float("inf") if self.inference_seconds is None else self.inference_seconds
+        return not self.passes, self.emulated, slow, self.backend, self.precision, self.head
+
+
+def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[Choice]:
+    """Every cell of an entry that has a result and is not absent, the best first.
+
+    Args:
+        connection: the results, brought together.
+        entry: the model.
+        here: the backends whose hardware this machine has.
+    """
+    runs = {run.run_id: run for run in queries.runs(connection)}
+    memory = {
+        tuple(row[:3]): float(row[3])
+        for row in connection.execute(
+            "SELECT run_id, head, precision, value FROM metrics WHERE entry = ? AND name = ?",
+            [entry.name, DEVICE_MEMORY],
+        ).fetchall()
+    }
+    cells = [
+        cell
+        for cell in queries.cells(connection)
+        if cell.entry == entry.name and cell.outcome != Outcome.ABSENT
+    ]
+    found = [
+        Choice(
+            backend=cell.backend,
+            precision=cell.precision,
+            head=cell.head,
+            passes=cell.outcome == Outcome.PASS,
+            here=cell.backend in here,
+            device=runs[cell.run_id].device,
+            emulated=runs[cell.run_id].emulated,
+            inference_seconds=cell.inference,
+            load_seconds=cell.load,
+            score=cell.score,
+            floor=cell.noise_floor,
+            device_memory_mb=memory.get((cell.run_id, cell.head, cell.precision)),
+            peak_rss_mb=cell.peak_rss_mb,
+            fault=_fault(cell),
+        )
+        for cell in cells
+    ]
+    return sorted(found, key=lambda choice: choice.rank)
+
+
+def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
+    """The choices in aligned columns, the faults below, and what was never run."""
+    if not found:
+        return f"{entry.name}: no results of it. Fix: nox -s torch-cpu -- --models {entry.name}"
+    lines = [("", "backend", "inference", "load", "score", "error", "memory", "here", "device")]
+    for choice in found:
+        size = choice.device_memory_mb
+        memory = words.megabytes(choice.peak_rss_mb if size is None else size)
+        bound = None if choice.floor is None or choice.score is None else choice.floor
+        head = "" if choice.head == "base" else f":{choice.head}"
+        lines.append(
+            (
+                "pass" if choice.passes else "FAIL",
+                f"{choice.backend} {choice.precision}{head}",
+                words.seconds(choice.inference_seconds),
+                words.seconds(choice.load_seconds),
+                words.score(choice.score),
+                words.NOTHING if bound is None else f"{bound * (choice.score or 0):.0e}",
+                f"{memory} {'host' if size is None else 'device'}",
+                "yes" if choice.here else "no",
+                choice.device + (" (emulated)" if choice.emulated else ""),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [f"{entry.name} ({entry.architecture}), the best first"]
+    text += [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    faults = [choice for choice in found if not choice.passes]
+    if faults:
+        text += ["", "known faults"]
+        text += [f"  {c.backend} {c.precision}: {c.fault}" for c in faults]
+    if never:
+        text += ["", f"never run on {', '.join(never)}"]
+    text.append("times and memory are of the small model: they rank, and promise nothing")
+    return "\n".join(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness advise`."""
+    parser.description = "Ranks the backends for a model from stored results."
+    parser.add_argument("entry", metavar="ENTRY", help="an entry of the model lists")
+    parser.add_argument("--json", action="store_true", help="as JSON, one object a choice")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
+    parser.add_argument("--root", type=Path, default=catalogs.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the choices; 1 where there are none.
+
+    Raises:
+        HarnessError: there is no such entry, or a list or a backend.toml is wrong.
+    """
+    catalog = catalogs.load(args.root)
+    entry = _entry(catalog, args.entry)
+    specs = registry.discover(args.root / "backends")
+    here = [name for name, spec in specs.items() if spec.missing_hardware() is None]
+    folder = args.results or args.root / "results"
+    gathered = results.gather(results.find(folder), list(catalog.entries.values()))
+    with gathered.connection:
+        found = choices(gathered.connection, entry, here)
+    never = [name for name in specs if name not in {choice.backend for choice in found}]
+    if args.json:
+        print(json.dumps([asdict(choice) for choice in found], indent=2))
+    else:
+        print(table(entry, found, never))
+    for left_out in gathered.left_out:
+        print(f"left out: {left_out}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _entry(catalog: catalogs.Catalog, name: str) -> Entry:
+    found = catalog.select(name)
+    if len(found) != 1:
+        raise HarnessError(
+            f"expected one entry, found {name!r}, which stands for {len(found)}. "
+            "Fix: name one; `python -m harness list` shows them"
+        )
+    return found[0]
+
+
+def _fault(cell: CellRow) -> str:
+    if cell.outcome == Outcome.PASS:
+        return ""
+    known = " (expected)" if not cell.unexpected else ""
+    return f"{cell.outcome} at {cell.stage}{known}: {cell.reason}"
