@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -264,6 +265,10 @@ def _compiled(module: Any, case: Case) -> Any:
             f"torch.compile needs a C++ compiler, and none of {chosen or ', '.join(COMPILERS)} is "
             "on PATH. Fix: apt-get install g++, xcode-select --install, or set CXX"
         )
+    # What is compiled is kept in the environment that it was compiled for. Else each process would
+    # compile PyTorch's headers again, since its own temporary folder goes with it.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(sys.prefix, "torchinductor")))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # processes of its own otherwise
     import torch._dynamo
     import torch._inductor.config as inductor
 

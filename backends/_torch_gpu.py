@@ -24,9 +24,10 @@ _FALLS_BACK = re.compile(r"The operator '(?P<op>[\w:.]+)'.* fall back to run on 
 
 
 class Work(TorchDispatchMode):
-    """Counts the floating values that operators make, by the kind of device they make them on.
+    """Counts the floating values that operators compute, by the kind of device they do it on.
 
-    Integers are left out: the bookkeeping of shapes and positions belongs on the host.
+    Integers are left out, since the bookkeeping of shapes and positions belongs on the host, and so
+    are constants that nothing is computed from yet.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,8 @@ class Work(TorchDispatchMode):
     ) -> Any:
         """Run one operator and count what it made."""
         made = function(*args, **(kwargs or {}))
-        for tensor in tensors_in(made):
+        constant = not tensors_in(args) or function is torch.ops.aten.lift_fresh.default
+        for tensor in [] if constant else tensors_in(made):
             if tensor.is_floating_point():
                 kind = tensor.device.type
                 self.values[kind] += tensor.numel()
@@ -55,8 +57,9 @@ class GpuProgram(TorchProgram):
         still = super().placement()
         share, evidence, fallen = still.device_share, [still.evidence], dict(still.fallback_ops)
         if not self.mode.compiled:  # a graph is one operator
+            given = self.tensors(self._inputs)
             with warned_fallbacks() as warned, Work() as work:
-                self.run(self._inputs)
+                self.run(given)
             fallen |= warned
             for kind, operators in work.operators.items():
                 if kind != self.device.type:
@@ -65,7 +68,7 @@ class GpuProgram(TorchProgram):
             share = min(share, work.values[self.device.type] / whole if whole else 0.0)
             if warned:
                 share = 0.0
-            evidence.append("and of every floating value that operators make")
+            evidence.append("and of every floating value that is computed")
         kernels = self.kernels()
         if kernels is not None:
             share = share if kernels else 0.0
@@ -79,8 +82,9 @@ class GpuProgram(TorchProgram):
         activity = getattr(torch.profiler.ProfilerActivity, self.device.type.upper(), None)
         if activity is None:
             return None
+        given = self.tensors(self._inputs)
         with torch.profiler.profile(activities=[activity], acc_events=True) as profile:
-            self.run(self._inputs)
+            self.run(given)
         return on_device(profile.events())
 
 
@@ -113,12 +117,12 @@ def warned_fallbacks() -> Iterator[dict[str, int]]:
 class GpuBackend(TorchBackend):
     """PyTorch on a device beside the CPU, or on the CPU where that stands in for a missing one."""
 
-    type = "cuda"  # as torch.device has it
+    kind = "cuda"  # as `torch.device` names it
     program: type[TorchProgram] = GpuProgram
 
     def __init__(self, options: Mapping[str, str]) -> None:
         super().__init__(options)
-        self.device = self._chosen(options.get("device") or self.type)
+        self.device = self._chosen(options.get("device") or self.kind)
         if self.stood_in_for:
             self.device, self.program = CPU, TorchProgram
         self._tidy_up()
@@ -128,9 +132,9 @@ class GpuBackend(TorchBackend):
             device = torch.device(name)
         except RuntimeError as error:
             device, name = torch.device("meta"), f"{name} ({error})"
-        if device.type != self.type:
+        if device.type != self.kind:
             raise HarnessError(
-                f"expected --device to be {self.type} or {self.type}:N, found {name}. "
+                f"expected --device to be {self.kind} or {self.kind}:N, found {name}. "
                 "Fix: `python -m harness devices` shows what is here"
             )
         return device
@@ -160,7 +164,7 @@ class GpuBackend(TorchBackend):
         return device
 
     def _answers(self) -> None:
-        device = self._chosen(self.options.get("device") or self.type)
+        device = self._chosen(self.options.get("device") or self.kind)
         try:
             ones = torch.ones(64, 64, device=device)
             total = float((ones @ ones).sum())

@@ -57,6 +57,8 @@ WATCH = 0.1
 WATCH_DESCENDANTS = 1.0
 #: Bytes of a child's output that are kept, and the size at which its file is emptied.
 TAIL = 8_000
+#: Bytes at the end in which faulthandler's stacks of every thread have room.
+STACKS = 2 * MB
 LARGEST_OUTPUT = 64 * MB
 
 #: What faulthandler prints before it ends a process whose time is over.
@@ -467,7 +469,7 @@ class Running(Generic[T]):
             return self._abnormal(outcome, reason, seconds, output)
         if self._last is not None:
             return self._said(self._last, seconds, output)
-        if code == 1 and _TIMER.search(output):
+        if code == 1 and _TIMER.search(self._output(STACKS)):  # it stands before all stacks
             return self._abnormal(Outcome.TIMEOUT, self._too_long(), seconds, output)
         if self.inbox.partial:
             reason = f"result unreadable: it ends after {self.inbox.partial} bytes"
@@ -510,11 +512,11 @@ class Running(Generic[T]):
     def _too_long(self) -> str:
         return f"still at {self.stage} after {self._limits.seconds:g} s"
 
-    def _output(self) -> str:
+    def _output(self, most: int = TAIL) -> str:
         try:
             with open(self._folder / "output", "rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL))
+                file.seek(max(0, size - most))
                 return file.read().decode("utf-8", errors="replace")
         except OSError:
             return ""

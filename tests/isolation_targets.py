@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -74,6 +75,13 @@ def hangs_in_c(argument: Any, report: Report) -> None:
     """Never gives the interpreter's lock back, so that no Python code in this process can run."""
     report(Stage.RUN)
     ctypes.PyDLL(None).sleep(60)
+
+
+def hangs_with_threads(count: int, report: Report) -> None:
+    """Their stacks are longer than the part of the output that is kept."""
+    for _ in range(count):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    sleeps(60, report)
 
 
 def allocates(size: int, report: Report) -> int:

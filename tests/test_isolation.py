@@ -160,6 +160,12 @@ def test_a_hang_that_holds_the_interpreter_is_a_timeout_too() -> None:
     assert ending.seconds < 5
 
 
+def test_a_hang_with_many_threads_is_a_timeout_too() -> None:
+    ending = end_of("hangs_with_threads", 60, seconds=1.0, memory_mb=2000)
+    assert (ending.outcome, ending.stage) == (Outcome.TIMEOUT, Stage.RUN)
+    assert "in sleeps" in ending.error
+
+
 def test_the_causes_of_timeouts_do_not_depend_on_the_limit() -> None:
     causes = {end_of("sleeps", 60, seconds=seconds).cause for seconds in (0.3, 0.4)}
     assert causes == {"timeout: still at run"}

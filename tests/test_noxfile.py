@@ -254,9 +254,12 @@ class FakeSession:
         self.commands: list[tuple[str, ...]] = []
         self.options: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.pins = ""  # what the last install was told to have
 
     def install(self, *arguments: str, **options: Any) -> None:
         self.installed.append(arguments)
+        if "-r" in arguments:
+            self.pins = Path(arguments[arguments.index("-r") + 1]).read_text(encoding="utf-8")
 
     def run_install(self, *command: str, **options: Any) -> None:
         subprocess.run([sys.executable, *command[1:]], check=True)
@@ -284,9 +287,9 @@ def plain_environ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("plain_environ")
 class TestSessions:
-    def registered(self, noxfile: Any, backend: Any, machine: Any) -> Any:
+    def registered(self, noxfile: Any, backend: Any, machine: Any, *words: str) -> Any:
         with mock.patch.dict(nox.registry._REGISTRY, clear=True):
-            noxfile.add_backend(backend, machine)
+            noxfile.add_backend(backend, machine, words)
             return nox.registry._REGISTRY[backend.name]
 
     def test_runs_pytest_and_forwards_everything(self, noxfile: Any, tmp_path: Path) -> None:
@@ -345,6 +348,41 @@ class TestSessions:
             function(FakeSession(tmp_path, "--require-device"))
         assert not session.installed
 
+    @pytest.mark.parametrize("words", [("--fallback", "cpu"), ("--fallback=cpu",)])
+    def test_the_cpu_stands_in_for_missing_hardware(
+        self, noxfile: Any, tmp_path: Path, words: tuple[str, ...]
+    ) -> None:
+        backend = noxfile.BACKENDS["torch_cuda"]
+        machine = noxfile.Machine("linux", "x86_64", lambda pattern: False)
+        function = self.registered(noxfile, backend, machine, "nox", "--", *words)
+        assert function.venv_backend is None
+        session = FakeSession(tmp_path, *words)
+        function(session)
+        (installed,) = session.installed
+        assert installed[:2] == ("--torch-backend", "cpu")
+        assert "nvidia" not in session.pins
+        assert "torch==" in session.pins
+        assert session.commands[0][-len(words) :] == words
+        with pytest.raises(_SessionQuit, match="needs an NVIDIA GPU"):
+            function(FakeSession(tmp_path, *words, "--require-device"))
+
+    def test_hardware_that_is_there_is_not_stood_in_for(self, noxfile: Any, tmp_path: Path) -> None:
+        machine = noxfile.Machine("linux", "x86_64", lambda pattern: True)
+        backend = noxfile.BACKENDS["torch_cuda"]
+        words = ("--fallback", "cpu")
+        function = self.registered(noxfile, backend, machine, "nox", "--", *words)
+        session = FakeSession(tmp_path, *words)
+        function(session)
+        assert session.installed == [("-r", str(Path("backends/torch_cuda/requirements.txt")))]
+
+    def test_another_platform_has_no_stand_in(self, noxfile: Any, tmp_path: Path) -> None:
+        machine = noxfile.Machine("win32", "amd64", lambda pattern: False)
+        backend = noxfile.BACKENDS["mps"]
+        function = self.registered(noxfile, backend, machine, "--fallback", "cpu")
+        assert function.venv_backend == "none"
+        with pytest.raises(_SessionSkip, match="mps runs on darwin"):
+            function(FakeSession(tmp_path, "--fallback", "cpu"))
+
     def test_is_kept_until_the_pins_change(
         self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -401,6 +439,27 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
     def test_cuda_packages(self, noxfile: Any) -> None:
         compiled = "cuda-toolkit[a]==1\nnvidia-nccl-cu13==2\nnumpy==3\ntriton==4\ntriton-x==5\n"
         assert noxfile.cuda_packages(compiled) == ["cuda-toolkit", "nvidia-nccl-cu13", "triton"]
+
+    def test_pins_without_cuda(self, noxfile: Any) -> None:
+        compiled = (
+            "# by nox\ncuda-toolkit[a,b]==1 ; sys_platform == 'linux'\n    # via torch\n"
+            "numpy==3\n    # via\n    #   a\ntriton==4\n    # via torch\nzipp==5\n"
+        )
+        assert noxfile.without_cuda(compiled) == (
+            "# by nox\nnumpy==3\n    # via\n    #   a\nzipp==5\n"
+        )
+        assert noxfile.without_cuda("numpy==3\n") == "numpy==3\n"
+
+    def test_torch_backends_have_the_versions_of_the_reference(self, noxfile: Any) -> None:
+        def versions(name: str) -> dict[str, str]:
+            text = noxfile.BACKENDS[name].requirements.read_text(encoding="utf-8")
+            pins = [line.split(" ; ")[0] for line in text.splitlines() if "==" in line]
+            return dict(pin.split("==") for pin in pins if not pin.lstrip().startswith("#"))
+
+        reference = versions("torch_cpu")
+        for name in ("torch_cuda", "torch_rocm", "mps"):
+            found = versions(name)
+            assert {n: v for n, v in found.items() if reference.get(n, v) != v} == {}, name
 
     def test_posargs_name_backends_or_go_to_uv(self, noxfile: Any) -> None:
         backends = list(noxfile.BACKENDS.values())

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, toml: str, name: str = "some_gpu") -> Path:
 
 def test_folders_with_a_backend_toml_are_backends() -> None:
     assert set(registry.discover(FAKES)) == {
-        "broken", "faulty", "good", "import-error", "unavailable"
+        "broken", "faulty", "good", "import-error", "no-gpu", "unavailable"
     }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         python = ["3.11"]
         platforms = ["linux"]
         start_method = "spawn"
+        worker = "shared"
         preload = []
         snapshot = true
         faults = ["crash"]
@@ -69,12 +70,16 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         paths = ["/dev/gpu*"]
         found = "a GPU"
         fix = "buy one"
+        kinds = ["nvidia-gpu"]
+        [environment]
+        GPU_DEBUG = "1"
     """
     spec = registry.read(folder(tmp_path, text))
     assert spec.name == "some-gpu"
     assert (spec.torch_backend, spec.python, spec.preload) == ("cu130", ("3.11",), ())
     assert (spec.start_method, spec.snapshot, spec.faults) == ("spawn", True, ("crash",))
-    assert spec.hardware == Hardware(("/dev/gpu*",), "", "a GPU", "buy one")
+    assert (spec.worker, spec.environment) == ("shared", {"GPU_DEBUG": "1"})
+    assert spec.hardware == Hardware(("/dev/gpu*",), "", "a GPU", "buy one", ("nvidia-gpu",))
     assert spec.models == "vision,bert"
     assert spec.expectations.name == "expectations.toml"
 
@@ -89,6 +94,9 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         ('title = "x"\npreload = [1]', r"expected preload to be a list of strings, found \[1\]"),
         ('title = "x"\nsnapshot = "yes"', "expected snapshot to be true or false, found 'yes'"),
         ('title = "x"\nstart_method = "fork"', "one of forkserver, spawn, found 'fork'"),
+        ('title = "x"\nworker = "many"', "expected worker to be one of cell, shared, found 'many'"),
+        ('title = "x"\nenvironment = 1', "expected environment to be a table"),
+        ('title = "x"\n[environment]\nA = 1', "expected environment.A to be a string, found 1"),
         ('title = "x"\nhardware = 1', "expected hardware to be a table"),
         ('title = "x"\n[hardware]\npath = "/dev/x"', "found the key `hardware.path`"),
     ],

@@ -14,7 +14,7 @@ from harness.contract import Device, Unavailable
 class Backend(GpuBackend):
     """Implements `harness.contract.Backend`."""
 
-    type = "mps"
+    kind = "mps"
 
     def found(self) -> Device:
         """The GPU, with macOS, whose part the driver is."""
