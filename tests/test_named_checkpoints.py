@@ -27,7 +27,8 @@ VARIANTS = [
 
 #: Checkpoints that are as their architecture's default, or a larger or smaller one of it.
 SIZES_ONLY = {
-    "all_minilm_l6_v2", "bert_base_uncased", "bert_copy", "bert_minimal", "bert_specialized_legal", "bloomz",
+    "all_minilm_l6_v2", "bert_base_uncased", "bert_copy", "bert_minimal",
+    "bert_specialized_legal", "bloomz",
     "convnext_medical", "deepseek", "deepseek_vision", "dino", "gemma_7b_it", "gpt2_minimal",
     "herbert", "incoder", "mbert_large", "mgpt_13b", "mixtral_8x22b", "mosaic_mpt", "nllb",
     "nllb_3b", "phi_1", "phi_1_5", "pythia", "seamless_m4t_v2_large", "swin_large_financial",
