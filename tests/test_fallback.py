@@ -13,7 +13,6 @@ from harness import catalog as catalogs
 from harness import coverage
 from harness.contract import HarnessError
 from harness.report import queries, results
-from harness.run import Options, Run
 
 NAME = "no-gpu"
 
@@ -110,15 +109,11 @@ def test_expectations_are_those_of_the_device(workplace: Workplace) -> None:
 
 def test_a_device_that_is_there_is_not_stood_in_for(workplace: Workplace) -> None:
     workplace.write(vision="vit")
-    options = Options(
-        "good", backends=FAKES, lists=workplace.lists, results=workplace.results,
-        backend_options={"fallback": "cpu"},
-    )  # fmt: skip
-    run = Run(options)
-    run.ask()
-    assert run.fallback == ""
-    job = run._job(run.cells(run.catalog.entries["vit"])[0])
-    assert "fallback" not in job.options
+    done = workplace.run("good", "--fallback", "cpu")
+    assert done.returncode == 0, done.stdout
+    assert "fallback" not in done.stdout
+    (cell,) = workplace.cells("good").values()
+    assert (cell["outcome"], cell["fallback"]) == ("pass", "")
 
 
 def test_other_stand_ins_are_refused(workplace: Workplace) -> None:
