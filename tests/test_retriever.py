@@ -77,7 +77,6 @@ def test_no_retrieval_without_one_vector_of_a_text(outputs: Arrays) -> None:
     [
         ([[1, 2], [3, 4]], [[5, 2], [3, 4]], None),
         ([[1, 2], [3, 4]], [[1, 2], [3, 4]], "another question"),
-        ([[1, 1], [3, 4]], [[5, 2], [3, 4]], "different documents"),
     ],
 )
 def test_another_question_finds_other_documents(
