@@ -75,12 +75,12 @@ def test_no_retrieval_without_one_vector_of_a_text(outputs: Arrays) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "wrong"),
     [
-        ([[1, 2], [3, 4]], [[5, 2], [3, 4]], None),
-        ([[1, 2], [3, 4]], [[1, 2], [3, 4]], "another question"),
+        ([[1.0, 2], [3, 4]], [[5.0, 2], [3, 4]], None),
+        ([[1.0, 2], [3, 4]], [[1.0, 2], [3, 4]], "another question"),
     ],
 )
 def test_another_question_finds_other_documents(
-    before: list[list[int]], after: list[list[int]], wrong: str | None
+    before: list[list[float]], after: list[list[float]], wrong: str | None
 ) -> None:
     probe = next(p for p in rag.probes(BASE, OTHER) if p.name == "other-documents")
     found = probe.violation({rag.FOUND: np.array(before)}, {rag.FOUND: np.array(after)})

@@ -8,12 +8,12 @@ import numpy as np
 
 from harness.contract import Array, Arrays, is_floating
 from harness.families.loop import Call, Loop
-from harness.families.probe import Probe, Property, moves, only_token, swapped
+from harness.families.probe import MOVED, Probe, Property, movement, moves, only_token, swapped
 
 #: What stands for the retriever in the inputs of a generator.
 RETRIEVED = ("context_input_ids", "doc_scores")
-#: What a model with a retriever says it found: (batch, documents).
-FOUND = "retrieved_doc_ids"
+#: The vectors of what a model with a retriever found: (batch, documents, width).
+FOUND = "retrieved_doc_embeds"
 
 #: Documents that an encoder's index holds, beside those that are the questions themselves.
 OTHERS = 4
@@ -36,7 +36,7 @@ def _finds_others() -> Property:
     def violation(before: Arrays, after: Arrays) -> str | None:
         if FOUND not in before:
             return None
-        if np.array_equal(before[FOUND], after[FOUND]):
+        if movement(before[FOUND], after[FOUND]) <= MOVED:
             return f"expected another question to find other documents than {FOUND} says"
         return None
 
