@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from harness import padding
-from harness.contract import RESHAPED, SIZES, Arrays, Case, CheckFailed, Unsupported
+from harness.contract import RESHAPED, SIZES, Arrays, Case, CheckFailed, Unsupported, label
 
 #: Where padding stands in them.
 SIDES: Mapping[str, padding.Side] = {"left-padded": "left", "right-padded": "right"}
@@ -103,7 +103,8 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
     """
     if not padding.applies(base):
         return
-    spared = exceptions().get(case.entry.architecture, {})
+    known, architecture = exceptions(), case.entry.architecture
+    spared = {**known.get(architecture, {}), **known.get(label(architecture, case.head), {})}
     if PADDED in spared:
         found.left_out |= dict.fromkeys(SIDES, spared[PADDED].reason)
         return
@@ -147,7 +148,7 @@ _NOTHING = Spared("", ())
 
 @cache
 def exceptions() -> Mapping[str, Mapping[str, Spared]]:
-    """Architecture -> variant -> what may differ there, and why: `variants.toml`.
+    """Architecture or a head of one -> variant -> what may differ, and why: `variants.toml`.
 
     The variant `padded` stands for both sides, and says that the model takes none of them.
     """
