@@ -91,11 +91,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _builder() -> BackendSpec:
-    """The backend that is held against the snapshot, the one for every entry before others."""
+    """A backend that is held against the snapshot: for every entry and every machine, if any is."""
     held = [spec for spec in registry.discover().values() if spec.snapshot]
     if not held:
         raise HarnessError(
             "expected a backend whose backend.toml says `snapshot = true`, found none. Fix: name "
             "one with --backend"
         )
-    return min(held, key=lambda spec: bool(spec.models))
+    return min(held, key=lambda spec: (bool(spec.models), spec.hardware is not None))
