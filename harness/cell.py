@@ -61,6 +61,8 @@ class Reference:
     """What the model should answer, and how well that is known."""
 
     dtype: str  # of the reference itself
+    precision: Precision  # that it is to judge
+    noisy: families.Call  # an inference with no error but that precision's
     inputs: Mapping[str, Arrays]  # by variant or probe
     outputs: Mapping[str, Arrays]
     floor: float
@@ -214,6 +216,8 @@ def _reference(
         given[variant.name], outputs[variant.name] = variant.inputs, variant.outputs
     found = Reference(
         dtype,
+        precision,
+        noisy,
         given,
         outputs,
         floor,
@@ -326,9 +330,9 @@ def _verify(
         real = variant.real if variant else {}
         want = reference.outputs[name]
         alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
-        _compare(
-            name, padding.selected(got, alike), padding.selected(want, alike), reference, result
-        )
+        noise = partial(_noise_on, reference, name, alike)
+        got, want = padding.selected(got, alike), padding.selected(want, alike)
+        _compare(name, got, want, _floored(reference, got, want, noise), result)
     detection = control.must_fail(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
     )
@@ -352,6 +356,35 @@ def _named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
     return {name: answer.reshape(first.shape) if answer.size == first.size else answer}, {
         name: first
     }
+
+
+def _noise_on(reference: Reference, name: str, real: Arrays) -> Arrays:
+    """Eager execution in the backend's dtype, on one of the inputs: its real tokens."""
+    return padding.selected(reference.noisy(reference.inputs[name]), real)
+
+
+def _floored(
+    reference: Reference, got: Arrays, want: Arrays, noise: Callable[[], Arrays]
+) -> Reference:
+    """The reference, with the floor of this very input where that of the plain ones is too low.
+
+    A decision that rounding can flip is noise too: it is found where eager execution flips it.
+
+    Args:
+        reference: what is known of the model.
+        got: the backend's outputs on an input.
+        want: the reference's.
+        noise: what eager execution gives in the backend's dtype; only asked where it matters.
+    """
+    found = numerics.difference(got, want)
+    if found.faults or not numerics.is_wrong(found, reference.floor, reference.mismatch):
+        return reference
+    own = numerics.difference(noise(), want)
+    return replace(
+        reference,
+        floor=max(reference.floor, _floor(own, reference.precision)),
+        mismatch=max(reference.mismatch, own.mismatched),
+    )
 
 
 def _compare(
@@ -385,14 +418,13 @@ def _further(
                 else:
                     expected = case.reference(fed, reference.dtype)
                     got, expected = _named_alike(got, expected)
-                    found = numerics.difference(got, expected)
-                    if numerics.is_wrong(found, reference.floor, reference.mismatch):
-                        # Raw input is an input of its own, and may have a floor of its own.
-                        noise = _noisy(case, reference.dtype, precision)(fed)
-                        _, noise = _named_alike(got, noise)
-                        floor = _floor(numerics.difference(noise, expected), precision)
-                        reference = replace(reference, floor=max(reference.floor, floor))
-                    _compare("pipeline", got, expected, reference, result)
+                    floored = _floored(
+                        reference,
+                        got,
+                        expected,
+                        lambda: {n: a for n, a in reference.noisy(fed).items() if n in expected},
+                    )
+                    _compare("pipeline", got, expected, floored, result)
                 progress.metric("pipelines", 1, "1")
     generate = getattr(backend, "generate", None)
     if generate is not None and case.generation is not None:

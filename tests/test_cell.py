@@ -696,3 +696,21 @@ def test_a_model_for_one_shape_has_numbers_in_its_signature(run: Runner) -> None
     backend = FunctionBackend(made)
     assert run(backend, signature=SIGNATURE.replace("[b,", "[2,")).outcome is Outcome.PASS
     assert run(backend, signature=SIGNATURE).outcome is Outcome.UNTESTED
+
+
+def test_a_decision_that_rounding_flips_is_noise_on_that_input_alone(run: Runner) -> None:
+    def flips(x: Arrays, w: Arrays) -> Arrays:
+        mixed = (x["left"] + x["right"]) @ w["inner"]
+        flipped = len(mixed) == 3 and mixed.dtype == np.float32
+        return {"y": mixed * mixed.dtype.type(1.06 if flipped else 1.0)}
+
+    assert run(FunctionBackend(FunctionCase(flips))).outcome is Outcome.PASS
+
+
+def test_the_same_fault_of_a_backend_is_found(run: Runner) -> None:
+    def flipped(outputs: Arrays) -> Arrays:
+        return {n: a * 1.06 if len(a) == 3 else a for n, a in outputs.items()}
+
+    result = run(FunctionBackend(FunctionCase(), flipped))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert "on input 'reshaped'" in result.reason

@@ -247,7 +247,7 @@ def test_a_backend_may_name_what_it_runs_by_itself(workplace: Workplace) -> None
 def test_a_quiet_run_is_quiet_and_x_stops_what_has_not_started(runs: Runs) -> None:
     workplace, done = runs["stop"].result()
     assert done.returncode == 1
-    assert re.search(r"faulty: \d+ of \d+ passed: \d+ ok, 1 new", done.stdout)
+    assert re.search(r"faulty: \d+ of \d+ cells passed: \d+ ok, 1 new", done.stdout)
     assert "backend:" not in done.stdout
     cells = workplace.cells("faulty")
     assert {"bert", "raises"} <= set(cells)
@@ -403,7 +403,7 @@ def test_an_interrupted_run_keeps_what_is_done(
     assert process.returncode == (INTERRUPTED if number is signal.SIGINT else -number)
     assert set(workplace.cells("faulty")) == {"vit", "bert"}
     if number is signal.SIGINT:
-        assert "faulty: 2 of 2 passed" in output
+        assert "faulty: 2 of 2 cells passed" in output
     _, alive = psutil.wait_procs(everything, timeout=10)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
