@@ -320,6 +320,9 @@ class Case(Protocol):
     def outputs(self, raw: Any) -> Arrays:
         """Named host arrays of what a module's forward returned."""
 
+    def tensors(self, raw: Any) -> Mapping[str, Any]:
+        """The same by the same names as the library's own tensors, for a trace to follow."""
+
     @property
     def seeded(self) -> bool:
         """Whether forward draws random numbers, so that two runs agree under one seed only."""
@@ -331,7 +334,8 @@ class Case(Protocol):
 
         Args:
             inputs: arrays by forward-argument name.
-            dtype: `float64` for the reference, the name of another for a noise floor.
+            dtype: `float64` for the reference, the name of another for a noise floor; `int8` and
+                `int4` mean weights on that grid and float32 arithmetic.
             seed: of the global random generators, so that randomness in forward shows.
         """
 

@@ -322,6 +322,7 @@ def _options(config: pytest.Config, backend: str) -> Options:
             )
     named = {"device": given("device", ""), "fallback": given("fallback", "")}
     named["fault"] = ",".join(faults)
+    named["cache"] = "off" if config.getoption("no_cache") else ""
     limits = Limits(
         _positive("--timeout", given("timeout", Limits().seconds)),
         int(_positive("--memory", given("memory", Limits().memory_mb))),

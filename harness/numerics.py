@@ -26,6 +26,7 @@ SMALLEST_FLOOR: Mapping[str, float] = {
     "float16": 5e-4,
     "bfloat16": 4e-3,
     "int8": 1e-2,
+    "int4": 1e-1,
 }
 
 #: Models write the lowest number of a dtype where a value must never be chosen: no value, as -inf.

@@ -26,6 +26,7 @@ _OWN = (
     "update_expectations",
     "repro",
     "fault",
+    "no_cache",
 )
 
 
@@ -67,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["cpu"],
         help="what stands in for a missing device; marks every row, which then counts for none",
     )
+    add("--no-cache", action="store_true", help="convert and compile anew, and keep nothing")
     add("--require-device", action="store_true", help="a missing device is an error, not a skip")
     add(
         "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"

@@ -318,6 +318,8 @@ class Run:
             if name in options.backend_options
             for word in (f"--{name}", options.backend_options[name])
         ]
+        if options.backend_options.get("cache") == "off":
+            words.append("--no-cache")
         if options.backends == registry.BACKENDS:
             return f"nox -s {self.spec.name} -- {' '.join(words)}"
         # With `=`: pytest would take a folder outside of the checkout for a path to collect.

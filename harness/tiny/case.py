@@ -31,7 +31,7 @@ from harness.contract import (
 )
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
-from harness.tiny import calibrate, libraries
+from harness.tiny import calibrate, libraries, quantized
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
@@ -193,6 +193,10 @@ class TinyCase:
         """Named host arrays of what a module's forward returned."""
         return outputs_.flatten(raw)
 
+    def tensors(self, raw: Any) -> Mapping[str, Any]:
+        """The same by the same names as torch tensors, for a trace to follow."""
+        return outputs_.tensors(raw)
+
     def reference(
         self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
     ) -> Arrays:
@@ -208,7 +212,7 @@ class TinyCase:
         module = self._reference_module(dtype)
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
-        return self._forward(module, inputs, getattr(torch, dtype))
+        return self._forward(module, inputs, compute_dtype(dtype))
 
     def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: Any) -> Arrays:
         import torch
@@ -220,8 +224,6 @@ class TinyCase:
         return outputs_.flatten(raw)
 
     def _reference_module(self, dtype: str) -> Any:
-        import torch
-
         if dtype not in self._references:
             module = self.module()
             plain = {**PLAIN, "set_attn_implementation": self._recipe.plain_attention}
@@ -234,7 +236,10 @@ class TinyCase:
                     ):
                         function(choice)
             # Again in evaluation mode: what is computed on the way there has the new dtype then.
-            self._references[dtype] = module.to(getattr(torch, dtype)).eval()
+            module = module.to(compute_dtype(dtype)).eval()
+            if dtype in quantized.GRIDS:
+                quantized.quantize(module, dtype)
+            self._references[dtype] = module
         return self._references[dtype]
 
     def weights(self) -> Sequence[str]:
@@ -327,6 +332,13 @@ class TinyCase:
         if save is None:
             raise Unsupported(f"{self.entry.library} models have no save_pretrained")
         save(folder)
+
+
+def compute_dtype(name: str) -> Any:
+    """The torch dtype that a reference computes in; with quantised weights that is float32."""
+    import torch
+
+    return torch.float32 if name in quantized.GRIDS else getattr(torch, name)
 
 
 def warm() -> None:

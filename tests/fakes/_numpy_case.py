@@ -70,6 +70,9 @@ class NumpyCase:
     def outputs(self, raw: Any) -> Arrays:
         return dict(raw)
 
+    def tensors(self, raw: Any) -> Mapping[str, Any]:
+        return dict(raw)
+
     @property
     def seeded(self) -> bool:
         return False

@@ -1,0 +1,157 @@
+"""Converted and compiled models as entries of the harness's cache.
+
+An IR serves every precision and device; a compiled blob serves one precision on one device. What a
+model says follows from its weights, its config, the code that runs it and what converts it: those
+make the key. (The IR's text would not do: its names are numbered differently in every process.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.openvino.convert import Converted
+from backends.openvino.runtime import ov
+from harness import cache as caches
+from harness.contract import Case
+
+#: What changes a converted model when it changes.
+PACKAGES = ("openvino", "nncf", "torch", "transformers", "diffusers", "torch-geometric")
+
+#: By device, and there by type: how many operations `query_model` gives it.
+Support = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """Something of OpenVINO's and what the harness must know beside it."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    route: str
+    support: Support
+
+
+def model_key(case: Case, compression: str) -> str:
+    """The key of a case's IR.
+
+    Args:
+        case: whose weights, config and example inputs count.
+        compression: how its weights are compressed; empty where they are not.
+    """
+    examples = hashlib.sha256()
+    for name, array in sorted(case.inputs("base").items()):
+        # Values too: a trace may keep some.
+        examples.update(f"{name}{array.dtype}{array.shape}".encode())
+        examples.update(np.ascontiguousarray(array).tobytes())
+    return caches.key(
+        kind="openvino ir",
+        model=case.model_name,
+        config=_config(case.config()),
+        weights=_weights(case.module()),
+        inputs=examples.hexdigest(),
+        options=dict(case.options()),
+        compression=compression,
+        code=code(),
+        versions=versions(),
+    )
+
+
+def blob_key(model: str, device: Mapping[str, Any], hints: Mapping[str, Any]) -> str:
+    """The key of a compiled blob.
+
+    Args:
+        model: the key of its IR.
+        device: what the device says about itself: a blob holds kernels for one of its kind.
+        hints: the properties that it was compiled with. A blob that is imported under others is
+            silently wrong: one compiled for f32 gives NaN without the hint.
+    """
+    return caches.key(kind="openvino blob", model=model, device=device, hints=hints)
+
+
+def pack(converted: Converted) -> dict[str, bytes]:
+    """An IR as the parts of an entry."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        ov.save_model(converted.model, path, compress_to_fp16=False)
+        files = {p.name: p.read_bytes() for p in (path, path.with_suffix(".bin"))}
+    ports = {"inputs": converted.inputs, "outputs": converted.outputs, "route": converted.route}
+    return {"ports.json": json.dumps(ports).encode(), **files}
+
+
+def unpack(core: Any, parts: Mapping[str, bytes]) -> Converted:
+    """What `pack` packed."""
+    ports = json.loads(parts["ports.json"])
+    weights = ov.Tensor(np.frombuffer(parts["model.bin"], dtype=np.uint8).copy())
+    model = core.read_model(parts["model.xml"], weights)
+    return Converted(model, tuple(ports["inputs"]), tuple(ports["outputs"]), ports["route"])
+
+
+def pack_blob(compiled: Any, about: Artefact) -> dict[str, bytes]:
+    """A compiled model as the parts of an entry."""
+    said = {name: getattr(about, name) for name in Artefact.__slots__}
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    return {"about.json": json.dumps(said).encode(), "blob": stream.getvalue()}
+
+
+def unpack_blob(
+    core: Any, device: str, hints: Mapping[str, Any], parts: Mapping[str, bytes]
+) -> tuple[Any, Artefact]:
+    """What `pack_blob` packed, under the same hints."""
+    said = json.loads(parts["about.json"])
+    about = Artefact(tuple(said["inputs"]), tuple(said["outputs"]), said["route"], said["support"])
+    return core.import_model(parts["blob"], device, dict(hints)), about
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """The installed versions of `PACKAGES`."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+@cache
+def code() -> str:
+    """A digest of this folder's code: its shims and its wrapper decide what is converted."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _config(config: Any) -> Any:
+    to_dict = getattr(config, "to_dict", None)
+    return to_dict() if to_dict is not None else config
+
+
+def _weights(module: Any) -> str:
+    """A digest of every parameter and buffer, saved or not."""
+    digest = hashlib.sha256()
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Any) -> bytes:
+    import torch
+
+    flat = tensor.detach().contiguous().reshape(-1)
+    raw: bytes = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return raw

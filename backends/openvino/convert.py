@@ -1,0 +1,145 @@
+"""From a PyTorch module to an OpenVINO model, in memory."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+from backends.openvino import shims
+from backends.openvino.runtime import ov
+from harness.contract import Array, Case
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """An OpenVINO model and what its ports are.
+
+    Attributes:
+        model: an `ov.Model`.
+        inputs: the forward argument of each of its parameters.
+        outputs: the case's name of each of its results.
+        route: how it was made: `trace` or `export`.
+    """
+
+    model: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    route: str
+
+
+class Named(torch.nn.Module):
+    """A module whose forward takes tensors by name and returns a tuple of them.
+
+    The converter learns the names of inputs from forward's signature. A plain `*args` has none, and
+    what the trace does not use would shift the others.
+
+    Attributes:
+        outputs: the names of what the last forward returned, in order.
+    """
+
+    def __init__(self, module: torch.nn.Module, case: Case) -> None:
+        super().__init__()
+        self.module = module
+        self.case = case
+        self.outputs: tuple[str, ...] = ()
+
+    def call(self, given: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Forward with the case's options."""
+        found = self.case.tensors(self.module(**given, **self.case.options()))
+        self.outputs = tuple(found)
+        return tuple(found.values())
+
+
+def named(module: torch.nn.Module, case: Case, names: Sequence[str]) -> Named:
+    """A `Named` whose forward has these arguments."""
+
+    def forward(self: Named, *values: torch.Tensor, **given: torch.Tensor) -> Any:
+        return self.call({**dict(zip(names, values, strict=False)), **given})
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("self", *names)]
+    vars(forward)["__signature__"] = inspect.Signature(parameters)
+    made: Named = type("Named", (Named,), {"forward": forward})(module, case)
+    return made
+
+
+def convert(case: Case) -> Converted:
+    """The case's module as an OpenVINO model, by the first route that works.
+
+    Raises:
+        What the first route raised, with what became of the others as notes.
+    """
+    arrays = case.inputs("base")
+    first: Exception | None = None
+    for route, function in ROUTES.items():
+        try:
+            with torch.no_grad(), shims.applied():
+                module = case.module()
+                shims.prepare(module)
+                wrapper = named(module, case, list(arrays))
+                return _converted(function(wrapper, _tensors(arrays)), wrapper, arrays, route)
+        except Exception as error:
+            if first is None:
+                first = error
+            else:
+                lines = str(error).strip().splitlines() or [""]
+                first.add_note(f"{route}: {type(error).__name__}: {lines[0]}")
+    assert first is not None
+    raise first
+
+
+def _trace(wrapper: Named, example: Mapping[str, torch.Tensor]) -> Any:
+    """TorchScript, as `ov.convert_model(module, example_input=...)` makes it."""
+    decoder = TorchScriptPythonDecoder(
+        wrapper,
+        example_input=dict(example),
+        # Tracing twice and comparing finds no fault that the harness's own checks do not.
+        trace_kwargs={"check_trace": False},
+    )
+    return ov.convert_model(decoder, example_input=dict(example))
+
+
+def _export(wrapper: Named, example: Mapping[str, torch.Tensor]) -> Any:
+    """`torch.export`, with every dimension as free as it can be."""
+    free = {
+        name: dict.fromkeys(range(t.ndim), torch.export.Dim.AUTO) for name, t in example.items()
+    }
+    program = torch.export.export(
+        wrapper, args=(), kwargs=dict(example), dynamic_shapes=free, strict=False
+    )
+    return ov.convert_model(program)
+
+
+#: In the order in which they are tried.
+ROUTES: Mapping[str, Callable[[Named, Mapping[str, torch.Tensor]], Any]] = {
+    "trace": _trace,
+    "export": _export,
+}
+
+
+def _converted(model: Any, wrapper: Named, arrays: Mapping[str, Array], route: str) -> Converted:
+    inputs = []
+    for port in model.inputs:
+        names = [name for name in arrays if name in port.get_names()]
+        if len(names) != 1:
+            raise RuntimeError(
+                f"expected each input to be named after one of {list(arrays)}, found one that is "
+                f"called {sorted(port.get_names())}"
+            )
+        inputs.append(names[0])
+    if len(model.outputs) != len(wrapper.outputs):
+        raise RuntimeError(
+            f"expected {len(wrapper.outputs)} outputs ({', '.join(wrapper.outputs)}), found "
+            f"{len(model.outputs)} after conversion"
+        )
+    return Converted(model, tuple(inputs), wrapper.outputs, route)
+
+
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    # Copies: some models write into their inputs.
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}

@@ -1,0 +1,60 @@
+"""Operations of PyTorch in terms of others that OpenVINO's front end can convert.
+
+Each computes what the operation of the same name computes; `tests/test_openvino.py` holds it
+against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_cat = torch.cat
+
+
+def cat(tensors: Sequence[torch.Tensor], dim: int = 0, **rest: Any) -> torch.Tensor:
+    """`torch.cat` without the empty one-dimensional tensors, which it passes over itself."""
+    kept = [t for t in tensors if t.ndim != 1 or t.size(0) != 0]
+    return _cat(kept or list(tensors), rest.pop("axis", dim), **rest)
+
+
+def unfold(self: torch.Tensor, dimension: int, size: int, step: int) -> torch.Tensor:
+    """`Tensor.unfold`: windows of a dimension, gathered by their indices."""
+    axis = dimension % self.ndim
+    starts = torch.arange(0, self.shape[axis] - size + 1, step, device=self.device)
+    index = starts[:, None] + torch.arange(size, device=self.device)
+    windows = self.index_select(axis, index.flatten()).unflatten(axis, (-1, size))
+    return windows.movedim(axis + 1, -1)
+
+
+def solve_triangular(
+    matrix: torch.Tensor,
+    right: torch.Tensor,
+    *,
+    upper: bool,
+    left: bool = True,
+    unitriangular: bool = False,
+) -> torch.Tensor:
+    """`torch.linalg.solve_triangular` by products alone.
+
+    A triangular matrix is D (I - N) with a nilpotent N, and (I - N)^-1 is the finite product
+    (I + N) (I + N^2) (I + N^4) ... (the Neumann series, by repeated squaring). The number of
+    factors follows from the matrix's size, which a trace keeps.
+    """
+    if not left:
+        flipped = solve_triangular(
+            matrix.mT, right.mT, upper=not upper, unitriangular=unitriangular
+        )
+        return flipped.mT
+    size = int(matrix.shape[-1])
+    strict = matrix.triu(1) if upper else matrix.tril(-1)
+    solution, nilpotent = right, -strict
+    if not unitriangular:
+        diagonal = matrix.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+        solution, nilpotent = solution / diagonal, nilpotent / diagonal
+    for _ in range(max(1, (size - 1).bit_length())):
+        solution = solution + nilpotent @ solution
+        nilpotent = nilpotent @ nilpotent
+    return solution
