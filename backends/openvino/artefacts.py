@@ -12,7 +12,6 @@ import io
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,25 +20,13 @@ from typing import Any
 import numpy as np
 
 from backends.openvino.convert import Converted
+from backends.openvino.program import About
 from backends.openvino.runtime import ov
 from harness import cache as caches
 from harness.contract import Case
 
 #: What changes a converted model when it changes.
 PACKAGES = ("openvino", "nncf", "torch", "transformers", "diffusers", "torch-geometric")
-
-#: By device, and there by type: how many operations `query_model` gives it.
-Support = dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Artefact:
-    """Something of OpenVINO's and what the harness must know beside it."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    route: str
-    support: Support
 
 
 def model_key(case: Case, compression: str) -> str:
@@ -97,9 +84,9 @@ def unpack(core: Any, parts: Mapping[str, bytes]) -> Converted:
     return Converted(model, tuple(ports["inputs"]), tuple(ports["outputs"]), ports["route"])
 
 
-def pack_blob(compiled: Any, about: Artefact) -> dict[str, bytes]:
+def pack_blob(compiled: Any, about: About) -> dict[str, bytes]:
     """A compiled model as the parts of an entry."""
-    said = {name: getattr(about, name) for name in Artefact.__slots__}
+    said = {name: getattr(about, name) for name in About.__slots__}
     stream = io.BytesIO()
     compiled.export_model(stream)
     return {"about.json": json.dumps(said).encode(), "blob": stream.getvalue()}
@@ -107,10 +94,10 @@ def pack_blob(compiled: Any, about: Artefact) -> dict[str, bytes]:
 
 def unpack_blob(
     core: Any, device: str, hints: Mapping[str, Any], parts: Mapping[str, bytes]
-) -> tuple[Any, Artefact]:
+) -> tuple[Any, About]:
     """What `pack_blob` packed, under the same hints."""
     said = json.loads(parts["about.json"])
-    about = Artefact(tuple(said["inputs"]), tuple(said["outputs"]), said["route"], said["support"])
+    about = About(tuple(said["inputs"]), tuple(said["outputs"]), said["route"], said["support"])
     return core.import_model(parts["blob"], device, dict(hints)), about
 
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from backends.openvino import artefacts, convert, devices
-from backends.openvino.program import OpenVINOProgram
+from backends.openvino.program import About, OpenVINOProgram, executed_on
 from backends.openvino.runtime import ov
 from harness import cache as caches
 from harness.contract import Case, Device, Precision
@@ -25,7 +25,7 @@ class Backend:
     @cached_property
     def target(self) -> devices.Target:
         """The device; opened at the first use, which is in a child."""
-        return devices.target(self.options.get("device", ""))
+        return devices.target(self.options.get("device", ""), ov.Core())
 
     @property
     def precisions(self) -> Sequence[Precision]:
@@ -67,10 +67,9 @@ class Backend:
         else:
             converted, origin = self._convert(case, compression), "converted"
             store.put(model_key, artefacts.pack(converted))
-        about = artefacts.Artefact(
-            converted.inputs, converted.outputs, converted.route, target.support(converted.model)
-        )
         compiled = target.core.compile_model(converted.model, target.name, hints)
+        support = target.support(converted.model, executed_on(compiled))
+        about = About(converted.inputs, converted.outputs, converted.route, support)
         if target.exports:
             store.put(blob_key, artefacts.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 _cat = torch.cat
+_getitem = torch.Tensor.__getitem__
+_scatter = torch.Tensor.scatter
 
 
 def cat(tensors: Sequence[torch.Tensor], dim: int = 0, **rest: Any) -> torch.Tensor:
@@ -27,6 +29,46 @@ def unfold(self: torch.Tensor, dimension: int, size: int, step: int) -> torch.Te
     index = starts[:, None] + torch.arange(size, device=self.device)
     windows = self.index_select(axis, index.flatten()).unflatten(axis, (-1, size))
     return windows.movedim(axis + 1, -1)
+
+
+def getitem(self: torch.Tensor, index: Any) -> torch.Tensor:
+    """`tensor[index]`, where a mask becomes the indices of what it selects."""
+    if not isinstance(index, torch.Tensor) or index.dtype != torch.bool or index.ndim == 0:
+        return _getitem(self, index)
+    rows = self.flatten(0, index.ndim - 1) if index.ndim > 1 else self
+    return rows.index_select(0, index.flatten().nonzero().flatten())
+
+
+def scatter(
+    self: torch.Tensor, dim: int, index: torch.Tensor, *given: Any, **named: Any
+) -> torch.Tensor:
+    """`Tensor.scatter`, where a truth value to scatter becomes a tensor of numbers."""
+    value = named["value"] if "value" in named else named.get("src", given[0] if given else None)
+    if not isinstance(value, bool) or "reduce" in named:
+        return _scatter(self, dim, index, *given, **named)
+    numbers = self.to(torch.int32) if self.dtype == torch.bool else self
+    source = torch.full_like(index, int(value), dtype=numbers.dtype)
+    return _scatter(numbers, dim, index, source).to(self.dtype)
+
+
+def index_put(
+    self: torch.Tensor,
+    indices: Sequence[torch.Tensor],
+    values: torch.Tensor,
+    accumulate: bool = False,
+) -> torch.Tensor:
+    """`Tensor.index_put` by the operation that writes in place, on a copy."""
+    return self.clone().index_put_(tuple(indices), values, accumulate)
+
+
+def squeeze(self: torch.Tensor, *dims: Any, **named: Any) -> torch.Tensor:
+    """`Tensor.squeeze` of the dimensions that are 1 in the example, by selecting in them."""
+    asked = dims or tuple(named.values()) or tuple(range(self.ndim))
+    flat = [d for group in asked for d in (group if isinstance(group, tuple | list) else (group,))]
+    for axis in sorted({int(d) % max(1, self.ndim) for d in flat}, reverse=True):
+        if self.ndim and int(self.shape[axis]) == 1:
+            self = self.select(axis, 0)
+    return self
 
 
 def solve_triangular(

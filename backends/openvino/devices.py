@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from backends.openvino.runtime import ov
 from harness.contract import HarnessError, Precision, Unavailable
 
 #: Virtual devices: they spread work over the others.
@@ -66,8 +65,7 @@ class Target:
     @property
     def exports(self) -> bool:
         """Whether a compiled model can be stored."""
-        able = self._capabilities()
-        return not self.virtual and "EXPORT_IMPORT" in able
+        return not self.virtual and "EXPORT_IMPORT" in self._capabilities()
 
     def about(self) -> dict[str, str]:
         """What a compiled model is made for: device, driver, kernels."""
@@ -80,12 +78,18 @@ class Target:
         found = {name: str(self.read(name, "")) for name in said}
         return {**found, "name": self.name, "capabilities": str(self._capabilities())}
 
-    def support(self, model: Any) -> dict[str, dict[str, int]]:
+    def support(self, model: Any, ran: Sequence[str]) -> dict[str, dict[str, int]]:
         """How many operations of each type `query_model` puts on each device.
 
         Operations on no device stand under an empty name.
+
+        Args:
+            model: an `ov.Model`.
+            ran: the devices that execute it. Of the virtual ones only HETERO splits a model, and
+                can be asked itself.
         """
-        placed: Mapping[str, str] = self.core.query_model(model, self.name)
+        asked = self.name if self.virtual == "HETERO" else ran[0]
+        placed: Mapping[str, str] = self.core.query_model(model, asked)
         counts: dict[str, Counter[str]] = {}
         for operation in model.get_ops():
             device = placed.get(operation.get_friendly_name(), "")
@@ -115,7 +119,7 @@ class Target:
 COMPRESSED = (Precision("int8", "int8"), Precision("int4", "int4"))
 
 
-def target(asked: str, core: Any = None) -> Target:
+def target(asked: str, core: Any) -> Target:
     """The device that the session asked for.
 
     Args:
@@ -126,7 +130,6 @@ def target(asked: str, core: Any = None) -> Target:
         HarnessError: OpenVINO has no device of that name.
         Unavailable: it has, and this machine doesn't.
     """
-    core = ov.Core() if core is None else core
     name = (asked or "CPU").upper()
     head, _, rest = name.partition(":")
     available = tuple(core.available_devices)

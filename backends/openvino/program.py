@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backends.openvino.artefacts import Artefact
 from backends.openvino.devices import Target
 from harness.contract import Array, Arrays, Placement
+
+#: By device, and there by type: how many operations `query_model` gives it.
+Support = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a compiled model.
+
+    Attributes:
+        inputs: the forward argument of each of its inputs.
+        outputs: the case's name of each of its outputs.
+        route: how it was converted.
+        support: where `query_model` puts its operations.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    route: str
+    support: Support
 
 
 class OpenVINOProgram:
@@ -23,7 +43,7 @@ class OpenVINOProgram:
         origin: how it came to be, for the evidence.
     """
 
-    def __init__(self, compiled: Any, about: Artefact, target: Target, origin: str) -> None:
+    def __init__(self, compiled: Any, about: About, target: Target, origin: str) -> None:
         self.compiled = compiled
         self.about = about
         self.target = target
@@ -32,9 +52,10 @@ class OpenVINOProgram:
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         """One inference; floating outputs in float32 or wider."""
+        ports = zip(self.compiled.inputs, self.about.inputs, strict=True)
         feed = {
-            port: _as(inputs[name], port.get_element_type().to_dtype())
-            for port, name in zip(self.compiled.inputs, self.about.inputs, strict=True)
+            index: np.ascontiguousarray(inputs[name], port.get_element_type().to_dtype())
+            for index, (port, name) in enumerate(ports)
         }
         # Copies: an output's memory is the request's, and another inference writes into it.
         self._request.infer(feed)
@@ -106,7 +127,3 @@ def runtime_kernels(compiled: Any) -> list[dict[str, str]]:
 def _same(device: str, wanted: str) -> bool:
     """Whether `GPU.0` is a `GPU`, say."""
     return device == wanted or device.partition(".")[0] == wanted
-
-
-def _as(array: Array, dtype: Any) -> Array:
-    return np.ascontiguousarray(array, dtype=dtype)

@@ -48,6 +48,33 @@ SHIMS: tuple[Shim, ...] = (
         "The conversion of aten::unfold gets the rank wrong where a dimension is dynamic.",
     ),
     Shim(
+        "torch:Tensor.__getitem__",
+        decompositions.getitem,
+        "AtenIndexToSelect fails on a mask that is constant, and takes the whole conversion along.",
+    ),
+    Shim(
+        "torch:Tensor.scatter",
+        decompositions.scatter,
+        "PyTorch's tracer has no schema for scatter with a truth value and ends with an internal "
+        "error (alias_analysis.cpp, We don't have an op for aten::scatter).",
+    ),
+    Shim(
+        "torch:Tensor.index_put",
+        decompositions.index_put,
+        "aten::index_put has no conversion where aten::index_put_ has one.",
+    ),
+    Shim(
+        "torch:Tensor.squeeze",
+        decompositions.squeeze,
+        "A squeeze of a dimension whose size the converter does not know gives a dynamic rank, "
+        "which the CPU plug-in refuses.",
+    ),
+    Shim(
+        "torch:squeeze",
+        decompositions.squeeze,
+        "As Tensor.squeeze.",
+    ),
+    Shim(
         "torch.linalg:solve_triangular",
         decompositions.solve_triangular,
         "aten::linalg_solve_triangular has no conversion.",
@@ -66,13 +93,13 @@ def applied() -> Iterator[None]:
     """The shims in place; a library that lacks a shim's target has no use for it."""
     with contextlib.ExitStack() as stack:
         for shim in SHIMS:
-            found = _owner(shim.target)
+            found = owner(shim.target)
             if found is not None:
                 stack.enter_context(mock.patch.object(*found, shim.replacement))
         yield
 
 
-def _owner(target: str) -> tuple[Any, str] | None:
+def owner(target: str) -> tuple[Any, str] | None:
     """The object that has the target as an attribute, and the attribute's name."""
     name, _, path = target.partition(":")
     try:

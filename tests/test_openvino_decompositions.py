@@ -1,0 +1,117 @@
+"""What stands in for an operation while a model is converted computes what the operation does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from backends.openvino import decompositions, shims  # noqa: E402  (they need torch)
+
+
+def numbers(*shape: int) -> Any:
+    torch.manual_seed(0)
+    return torch.rand(shape, dtype=torch.float64)
+
+
+def test_cat_passes_over_what_a_fresh_cache_holds() -> None:
+    empty, full = torch.tensor([]), torch.rand(2, 3, 4)
+    assert torch.equal(decompositions.cat([empty, full], dim=-2), torch.cat([empty, full], dim=-2))
+    assert torch.equal(decompositions.cat([full, full], axis=1), torch.cat([full, full], dim=1))
+    assert decompositions.cat([empty, empty]).shape == (0,)
+
+
+@pytest.mark.parametrize(("dim", "size", "step"), [(1, 3, 2), (-1, 4, 4), (0, 1, 1), (-2, 5, 3)])
+def test_unfold(dim: int, size: int, step: int) -> None:
+    tensor = numbers(6, 7, 8)
+    want = tensor.unfold(dim, size, step)
+    assert torch.equal(decompositions.unfold(tensor, dim, size, step), want)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_solve_triangular(upper: bool, left: bool, unit: bool, size: int) -> None:
+    matrix = numbers(2, 3, size, size) / size + torch.eye(size, dtype=torch.float64)
+    right = numbers(2, 3, size, 4) if left else numbers(2, 3, 4, size)
+    given = {"upper": upper, "left": left, "unitriangular": unit}
+    want = torch.linalg.solve_triangular(matrix, right, **given)
+    got = decompositions.solve_triangular(matrix, right, **given)
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+INDICES: dict[str, Callable[[Any], Any]] = {
+    "mask": lambda t: t[:, 0, 0] > 0.5,
+    "mask of two dimensions": lambda t: t[:, :, 0] > 0.5,
+    "mask of everything": lambda t: t > 0.5,
+    "mask of nothing": lambda t: t > 2,
+    "integers": lambda t: torch.tensor([2, 0]),
+    "slices": lambda t: (slice(None), slice(1, 3)),
+    "mask and slice": lambda t: (t[:, 0, 0] > 0.5, slice(1, 3)),
+    "truth value": lambda t: torch.tensor(True),
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_getitem(name: str) -> None:
+    tensor = numbers(5, 4, 3)
+    index = INDICES[name](tensor)
+    assert torch.equal(decompositions.getitem(tensor, index), tensor[index])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int64])
+@pytest.mark.parametrize("value", [True, False])
+def test_scatter_of_a_truth_value(dtype: Any, value: bool) -> None:
+    tensor = torch.zeros(3, 5, dtype=dtype) if value else torch.ones(3, 5, dtype=dtype)
+    index = torch.tensor([[0, 2], [4, 1], [3, 3]])
+    want = torch.scatter(tensor, 1, index, int(value))
+    got = decompositions.scatter(tensor, 1, index, value)
+    assert got.dtype == dtype
+    assert torch.equal(got, want)
+    assert torch.equal(decompositions.scatter(tensor, 1, index, value=value), want)
+
+
+def test_scatter_of_anything_else_is_left_alone() -> None:
+    tensor, index = numbers(3, 5), torch.tensor([[0, 2], [4, 1], [3, 3]])
+    assert torch.equal(
+        decompositions.scatter(tensor, 1, index, src=tensor), tensor.scatter(1, index, tensor)
+    )
+    assert torch.equal(decompositions.scatter(tensor, 1, index, 7.0), tensor.scatter(1, index, 7.0))
+
+
+def test_index_put_leaves_its_tensor_alone() -> None:
+    tensor = numbers(4, 3)
+    before, indices = tensor.clone(), (torch.tensor([0, 2]), torch.tensor([1, 1]))
+    got = decompositions.index_put(tensor, indices, torch.zeros(2, dtype=torch.float64))
+    want = tensor.index_put(indices, torch.zeros(2, dtype=torch.float64))
+    assert torch.equal(got, want)
+    assert torch.equal(tensor, before)
+
+
+@pytest.mark.parametrize("dims", [(), (1,), (-1,), (0,), ((1, 3),)])
+def test_squeeze(dims: tuple[Any, ...]) -> None:
+    tensor = numbers(2, 1, 3, 1)
+    assert torch.equal(decompositions.squeeze(tensor, *dims), tensor.squeeze(*dims))
+    assert decompositions.squeeze(torch.tensor(1.0)).shape == ()
+    assert torch.equal(decompositions.squeeze(tensor, dim=1), tensor.squeeze(dim=1))
+
+
+def test_shims_are_in_place_only_while_they_are_wanted() -> None:
+    before = torch.cat, torch.Tensor.unfold, torch.linalg.solve_triangular
+    with shims.applied():
+        assert torch.cat is decompositions.cat
+        assert torch.Tensor.unfold is decompositions.unfold
+        assert torch.rand(2, 6).unfold(1, 2, 2).shape == (2, 3, 2)
+    assert (torch.cat, torch.Tensor.unfold, torch.linalg.solve_triangular) == before
+
+
+@pytest.mark.parametrize("shim", shims.SHIMS, ids=lambda shim: str(shim.target))
+def test_shim_has_a_target_and_a_reason(shim: shims.Shim) -> None:
+    if not shim.target.startswith("torch"):
+        pytest.importorskip(shim.target.partition(".")[0])
+    assert shims.owner(shim.target) is not None
+    assert shim.reason.endswith(".")
