@@ -83,6 +83,14 @@ def test_scatter_of_anything_else_is_left_alone() -> None:
     assert torch.equal(decompositions.scatter(tensor, 1, index, 7.0), tensor.scatter(1, index, 7.0))
 
 
+def test_tensor_of_tensors_is_stacked() -> None:
+    items = [torch.tensor(1), torch.tensor(2.5), 3]
+    assert torch.equal(decompositions.tensor(items), torch.tensor([1.0, 2.5, 3.0]))
+    assert decompositions.tensor(items, dtype=torch.int64).tolist() == [1, 2, 3]
+    assert torch.equal(decompositions.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 4]]))
+    assert decompositions.tensor(5, dtype=torch.int32).dtype == torch.int32
+
+
 def test_index_put_leaves_its_tensor_alone() -> None:
     tensor = numbers(4, 3)
     before, indices = tensor.clone(), (torch.tensor([0, 2]), torch.tensor([1, 1]))
@@ -100,18 +108,48 @@ def test_squeeze(dims: tuple[Any, ...]) -> None:
     assert torch.equal(decompositions.squeeze(tensor, dim=1), tensor.squeeze(dim=1))
 
 
-def test_shims_are_in_place_only_while_they_are_wanted() -> None:
-    before = torch.cat, torch.Tensor.unfold, torch.linalg.solve_triangular
+def test_setitem() -> None:
+    mask = torch.tensor([True, False, True])
+    for index in [(slice(None), 1, mask), (slice(None), mask), mask[:, None].expand(3, 3)]:
+        want, got = torch.zeros(3, 3, 3), torch.zeros(3, 3, 3)
+        value = torch.rand(want[index].shape)
+        want[index] = value
+        decompositions.setitem(got, index, value)
+        assert torch.equal(got, want)
+
+
+def test_shims_are_in_place_only_while_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def cat(*given: Any, **named: Any) -> Any:
+        seen.append("cat")
+        return decompositions.cat(*given, **named)
+
+    shim = shims.Shim("torch:cat", cat, "To see when it is called.")
+    monkeypatch.setattr(shims, "OPERATIONS", (*shims.OPERATIONS, shim))
+    torch.cat([torch.ones(1)])
+    assert seen == []
     with shims.applied():
-        assert torch.cat is decompositions.cat
-        assert torch.Tensor.unfold is decompositions.unfold
+        assert torch.cat([torch.ones(1), torch.ones(1)]).tolist() == [1, 1]
         assert torch.rand(2, 6).unfold(1, 2, 2).shape == (2, 3, 2)
-    assert (torch.cat, torch.Tensor.unfold, torch.linalg.solve_triangular) == before
+        assert torch.rand(3)[torch.tensor([True, False, True])].shape == (2,)
+    assert seen == ["cat"]
+    torch.cat([torch.ones(1)])
+    assert seen == ["cat"]
 
 
-@pytest.mark.parametrize("shim", shims.SHIMS, ids=lambda shim: str(shim.target))
+def test_tensors_in_a_list_survive_the_shims() -> None:
+    # With a __getitem__ of Python's, PyTorch would take a tensor without dimensions for a list.
+    items = [torch.tensor(1), torch.tensor(2)]
+    with shims.applied():
+        assert torch.tensor(items).tolist() == [1, 2]
+    assert torch.tensor(items).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "shim", [*shims.FUNCTIONS, *shims.OPERATIONS], ids=lambda shim: str(shim.target)
+)
 def test_shim_has_a_target_and_a_reason(shim: shims.Shim) -> None:
-    if not shim.target.startswith("torch"):
-        pytest.importorskip(shim.target.partition(".")[0])
-    assert shims.owner(shim.target) is not None
+    pytest.importorskip(shim.target.partition(":")[0])
+    assert callable(getattr(*shims.owner(shim)))
     assert shim.reason.endswith(".")

@@ -1,25 +1,38 @@
 """Operations of PyTorch in terms of others that OpenVINO's front end can convert.
 
-Each computes what the operation of the same name computes; `tests/test_openvino.py` holds it
-against that.
+Each computes what the operation of the same name computes, and
+`tests/test_openvino_decompositions.py` holds it against that.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-_cat = torch.cat
-_getitem = torch.Tensor.__getitem__
-_scatter = torch.Tensor.scatter
-
 
 def cat(tensors: Sequence[torch.Tensor], dim: int = 0, **rest: Any) -> torch.Tensor:
     """`torch.cat` without the empty one-dimensional tensors, which it passes over itself."""
     kept = [t for t in tensors if t.ndim != 1 or t.size(0) != 0]
-    return _cat(kept or list(tensors), rest.pop("axis", dim), **rest)
+    return torch.cat(kept or list(tensors), rest.pop("axis", dim), **rest)
+
+
+def tensor(data: Any, **rest: Any) -> torch.Tensor:
+    """`torch.tensor`, where a list of tensors is stacked, so that a trace follows their values."""
+    if isinstance(data, list | tuple) and any(isinstance(item, torch.Tensor) for item in data):
+        items = [
+            item
+            if isinstance(item, torch.Tensor)
+            else torch.tensor(item, device=rest.get("device"))
+            for item in data
+        ]
+        dtype = rest.get("dtype") or functools.reduce(
+            torch.promote_types, (item.dtype for item in items)
+        )
+        return torch.stack([item.to(dtype) for item in items])
+    return torch.tensor(data, **rest)
 
 
 def unfold(self: torch.Tensor, dimension: int, size: int, step: int) -> torch.Tensor:
@@ -33,10 +46,29 @@ def unfold(self: torch.Tensor, dimension: int, size: int, step: int) -> torch.Te
 
 def getitem(self: torch.Tensor, index: Any) -> torch.Tensor:
     """`tensor[index]`, where a mask becomes the indices of what it selects."""
-    if not isinstance(index, torch.Tensor) or index.dtype != torch.bool or index.ndim == 0:
-        return _getitem(self, index)
-    rows = self.flatten(0, index.ndim - 1) if index.ndim > 1 else self
-    return rows.index_select(0, index.flatten().nonzero().flatten())
+    if _is_mask(index):
+        rows = self.flatten(0, index.ndim - 1) if index.ndim > 1 else self
+        return rows.index_select(0, index.flatten().nonzero().flatten())
+    return self[_without_masks(index)]
+
+
+def setitem(self: torch.Tensor, index: Any, value: Any) -> None:
+    """`tensor[index] = value`, where a mask beside other indices becomes indices too."""
+    self[_without_masks(index)] = value
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, torch.Tensor) and index.dtype == torch.bool and index.ndim > 0
+
+
+def _without_masks(index: Any) -> Any:
+    """A tuple of indices with the indices of what each mask in it selects."""
+    if not isinstance(index, tuple) or not any(_is_mask(part) for part in index):
+        return index
+    found: list[Any] = []
+    for part in index:
+        found += part.nonzero().unbind(1) if _is_mask(part) else [part]
+    return tuple(found)
 
 
 def scatter(
@@ -45,10 +77,10 @@ def scatter(
     """`Tensor.scatter`, where a truth value to scatter becomes a tensor of numbers."""
     value = named["value"] if "value" in named else named.get("src", given[0] if given else None)
     if not isinstance(value, bool) or "reduce" in named:
-        return _scatter(self, dim, index, *given, **named)
+        return self.scatter(dim, index, *given, **named)
     numbers = self.to(torch.int32) if self.dtype == torch.bool else self
     source = torch.full_like(index, int(value), dtype=numbers.dtype)
-    return _scatter(numbers, dim, index, source).to(self.dtype)
+    return numbers.scatter(dim, index, source).to(self.dtype)
 
 
 def index_put(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
+
+from torch.overrides import TorchFunctionMode
 
 from backends.openvino import decompositions
 
@@ -29,13 +31,38 @@ def _no_packed_sequences(position_ids: Any) -> None:
     """No sequence here holds several texts."""
 
 
-SHIMS: tuple[Shim, ...] = (
+def _broadcast_mask(mask_function: Callable[..., Any]) -> Callable[..., Any]:
+    """A mask of indices by broadcasting: batch, heads, queries and keys along an axis each."""
+
+    def expanded(batch: Any, heads: Any, queries: Any, keys: Any) -> Any:
+        mask = mask_function(
+            batch[:, None, None, None],
+            heads[None, :, None, None],
+            queries[None, None, :, None],
+            keys[None, None, None, :],
+        )
+        return mask.expand(batch.shape[0], -1, queries.shape[0], keys.shape[0])
+
+    return expanded
+
+
+#: Functions of libraries.
+FUNCTIONS: tuple[Shim, ...] = (
     Shim(
         "transformers.masking_utils:find_packed_sequence_indices",
         _no_packed_sequences,
         "It looks for several texts in one row with aten::diff, which has no conversion; the "
         "examples hold one a row.",
     ),
+    Shim(
+        "transformers.masking_utils:_vmap_expansion_sdpa",
+        _broadcast_mask,
+        "It uses torch.vmap, which PyTorch's tracer cannot follow (unordered_map::at).",
+    ),
+)
+
+#: Operations of PyTorch, wherever they are called.
+OPERATIONS: tuple[Shim, ...] = (
     Shim(
         "torch:cat",
         decompositions.cat,
@@ -48,9 +75,20 @@ SHIMS: tuple[Shim, ...] = (
         "The conversion of aten::unfold gets the rank wrong where a dimension is dynamic.",
     ),
     Shim(
+        "torch:tensor",
+        decompositions.tensor,
+        "A trace keeps the example's values where torch.tensor gets a list of tensors.",
+    ),
+    Shim(
         "torch:Tensor.__getitem__",
         decompositions.getitem,
         "AtenIndexToSelect fails on a mask that is constant, and takes the whole conversion along.",
+    ),
+    Shim(
+        "torch:Tensor.__setitem__",
+        decompositions.setitem,
+        "The conversion of x[:, i, mask] = y puts the values in a wrong order, silently; see "
+        "docs/upstream/openvino_masked_assignment.md.",
     ),
     Shim(
         "torch:Tensor.scatter",
@@ -81,35 +119,56 @@ SHIMS: tuple[Shim, ...] = (
     ),
 )
 
-#: Choices of a model for which it has a setter, and why.
-CHOICES = {
+#: Choices of a model for which it has a setter.
+CHOICES: Mapping[str, str] = {
     # The default (grouped_mm) counts tokens with aten::histc, which has no conversion.
     "set_experts_implementation": "batched_mm",
 }
 
 
+class Decomposed(TorchFunctionMode):
+    """While it is entered, each of `OPERATIONS` is computed by what stands in for it.
+
+    Assigning to the attributes of `torch.Tensor` would not do: a `__getitem__` that is Python's
+    makes PyTorch take a tensor without dimensions for a list, and stays so once it is removed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replacements = {getattr(*owner(shim)): shim.replacement for shim in OPERATIONS}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call the replacement where there is one."""
+        return self.replacements.get(function, function)(*args, **(kwargs or {}))
+
+
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """The shims in place; a library that lacks a shim's target has no use for it."""
+    """The shims in place; a library that this environment lacks needs none."""
     with contextlib.ExitStack() as stack:
-        for shim in SHIMS:
-            found = owner(shim.target)
-            if found is not None:
-                stack.enter_context(mock.patch.object(*found, shim.replacement))
+        for shim in FUNCTIONS:
+            with contextlib.suppress(ImportError):
+                stack.enter_context(mock.patch.object(*owner(shim), shim.replacement))
+        stack.enter_context(Decomposed())
         yield
 
 
-def owner(target: str) -> tuple[Any, str] | None:
-    """The object that has the target as an attribute, and the attribute's name."""
-    name, _, path = target.partition(":")
-    try:
-        owner: Any = importlib.import_module(name)
-    except ImportError:
-        return None
+def owner(shim: Shim) -> tuple[Any, str]:
+    """The object that has a shim's target as an attribute, and the attribute's name.
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: it has no such attribute: this version needs another shim, or none.
+    """
+    name, _, path = shim.target.partition(":")
+    found: Any = importlib.import_module(name)
     *outer, attribute = path.split(".")
     for part in outer:
-        owner = getattr(owner, part, None)
-    return (owner, attribute) if hasattr(owner, attribute) else None
+        found = getattr(found, part)
+    getattr(found, attribute)
+    return found, attribute
 
 
 def prepare(module: Any) -> None:
