@@ -17,7 +17,13 @@ BACKENDS = sorted(path.parent for path in ROOT.glob("backends/[!_]*/backend.toml
 BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.py"))]
 
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
-SHARED = {"harness.cache", "harness.contract", "harness.hardware", "harness.numerics", "harness.padding"} | {
+SHARED = {
+    "harness.cache",
+    "harness.contract",
+    "harness.hardware",
+    "harness.numerics",
+    "harness.padding",
+} | {
     "harness.signature",
     "harness.weights",
 }

@@ -55,7 +55,8 @@ class Backend:
         target, store = self.target, caches.Cache.of(self.options)
         hints = target.hints(precision)
         compression = precision.name if precision in devices.COMPRESSED else ""
-        model_key = artefacts.model_key(case, compression)
+        repaired = precision.name != "default"  # which is what a user gets
+        model_key = artefacts.model_key(case, f"{compression} {repaired=}")
         blob_key = artefacts.blob_key(model_key, target.about(), hints)
         parts = store.get(blob_key)
         if parts is not None:
@@ -65,7 +66,7 @@ class Backend:
         if parts is not None:
             converted, origin = artefacts.unpack(target.core, parts), "IR from the cache"
         else:
-            converted, origin = self._convert(case, compression), "converted"
+            converted, origin = self._convert(case, compression, repaired), "converted"
             store.put(model_key, artefacts.pack(converted))
         compiled = target.core.compile_model(converted.model, target.name, hints)
         support = target.support(converted.model, executed_on(compiled))
@@ -74,8 +75,8 @@ class Backend:
             store.put(blob_key, artefacts.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))
 
-    def _convert(self, case: Case, compression: str) -> convert.Converted:
-        converted = convert.convert(case)
+    def _convert(self, case: Case, compression: str, repaired: bool) -> convert.Converted:
+        converted = convert.convert(case, repaired=repaired)
         if not compression:
             return converted
         from backends.openvino import compress  # NNCF takes longer to import than all else

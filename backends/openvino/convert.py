@@ -68,8 +68,12 @@ def named(module: torch.nn.Module, case: Case, names: Sequence[str]) -> Named:
     return made
 
 
-def convert(case: Case) -> Converted:
+def convert(case: Case, *, repaired: bool) -> Converted:
     """The case's module as an OpenVINO model, by the first route that works.
+
+    Args:
+        case: the model.
+        repaired: with the shims that repair wrong numbers.
 
     Raises:
         What the first route raised, with what became of the others as notes.
@@ -78,7 +82,7 @@ def convert(case: Case) -> Converted:
     first: Exception | None = None
     for route, function in ROUTES.items():
         try:
-            with torch.no_grad(), shims.applied():
+            with torch.no_grad(), shims.applied(repaired=repaired):
                 module = case.module()
                 shims.prepare(module)
                 wrapper = named(module, case, list(arrays))

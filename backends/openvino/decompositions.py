@@ -132,3 +132,23 @@ def solve_triangular(
         solution = solution + nilpotent @ solution
         nilpotent = nilpotent @ nilpotent
     return solution
+
+
+def scaled_dot_product_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    *rest: Any,
+    **named: Any,
+) -> torch.Tensor:
+    """The function of that name, where a query that sees nothing gives zeros, as in PyTorch.
+
+    OpenVINO's gives NaN there, which the next layer spreads over the row.
+    """
+    attention = torch.nn.functional.scaled_dot_product_attention
+    if attn_mask is None or attn_mask.dtype != torch.bool:
+        return attention(query, key, value, attn_mask, *rest, **named)
+    sees = attn_mask.any(dim=-1, keepdim=True)
+    found = attention(query, key, value, attn_mask | ~sees, *rest, **named)
+    return torch.where(sees, found, torch.zeros_like(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -119,6 +119,16 @@ OPERATIONS: tuple[Shim, ...] = (
     ),
 )
 
+#: Repairs of wrong numbers. They are left out in the precision `default`, which is what a user gets.
+REPAIRS: tuple[Shim, ...] = (
+    Shim(
+        "torch.nn.functional:scaled_dot_product_attention",
+        decompositions.scaled_dot_product_attention,
+        "A query that sees nothing, as padding on the left does, is NaN after OpenVINO's; see "
+        "docs/upstream/openvino_left_padding.md.",
+    ),
+)
+
 #: Choices of a model for which it has a setter.
 CHOICES: Mapping[str, str] = {
     # The default (grouped_mm) counts tokens with aten::histc, which has no conversion.
@@ -127,15 +137,15 @@ CHOICES: Mapping[str, str] = {
 
 
 class Decomposed(TorchFunctionMode):
-    """While it is entered, each of `OPERATIONS` is computed by what stands in for it.
+    """While it is entered, each of some operations is computed by what stands in for it.
 
     Assigning to the attributes of `torch.Tensor` would not do: a `__getitem__` that is Python's
     makes PyTorch take a tensor without dimensions for a list, and stays so once it is removed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operations: Sequence[Shim] = OPERATIONS) -> None:
         super().__init__()
-        self.replacements = {getattr(*owner(shim)): shim.replacement for shim in OPERATIONS}
+        self.replacements = {getattr(*owner(shim)): shim.replacement for shim in operations}
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -145,13 +155,13 @@ class Decomposed(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def applied() -> Iterator[None]:
-    """The shims in place; a library that this environment lacks needs none."""
+def applied(*, repaired: bool) -> Iterator[None]:
+    """The shims in place, with the repairs or not; a library that is not there needs none."""
     with contextlib.ExitStack() as stack:
         for shim in FUNCTIONS:
             with contextlib.suppress(ImportError):
                 stack.enter_context(mock.patch.object(*owner(shim), shim.replacement))
-        stack.enter_context(Decomposed())
+        stack.enter_context(Decomposed((*OPERATIONS, *(REPAIRS if repaired else ()))))
         yield
 
 
