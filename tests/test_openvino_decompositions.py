@@ -118,6 +118,27 @@ def test_setitem() -> None:
         assert torch.equal(got, want)
 
 
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_repeat_interleave(dim: int) -> None:
+    tensor = numbers(3, 3, 3)
+    counts = torch.tensor([2, 0, 3])
+    want = tensor.repeat_interleave(counts, dim)
+    assert torch.equal(decompositions.repeat_interleave(tensor, counts, dim), want)
+    assert torch.equal(
+        decompositions.repeat_interleave(tensor, 2, dim=dim), tensor.repeat_interleave(2, dim)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_cummax(dtype: Any, dim: int) -> None:
+    torch.manual_seed(0)
+    tensor = torch.randint(0, 4, (6, 7)).to(dtype)
+    want, got = torch.cummax(tensor, dim), decompositions.cummax(tensor, dim)
+    assert torch.equal(got.values, want.values)
+    assert torch.equal(got.indices, want.indices)
+
+
 def test_shims_are_in_place_only_while_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

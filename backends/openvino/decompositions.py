@@ -53,7 +53,13 @@ def getitem(self: torch.Tensor, index: Any) -> torch.Tensor:
 
 
 def setitem(self: torch.Tensor, index: Any, value: Any) -> None:
-    """`tensor[index] = value`, where a mask beside other indices becomes indices too."""
+    """`tensor[index] = value`, without a mask beside other indices or under a broadcast value."""
+    if _is_mask(index) and isinstance(value, torch.Tensor):
+        free = self.ndim - index.ndim
+        if value.ndim <= free:  # the same for every place that is selected
+            mask = index.reshape(*index.shape, *[1] * free)
+            self.copy_(torch.where(mask, value.to(self.dtype), self))
+            return
     self[_without_masks(index)] = value
 
 
@@ -101,6 +107,29 @@ def squeeze(self: torch.Tensor, *dims: Any, **named: Any) -> torch.Tensor:
         if self.ndim and int(self.shape[axis]) == 1:
             self = self.select(axis, 0)
     return self
+
+
+def repeat_interleave(
+    self: torch.Tensor, repeats: int | torch.Tensor, dim: int | None = None, **rest: Any
+) -> torch.Tensor:
+    """`Tensor.repeat_interleave`, where counts that differ become indices."""
+    if not isinstance(repeats, torch.Tensor) or repeats.numel() == 1 or dim is None:
+        return self.repeat_interleave(repeats, dim, **rest)
+    ends = repeats.cumsum(0)
+    places = torch.arange(ends[-1], device=self.device)
+    return self.index_select(dim, (places[:, None] >= ends).sum(1))
+
+
+def cummax(self: torch.Tensor, dim: int) -> Any:
+    """`torch.cummax`: for each place, the largest of those up to it, and the last such place."""
+    moved = self.movedim(dim, -1)
+    places = torch.arange(moved.shape[-1], device=self.device)
+    seen = places[:, None] >= places
+    info = torch.finfo if moved.is_floating_point() else torch.iinfo
+    pairs = moved.unsqueeze(-2).masked_fill(~seen, info(moved.dtype).min)
+    values = pairs.amax(-1)
+    last = torch.where((pairs == values.unsqueeze(-1)) & seen, places, -1).amax(-1)
+    return torch.return_types.cummax([values.movedim(-1, dim), last.movedim(-1, dim)])
 
 
 def solve_triangular(

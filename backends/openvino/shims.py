@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 from backends.openvino import decompositions
+
+_python_round = round
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,16 @@ class Shim:
 
 def _no_packed_sequences(position_ids: Any) -> None:
     """No sequence here holds several texts."""
+
+
+def _no_exports(module: torch.nn.Module) -> bool:
+    """No model here marks methods with `torch.jit.export`."""
+    return False
+
+
+def _round(number: Any, digits: int | None = None) -> Any:
+    """Python's `round`, of a traced size too: the trace keeps its value."""
+    return _python_round(number.item() if isinstance(number, torch.Tensor) else number, digits)
 
 
 def _broadcast_mask(mask_function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,6 +62,11 @@ def _broadcast_mask(mask_function: Callable[..., Any]) -> Callable[..., Any]:
 #: Functions of libraries.
 FUNCTIONS: tuple[Shim, ...] = (
     Shim(
+        "builtins:round",
+        _round,
+        "A size is a tensor in a trace, and a tensor has no __round__.",
+    ),
+    Shim(
         "transformers.masking_utils:find_packed_sequence_indices",
         _no_packed_sequences,
         "It looks for several texts in one row with aten::diff, which has no conversion; the "
@@ -58,6 +76,17 @@ FUNCTIONS: tuple[Shim, ...] = (
         "transformers.masking_utils:_vmap_expansion_sdpa",
         _broadcast_mask,
         "It uses torch.vmap, which PyTorch's tracer cannot follow (unordered_map::at).",
+    ),
+    Shim(
+        "transformers.masking_utils:TransformGetItemToIndex",
+        contextlib.nullcontext,
+        "It makes indexing bearable for torch.vmap, by a custom function that cannot be traced.",
+    ),
+    Shim(
+        "torch._jit_internal:module_has_exports",
+        _no_exports,
+        "It reads every property of every module, and some of transformers' raise: "
+        "supports_context_parallel, where a config has two text configs.",
     ),
 )
 
@@ -107,6 +136,19 @@ OPERATIONS: tuple[Shim, ...] = (
         "A squeeze of a dimension whose size the converter does not know gives a dynamic rank, "
         "which the CPU plug-in refuses.",
     ),
+    Shim(
+        "torch:repeat_interleave",
+        decompositions.repeat_interleave,
+        "With a count for each row, aten::repeat_interleave becomes a Tile of dynamic rank, which "
+        "the CPU plug-in refuses.",
+    ),
+    Shim(
+        "torch:Tensor.repeat_interleave",
+        decompositions.repeat_interleave,
+        "As torch.repeat_interleave.",
+    ),
+    Shim("torch:cummax", decompositions.cummax, "aten::cummax has no conversion."),
+    Shim("torch:Tensor.cummax", decompositions.cummax, "As torch.cummax."),
     Shim(
         "torch:squeeze",
         decompositions.squeeze,
