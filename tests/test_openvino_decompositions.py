@@ -150,7 +150,7 @@ def test_shims_are_in_place_only_while_they_are_wanted(monkeypatch: pytest.Monke
     monkeypatch.setattr(shims, "OPERATIONS", (*shims.OPERATIONS, shim))
     torch.cat([torch.ones(1)])
     assert seen == []
-    with shims.applied():
+    with shims.applied(repaired=False):
         assert torch.cat([torch.ones(1), torch.ones(1)]).tolist() == [1, 1]
         assert torch.rand(2, 6).unfold(1, 2, 2).shape == (2, 3, 2)
         assert torch.rand(3)[torch.tensor([True, False, True])].shape == (2,)
@@ -162,15 +162,45 @@ def test_shims_are_in_place_only_while_they_are_wanted(monkeypatch: pytest.Monke
 def test_tensors_in_a_list_survive_the_shims() -> None:
     # With a __getitem__ of Python's, PyTorch would take a tensor without dimensions for a list.
     items = [torch.tensor(1), torch.tensor(2)]
-    with shims.applied():
+    with shims.applied(repaired=False):
         assert torch.tensor(items).tolist() == [1, 2]
     assert torch.tensor(items).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
-    "shim", [*shims.FUNCTIONS, *shims.OPERATIONS], ids=lambda shim: str(shim.target)
+    "shim", [*shims.FUNCTIONS, *shims.OPERATIONS, *shims.REPAIRS], ids=lambda shim: str(shim.target)
 )
 def test_shim_has_a_target_and_a_reason(shim: shims.Shim) -> None:
     pytest.importorskip(shim.target.partition(":")[0])
     assert callable(getattr(*shims.owner(shim)))
     assert shim.reason.endswith(".")
+
+
+@pytest.mark.parametrize("kind", ["bool", "float", "none"])
+def test_attention_of_a_query_that_sees_nothing(kind: str) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.rand(2, 3, 4, 8) for _ in range(3))
+    mask = torch.rand(2, 1, 4, 4) > 0.5
+    mask[0, :, 1] = False
+    mask[:, :, 0, 0] = True
+    given = {"bool": mask, "float": torch.rand(2, 1, 4, 4), "none": None}[kind]
+    attention = torch.nn.functional.scaled_dot_product_attention
+    want = attention(query, key, value, given, scale=0.3)
+    got = decompositions.scaled_dot_product_attention(query, key, value, given, scale=0.3)
+    assert torch.allclose(got, want)
+
+
+def test_a_repair_is_left_out_of_what_a_user_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def attention(*given: Any, **named: Any) -> Any:
+        seen.append("attention")
+        return decompositions.scaled_dot_product_attention(*given, **named)
+
+    shim = shims.Shim(shims.REPAIRS[0].target, attention, "To see when it is called.")
+    monkeypatch.setattr(shims, "REPAIRS", (shim,))
+    query = torch.rand(1, 1, 2, 4)
+    for repaired in (False, True):
+        with shims.applied(repaired=repaired):
+            torch.nn.functional.scaled_dot_product_attention(query, query, query)
+        assert seen == ["attention"] * repaired

@@ -161,7 +161,7 @@ OPERATIONS: tuple[Shim, ...] = (
     ),
 )
 
-#: Repairs of wrong numbers. They are left out in the precision `default`, which is what a user gets.
+#: Repairs of wrong numbers. The precision `default` leaves them out: it is what a user gets.
 REPAIRS: tuple[Shim, ...] = (
     Shim(
         "torch.nn.functional:scaled_dot_product_attention",
