@@ -287,7 +287,7 @@ def test_an_error_in_finish_stops_the_pool() -> None:
     with Pool(finish, settings(workers=1)) as pool:
         futures = pool.start([task("echo", number) for number in range(20)])
         with pytest.raises(HarnessError, match="disk full"):
-            futures[0].result(timeout=30)
+            futures[0].result(timeout=120)
         until = time.monotonic() + 10
         while not futures[-1].done() and time.monotonic() < until:
             time.sleep(0.01)

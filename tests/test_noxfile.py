@@ -533,7 +533,7 @@ class TestCommand:
                 break
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=120) == 130
         assert (checkout / "stored").exists()
 
 

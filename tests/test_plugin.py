@@ -399,7 +399,7 @@ def test_an_interrupted_run_keeps_what_is_done(
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == (INTERRUPTED if number is signal.SIGINT else -number)
     assert set(workplace.cells("faulty")) == {"vit", "bert"}
     if number is signal.SIGINT:
