@@ -219,11 +219,11 @@ def test_the_limit_lies_between_right_and_wrong() -> None:
 @pytest.mark.parametrize("dtype", SMALLEST_FLOOR)
 def test_no_floor_is_below_one_rounding(dtype: str) -> None:
     assert floor_of(0.0, dtype) == SMALLEST_FLOOR[dtype]
-    assert floor_of(0.07, dtype) == 0.07
+    assert floor_of(0.17, dtype) == 0.17
 
 
 def test_a_wider_dtype_has_a_lower_floor() -> None:
-    order = ["float64", "float32", "float16", "bfloat16", "int8"]
+    order = ["float64", "float32", "float16", "bfloat16", "int8", "int4"]
     assert [SMALLEST_FLOOR[name] for name in order] == sorted(SMALLEST_FLOOR.values())
     assert floor_of(0.0, "float8_e4m3") == SMALLEST_FLOOR["float32"]
 
