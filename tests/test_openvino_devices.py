@@ -124,7 +124,7 @@ class Compiled:
 
     def infer(self, feed: Any) -> None:
         (given,) = feed.values()
-        self.answer = given * 2
+        self.answer = np.asarray(given * 2)
 
     def get_output_tensor(self, index: int) -> Any:
         assert index == 0
@@ -152,6 +152,10 @@ def test_inference_copies_its_outputs_and_casts_its_inputs() -> None:
     assert list(first) == ["y"]
     assert first["y"].dtype == np.float32
     assert first["y"].tolist() == [2.0, 2.0]
+
+
+def test_input_without_dimensions_keeps_none() -> None:
+    assert program("", ["CPU"], "CPU")({"x": np.float64(3.0)})["y"].shape == ()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class OpenVINOProgram:
         """One inference; floating outputs in float32 or wider."""
         ports = zip(self.compiled.inputs, self.about.inputs, strict=True)
         feed = {
-            index: np.ascontiguousarray(inputs[name], port.get_element_type().to_dtype())
+            index: np.asarray(inputs[name], port.get_element_type().to_dtype(), order="C")
             for index, (port, name) in enumerate(ports)
         }
         # Copies: an output's memory is the request's, and another inference writes into it.
