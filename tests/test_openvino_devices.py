@@ -155,7 +155,7 @@ def test_inference_copies_its_outputs_and_casts_its_inputs() -> None:
 
 
 def test_input_without_dimensions_keeps_none() -> None:
-    assert program("", ["CPU"], "CPU")({"x": np.float64(3.0)})["y"].shape == ()
+    assert program("", ["CPU"], "CPU")({"x": np.array(3.0)})["y"].shape == ()
 
 
 @pytest.mark.parametrize(
