@@ -267,6 +267,25 @@ def test_a_backend_for_one_shape_says_so_and_still_gets_padded_rows(run: Runner)
         assert not compared(result)[RESHAPED]
 
 
+def test_a_variant_on_which_noise_decides_more_has_a_floor_of_its_own(run: Runner) -> None:
+    def near_a_tie(x: Arrays, w: Arrays) -> Arrays:
+        found = attention(x, w)
+        return {"y": found["y"] + np.sin(1e4 * found["y"])} if len(found["y"]) == 3 else found
+
+    def off(by: float) -> FunctionBackend:
+        def call(program: FunctionProgram, inputs: Arrays) -> Arrays:
+            found = FunctionProgram.__call__(program, inputs)["y"]
+            return {"y": found * np.float32(1 + by) if len(found) == 3 else found}
+
+        return Wrapped(TextCase(near_a_tie), call)
+
+    result = run(off(0.0))
+    assert result.outcome is Outcome.PASS, result.error
+    assert result.noise_floor is not None
+    assert result.noise_floor < 1e-5
+    assert run(off(0.5)).reason.startswith("on input 'reshaped': y: relative error 0.5")
+
+
 # ---- models that do not take one, or do not keep to it
 
 
