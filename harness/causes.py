@@ -70,6 +70,8 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+_ONLY_A_PLACE = re.compile(r"Exception from \S+:\d+:$")
+
 _LIBRARY = re.compile(r"[\\/](?:site|dist)-packages[\\/](?P<module>.+)\.(?:py|pyx|pyc)$")
 _STANDARD = re.compile(r"[\\/][Ll]ib[\\/]python\d\.\d+[\\/](?P<module>(?!site-|dist-).+)\.py$")
 #: Frames that every call passes through and that say nothing about the fault.
@@ -89,7 +91,7 @@ def fingerprint(
         frames: the traceback, outermost first, as `traceback.extract_tb` gives it.
         names: this entry's own names (entry, architecture), which become `<model>`.
     """
-    text = normalise(_telling_line(message), names)
+    text = normalise(telling_line(message), names)
     where = place(frames)
     line = f"{exc_type}: {text}" if text else exc_type
     return f"{line} @ {where}" if where else line
@@ -144,12 +146,17 @@ def faulthandler_frames(output: str) -> list[FrameSummary]:
     return chosen[::-1]
 
 
-def _telling_line(message: str) -> str:
-    """The first line with words in it; converters like to begin with rulers and blank lines."""
-    for line in message.splitlines():
-        if re.search(r"[A-Za-z]{2}", line):
-            return line.strip()
-    return message.strip()
+def telling_line(message: str) -> str:
+    """The first line that says what happened.
+
+    Converters like to begin with rulers and blank lines, and runtimes in C++ with the places that
+    an error came through (`Exception from src/core/node.cpp:794:`).
+    """
+    lines = [line.strip() for line in message.splitlines()]
+    for line in lines:
+        if re.search(r"[A-Za-z]{2}", line) and not _ONLY_A_PLACE.match(line):
+            return line
+    return next(filter(None, lines), "")
 
 
 def place(frames: Sequence[FrameSummary]) -> str:

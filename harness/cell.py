@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness import (
     causes,
@@ -514,8 +513,7 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
 
 
 def _one_line(error: BaseException) -> str:
-    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
+    text = causes.telling_line(str(error))
     if isinstance(error, CheckFailed | Absent | Unsupported | Inconclusive | HarnessError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

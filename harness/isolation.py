@@ -532,8 +532,8 @@ class Running(Generic[T]):
         else:
             memory = causes.is_out_of_memory(last.kind, last.message)
             outcome = Outcome.OOM if memory else Outcome.CRASH
-            first = last.message.strip().splitlines()[:1]
-            reason = ": ".join([last.kind, *first])
+            said = causes.telling_line(last.message)
+            reason = f"{last.kind}: {said}" if said else last.kind
         return Ending(
             outcome,
             self.stage,

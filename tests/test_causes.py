@@ -180,3 +180,17 @@ def test_any_text_becomes_one_line_and_stays_the_same(text: str) -> None:
     once = normalise(text)
     assert "\n" not in once
     assert len(once) <= causes.LIMIT
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("", ""),
+        ("=====\n\n  no kernel for it \nmore", "no kernel for it"),
+        ("Exception from src/a.cpp:224:\nException from b.cpp:7:\n[CPU] Reshape", "[CPU] Reshape"),
+        ("Exception from src/a.cpp:224:", "Exception from src/a.cpp:224:"),
+        ("Exception from a kernel: 7", "Exception from a kernel: 7"),
+    ],
+)
+def test_the_line_that_says_what_happened(message: str, line: str) -> None:
+    assert causes.telling_line(message) == line

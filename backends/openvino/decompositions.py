@@ -171,13 +171,14 @@ def scaled_dot_product_attention(
     *rest: Any,
     **named: Any,
 ) -> torch.Tensor:
-    """The function of that name, where a query that sees nothing gives zeros, as in PyTorch.
+    """The function of that name, where a query that sees nothing gives the mean of all values.
 
-    OpenVINO's gives NaN there, which the next layer spreads over the row.
+    That is what transformers' eager attention gives, which adds the lowest number of the dtype;
+    PyTorch's own gives zeros. OpenVINO's gives NaN, which the next layer spreads over the row.
     """
     attention = torch.nn.functional.scaled_dot_product_attention
     if attn_mask is None or attn_mask.dtype != torch.bool:
         return attention(query, key, value, attn_mask, *rest, **named)
-    sees = attn_mask.any(dim=-1, keepdim=True)
-    found = attention(query, key, value, attn_mask | ~sees, *rest, **named)
-    return torch.where(sees, found, torch.zeros_like(found))
+    lowest = torch.finfo(query.dtype).min
+    bias = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, lowest)
+    return attention(query, key, value, bias, *rest, **named)
