@@ -338,6 +338,8 @@ def _verify(
     progress.metric("detection_limit", detection, "1")
     placement = program.placement()
     result.device_share = placement.device_share
+    for name, count in placement.counts.items():
+        progress.metric(name, count, "1")
     if placement.device_share < ON_DEVICE:
         fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
         raise CheckFailed(

@@ -141,11 +141,19 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which share of the work ran on the device, and how that is known."""
+    """Which share of the work ran on the device, and how that is known.
 
-    device_share: float  # 0..1
+    Attributes:
+        device_share: 0..1.
+        evidence: one line.
+        fallback_ops: op type -> how many of them ran elsewhere.
+        counts: what else is worth keeping with the result: partitions, rewrites, ...
+    """
+
+    device_share: float
     evidence: str
     fallback_ops: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

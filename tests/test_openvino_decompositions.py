@@ -139,6 +139,66 @@ def test_cummax(dtype: Any, dim: int) -> None:
     assert torch.equal(got.indices, want.indices)
 
 
+@pytest.mark.parametrize("dim", [0, -1])
+@pytest.mark.parametrize("n", [1, 2])
+def test_diff(n: int, dim: int) -> None:
+    tensor = numbers(4, 5)
+    more = tensor.narrow(dim, 0, 1)
+    assert torch.equal(decompositions.diff(tensor, n, dim), torch.diff(tensor, n, dim))
+    want = torch.diff(tensor, n, dim, prepend=more, append=more)
+    assert torch.equal(decompositions.diff(tensor, n, dim, prepend=more, append=more), want)
+
+
+@pytest.mark.parametrize("given", [(), (1.0,), (1.0, 2.0, 3.0)])
+def test_nan_to_num(given: tuple[float, ...]) -> None:
+    tensor = torch.tensor([float("nan"), float("inf"), -float("inf"), 4.0])
+    got = decompositions.nan_to_num(tensor, *given)
+    assert torch.equal(got, torch.nan_to_num(tensor, *given))
+    assert decompositions.nan_to_num(torch.tensor([7])).tolist() == [7]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_mse_loss(reduction: str) -> None:
+    one, other = numbers(3, 4), numbers(3, 4) ** 2
+    want = torch.nn.functional.mse_loss(one, other, reduction=reduction)
+    got = decompositions.mse_loss(one, other, reduction=reduction)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_pad_sequence(batch_first: bool, side: str) -> None:
+    parts = [numbers(length, 2) for length in (3, 1, 4)]
+    want = torch.nn.utils.rnn.pad_sequence(parts, batch_first, 9.0, side)
+    assert torch.equal(decompositions.pad_sequence(parts, batch_first, 9.0, side), want)
+
+
+def test_new_full_and_full_like() -> None:
+    tensor = numbers(2, 3)
+    assert torch.equal(decompositions.new_full(tensor, (4,), 7), tensor.new_full((4,), 7))
+    assert decompositions.new_full(tensor, (4,), 7, dtype=torch.int32).dtype == torch.int32
+    for like in (tensor, tensor > 0.5):
+        got = decompositions.full_like(like, True)
+        assert got.dtype == like.dtype
+        assert torch.equal(got, torch.full_like(like, True))
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 9, (9, 8)])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_avg_pool2d(kernel: Any, ceil_mode: bool) -> None:
+    tensor = numbers(1, 2, 5, 4)
+    pool = torch.nn.functional.avg_pool2d
+    given = (kernel, None, 0, ceil_mode)
+    if not ceil_mode and kernel not in (2, 3):
+        with pytest.raises(RuntimeError, match="too small"):
+            decompositions.avg_pool2d(tensor, *given)
+    else:
+        want = pool(tensor, *given)
+        torch.testing.assert_close(decompositions.avg_pool2d(tensor, *given), want)
+        got = decompositions.avg_pool2d(tensor, kernel, ceil_mode=ceil_mode)
+        torch.testing.assert_close(got, want)
+
+
 def test_shims_are_in_place_only_while_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

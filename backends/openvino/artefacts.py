@@ -23,21 +23,22 @@ from backends.openvino.convert import Converted
 from backends.openvino.program import About
 from backends.openvino.runtime import ov
 from harness import cache as caches
-from harness.contract import Case
+from harness.contract import Arrays, Case
 
 #: What changes a converted model when it changes.
 PACKAGES = ("openvino", "nncf", "torch", "transformers", "diffusers", "torch-geometric")
 
 
-def model_key(case: Case, compression: str) -> str:
+def model_key(case: Case, arrays: Arrays, compression: str) -> str:
     """The key of a case's IR.
 
     Args:
-        case: whose weights, config and example inputs count.
+        case: whose weights and config count.
+        arrays: the example that it is traced with.
         compression: how its weights are compressed; empty where they are not.
     """
     examples = hashlib.sha256()
-    for name, array in sorted(case.inputs("base").items()):
+    for name, array in sorted(arrays.items()):
         # Values too: a trace may keep some.
         examples.update(f"{name}{array.dtype}{array.shape}".encode())
         examples.update(np.ascontiguousarray(array).tobytes())

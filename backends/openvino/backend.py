@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import transformers
 
-from backends.openvino import artefacts, convert, devices
+from backends.openvino import artefacts, convert, devices, positions
+from backends.openvino.each_shape import EachShape
 from backends.openvino.program import About, OpenVINOProgram, executed_on
 from backends.openvino.runtime import ov
 from harness import cache as caches
-from harness.contract import Case, Device, Precision
+from harness.contract import Arrays, Case, Device, Precision, Program
 
 
 class Backend:
@@ -50,13 +51,22 @@ class Backend:
             memory_bytes=int(memory) if memory else None,
         )
 
-    def prepare(self, case: Case, precision: Precision) -> OpenVINOProgram:
+    def prepare(self, case: Case, precision: Precision) -> Program:
         """Convert and compile, or take either from the cache."""
+        example = case.inputs("base")
+        if not _is_repaired(precision):
+            return self._prepared(case, precision, example)
+        complete = positions.completing(case)
+        example = complete(example)
+        prepared = partial(self._prepared, case, precision)
+        return positions.Completed(EachShape(prepared(example), example, prepared), complete)
+
+    def _prepared(self, case: Case, precision: Precision, example: Arrays) -> OpenVINOProgram:
         target, store = self.target, caches.Cache.of(self.options)
         hints = target.hints(precision)
         compression = precision.name if precision in devices.COMPRESSED else ""
-        repaired = precision.name != "default"  # which is what a user gets
-        model_key = artefacts.model_key(case, f"{compression} {repaired=}")
+        repaired = _is_repaired(precision)
+        model_key = artefacts.model_key(case, example, f"{compression} {repaired=}")
         blob_key = artefacts.blob_key(model_key, target.about(), hints)
         parts = store.get(blob_key)
         if parts is not None:
@@ -66,7 +76,7 @@ class Backend:
         if parts is not None:
             converted, origin = artefacts.unpack(target.core, parts), "IR from the cache"
         else:
-            converted, origin = self._convert(case, compression, repaired), "converted"
+            converted, origin = self._convert(case, example, compression, repaired), "converted"
             store.put(model_key, artefacts.pack(converted))
         compiled = target.core.compile_model(converted.model, target.name, hints)
         support = target.support(converted.model, executed_on(compiled))
@@ -75,10 +85,17 @@ class Backend:
             store.put(blob_key, artefacts.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))
 
-    def _convert(self, case: Case, compression: str, repaired: bool) -> convert.Converted:
-        converted = convert.convert(case, repaired=repaired)
+    def _convert(
+        self, case: Case, example: Arrays, compression: str, repaired: bool
+    ) -> convert.Converted:
+        converted = convert.convert(case, example, repaired=repaired)
         if not compression:
             return converted
         from backends.openvino import compress  # NNCF takes longer to import than all else
 
         return replace(converted, model=compress.compressed(converted.model, compression))
+
+
+def _is_repaired(precision: Precision) -> bool:
+    """Whether we help where OpenVINO goes wrong; `default` is what a user gets."""
+    return precision.name != "default"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from backends.openvino import shims
 from backends.openvino.runtime import ov
-from harness.contract import Array, Case
+from harness.contract import Arrays, Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +69,23 @@ def named(module: torch.nn.Module, case: Case, names: Sequence[str]) -> Named:
     return made
 
 
-def convert(case: Case, *, repaired: bool) -> Converted:
+def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
     """The case's module as an OpenVINO model, by the first route that works.
 
     Args:
         case: the model.
+        arrays: the example that it is traced with.
         repaired: with the shims that repair wrong numbers.
 
     Raises:
         What the first route raised, with what became of the others as notes.
     """
-    arrays = case.inputs("base")
     first: Exception | None = None
     for route, function in ROUTES.items():
         try:
             with torch.no_grad(), shims.applied(repaired=repaired):
-                module = case.module()
+                # A copy: some models keep what they computed from a traced size.
+                module = copy.deepcopy(case.module())
                 shims.prepare(module)
                 wrapper = named(module, case, list(arrays))
                 return _converted(function(wrapper, _tensors(arrays)), wrapper, arrays, route)
@@ -126,7 +128,7 @@ ROUTES: Mapping[str, Callable[[Named, Mapping[str, torch.Tensor]], Any]] = {
 }
 
 
-def _converted(model: Any, wrapper: Named, arrays: Mapping[str, Array], route: str) -> Converted:
+def _converted(model: Any, wrapper: Named, arrays: Arrays, route: str) -> Converted:
     inputs = []
     for port in model.inputs:
         names = [name for name in arrays if name in port.get_names()]
@@ -144,6 +146,6 @@ def _converted(model: Any, wrapper: Named, arrays: Mapping[str, Array], route: s
     return Converted(model, tuple(inputs), wrapper.outputs, route)
 
 
-def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+def _tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     # Copies: some models write into their inputs.
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}

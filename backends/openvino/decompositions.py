@@ -163,6 +163,98 @@ def solve_triangular(
     return solution
 
 
+def diff(
+    x: torch.Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: torch.Tensor | None = None,
+    append: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`torch.diff`: each value less the one before it, `n` times."""
+    found = torch.cat([t for t in (prepend, x, append) if t is not None], dim)
+    for _ in range(n):
+        later, earlier = found.narrow(dim, 1, found.shape[dim] - 1), found.shape[dim] - 1
+        found = later - found.narrow(dim, 0, earlier)
+    return found
+
+
+def nan_to_num(
+    x: torch.Tensor,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> torch.Tensor:
+    """`torch.nan_to_num`, by comparing: NaN is what does not equal itself."""
+    if not x.is_floating_point():
+        return x
+    limits = torch.finfo(x.dtype)
+    found = torch.where(x == x, x, 0.0 if nan is None else nan)
+    highest = limits.max if posinf is None else posinf
+    lowest = limits.min if neginf is None else neginf
+    found = torch.where(found == float("inf"), highest, found)
+    return torch.where(found == float("-inf"), lowest, found).to(x.dtype)
+
+
+def mse_loss(
+    x: torch.Tensor, target: torch.Tensor, *rest: Any, reduction: str = "mean", **named: Any
+) -> torch.Tensor:
+    """`torch.nn.functional.mse_loss`: the squares of the differences."""
+    if rest or any(value is not None for value in named.values()):
+        return torch.nn.functional.mse_loss(x, target, *rest, reduction=reduction, **named)
+    squares = (x - target).square()
+    reduce = {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}
+    return reduce[reduction](squares)
+
+
+def pad_sequence(
+    sequences: Sequence[torch.Tensor],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
+) -> torch.Tensor:
+    """`torch.nn.utils.rnn.pad_sequence`: sequences of different lengths in one tensor."""
+    parts = list(sequences)
+    longest = torch.stack([torch.tensor(part.shape[0]) for part in parts]).max()
+    rows = []
+    for part in parts:
+        missing = part.new_full((longest - part.shape[0], *part.shape[1:]), padding_value)
+        rows.append(torch.cat([part, missing] if padding_side == "right" else [missing, part]))
+    return torch.stack(rows, 0 if batch_first else 1)
+
+
+def new_full(self: torch.Tensor, size: Sequence[int], fill_value: Any, **rest: Any) -> torch.Tensor:
+    """`Tensor.new_full` by `torch.full`."""
+    given = {"dtype": self.dtype, "device": self.device} | {
+        name: value for name, value in rest.items() if value is not None
+    }
+    return torch.full(tuple(size), fill_value, **given)
+
+
+def full_like(x: torch.Tensor, fill_value: Any, **rest: Any) -> torch.Tensor:
+    """`torch.full_like`, where a truth value becomes a number."""
+    number = int(fill_value) if isinstance(fill_value, bool) else fill_value
+    return torch.full_like(x, number, **{"dtype": x.dtype} | rest)
+
+
+def avg_pool2d(
+    x: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *rest: Any,
+    **named: Any,
+) -> torch.Tensor:
+    """`torch.nn.functional.avg_pool2d`, where a window wider than the picture is its mean."""
+    high, wide = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    ceil_mode = rest[0] if rest else named.get("ceil_mode", False)
+    covers = int(x.shape[-2]) <= high and int(x.shape[-1]) <= wide
+    if covers and ceil_mode and padding in (0, (0, 0)) and rest[2:] in ((), (None,)):
+        return x.mean((-2, -1), keepdim=True)
+    pool: Any = torch.nn.functional.avg_pool2d
+    found: torch.Tensor = pool(x, kernel_size, stride, padding, *rest, **named)
+    return found
+
+
 def scaled_dot_product_attention(
     query: torch.Tensor,
     key: torch.Tensor,

@@ -83,6 +83,11 @@ FUNCTIONS: tuple[Shim, ...] = (
         "It makes indexing bearable for torch.vmap, by a custom function that cannot be traced.",
     ),
     Shim(
+        "torch.nn.utils.rnn:pad_sequence",
+        decompositions.pad_sequence,
+        "aten::pad_sequence has no conversion.",
+    ),
+    Shim(
         "torch._jit_internal:module_has_exports",
         _no_exports,
         "It reads every property of every module, and some of transformers' raise: "
@@ -158,6 +163,30 @@ OPERATIONS: tuple[Shim, ...] = (
         "torch.linalg:solve_triangular",
         decompositions.solve_triangular,
         "aten::linalg_solve_triangular has no conversion.",
+    ),
+    Shim("torch:diff", decompositions.diff, "aten::diff has no conversion."),
+    Shim("torch:Tensor.diff", decompositions.diff, "As torch.diff."),
+    Shim("torch:nan_to_num", decompositions.nan_to_num, "aten::nan_to_num has no conversion."),
+    Shim("torch:Tensor.nan_to_num", decompositions.nan_to_num, "As torch.nan_to_num."),
+    Shim(
+        "torch.nn.functional:mse_loss",
+        decompositions.mse_loss,
+        "aten::mse_loss has no conversion.",
+    ),
+    Shim(
+        "torch.nn.functional:avg_pool2d",
+        decompositions.avg_pool2d,
+        "The CPU plug-in refuses a window that is wider than the picture, which ceil_mode allows.",
+    ),
+    Shim(
+        "torch:Tensor.new_full",
+        decompositions.new_full,
+        "The conversion of aten::new_full fails where its size is computed.",
+    ),
+    Shim(
+        "torch:full_like",
+        decompositions.full_like,
+        "PyTorch's tracer has no schema for full_like with a truth value.",
     ),
 )
 
