@@ -25,6 +25,7 @@ from harness.contract import (
     Precision,
     Unsupported,
 )
+from harness.tiny.cast import cast
 
 #: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
 COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
@@ -56,7 +57,7 @@ class TorchProgram:
     """A module on its device; the library's own choice of attention and experts stays."""
 
     def __init__(self, module: Any, case: Case, device: torch.device, mode: Mode) -> None:
-        self.module = module.to(device=device, dtype=mode.weights).eval()
+        self.module = cast(module, mode.weights).to(device).eval()
         self.case = case
         self.device = device
         self.mode = mode
@@ -201,7 +202,7 @@ class TorchBackend:
 
     def _module(self, case: Case, mode: Mode) -> Any:
         """The small model on the device; where it generates, greedily and to the last token."""
-        module = case.module().to(device=self.device, dtype=mode.weights)
+        module = cast(case.module(), mode.weights).to(self.device)
         if case.generation is not None:
             from transformers import GenerationConfig
 

@@ -17,6 +17,7 @@ from harness.contract import Absent, Arrays, Case, Cell, CellResult, Entry, Outc
 from harness.job import Job
 from harness.tiny import calibrate
 from harness.tiny.case import TinyCase, _spread_out, tensors
+from harness.tiny.cast import METHODS, cast
 from harness.tiny.pipelines import word_tokenizer
 
 #: One of each kind: a family, an architecture that is special in some way, or a declared config.
@@ -341,3 +342,16 @@ def test_a_word_of_the_tokenizer_is_one_token() -> None:
     text = " ".join(f"w{i}." for i in ids[0])
     assert tokenizer(text)["input_ids"] == ids[0].tolist()
     assert tokenizer.mask_token_id == 1
+
+
+@pytest.mark.parametrize("dtype", METHODS)
+def test_a_cast_keeps_imaginary_parts(dtype: str) -> None:
+    import torch
+
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("angles", torch.polar(torch.ones(3), torch.arange(3.0)))
+    module.register_buffer("counts", torch.arange(3))
+    cast(module, getattr(torch, dtype))
+    assert module.weight.dtype == getattr(torch, dtype)
+    assert module.angles.imag.abs().sum() > 1
+    assert module.counts.dtype == torch.int64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +51,8 @@ class Named(torch.nn.Module):
     def call(self, given: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Forward with the case's options."""
         found = self.case.tensors(self.module(**given, **self.case.options()))
+        # Sizes are numbers, and in a trace they are tensors without dimensions.
+        found = {n: t for n, t in found.items() if t.ndim or t.is_floating_point()}
         self.outputs = tuple(found)
         return tuple(found.values())
 
@@ -84,8 +85,7 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
     for route, function in ROUTES.items():
         try:
             with torch.no_grad(), shims.applied(repaired=repaired):
-                # A copy: some models keep what they computed from a traced size.
-                module = copy.deepcopy(case.module())
+                module = case.module()
                 shims.prepare(module)
                 wrapper = named(module, case, list(arrays))
                 return _converted(function(wrapper, _tensors(arrays)), wrapper, arrays, route)

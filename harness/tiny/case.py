@@ -32,6 +32,7 @@ from harness.contract import (
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
 from harness.tiny import calibrate, libraries, quantized
+from harness.tiny.cast import cast
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
@@ -236,7 +237,7 @@ class TinyCase:
                     ):
                         function(choice)
             # Again in evaluation mode: what is computed on the way there has the new dtype then.
-            module = module.to(compute_dtype(dtype)).eval()
+            module = cast(module, compute_dtype(dtype)).eval()
             if dtype in quantized.GRIDS:
                 quantized.quantize(module, dtype)
             self._references[dtype] = module
