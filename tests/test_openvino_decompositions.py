@@ -131,12 +131,29 @@ def test_repeat_interleave(dim: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
 @pytest.mark.parametrize("dim", [0, 1])
-def test_cummax(dtype: Any, dim: int) -> None:
+def test_cummax_and_cummin(dtype: Any, dim: int) -> None:
     torch.manual_seed(0)
     tensor = torch.randint(0, 4, (6, 7)).to(dtype)
-    want, got = torch.cummax(tensor, dim), decompositions.cummax(tensor, dim)
-    assert torch.equal(got.values, want.values)
-    assert torch.equal(got.indices, want.indices)
+    for plain, ours in [
+        (torch.cummax, decompositions.cummax),
+        (torch.cummin, decompositions.cummin),
+    ]:
+        want, got = plain(tensor, dim), ours(tensor, dim)
+        assert torch.equal(got.values, want.values)
+        assert torch.equal(got.indices, want.indices)
+
+
+def test_isin() -> None:
+    elements, wanted = torch.randint(0, 9, (4, 5)), torch.tensor([[1, 7]])
+    assert torch.equal(decompositions.isin(elements, wanted), torch.isin(elements, wanted))
+    got = decompositions.isin(elements, wanted, invert=True)
+    assert torch.equal(got, torch.isin(elements, wanted, invert=True))
+
+
+def test_conj() -> None:
+    tensor = torch.complex(torch.rand(3), torch.rand(3))
+    assert torch.equal(decompositions.conj(tensor), torch.conj(tensor))
+    assert torch.equal(decompositions.conj(torch.ones(2)), torch.ones(2))
 
 
 @pytest.mark.parametrize("dim", [0, -1])

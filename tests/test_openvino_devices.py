@@ -141,7 +141,7 @@ class Compiled:
 def program(asked: str, ran: list[str], *available: str) -> OpenVINOProgram:
     target = devices.target(asked, Core(*available))
     compiled = Compiled(*ran)
-    about = About(("x",), ("y",), "trace", target.support(MODEL, executed_on(compiled)))
+    about = About(("x",), ("y",), target.support(MODEL, executed_on(compiled)))
     return OpenVINOProgram(compiled, about, target, "converted")
 
 

@@ -73,7 +73,7 @@ def pack(converted: Converted) -> dict[str, bytes]:
         path = Path(folder) / "model.xml"
         ov.save_model(converted.model, path, compress_to_fp16=False)
         files = {p.name: p.read_bytes() for p in (path, path.with_suffix(".bin"))}
-    ports = {"inputs": converted.inputs, "outputs": converted.outputs, "route": converted.route}
+    ports = {"inputs": converted.inputs, "outputs": converted.outputs}
     return {"ports.json": json.dumps(ports).encode(), **files}
 
 
@@ -82,7 +82,7 @@ def unpack(core: Any, parts: Mapping[str, bytes]) -> Converted:
     ports = json.loads(parts["ports.json"])
     weights = ov.Tensor(np.frombuffer(parts["model.bin"], dtype=np.uint8).copy())
     model = core.read_model(parts["model.xml"], weights)
-    return Converted(model, tuple(ports["inputs"]), tuple(ports["outputs"]), ports["route"])
+    return Converted(model, tuple(ports["inputs"]), tuple(ports["outputs"]))
 
 
 def pack_blob(compiled: Any, about: About) -> dict[str, bytes]:
@@ -98,7 +98,7 @@ def unpack_blob(
 ) -> tuple[Any, About]:
     """What `pack_blob` packed, under the same hints."""
     said = json.loads(parts["about.json"])
-    about = About(tuple(said["inputs"]), tuple(said["outputs"]), said["route"], said["support"])
+    about = About(tuple(said["inputs"]), tuple(said["outputs"]), said["support"])
     return core.import_model(parts["blob"], device, dict(hints)), about
 
 

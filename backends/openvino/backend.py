@@ -80,7 +80,7 @@ class Backend:
             store.put(model_key, artefacts.pack(converted))
         compiled = target.core.compile_model(converted.model, target.name, hints)
         support = target.support(converted.model, executed_on(compiled))
-        about = About(converted.inputs, converted.outputs, converted.route, support)
+        about = About(converted.inputs, converted.outputs, support)
         if target.exports:
             store.put(blob_key, artefacts.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))

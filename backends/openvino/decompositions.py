@@ -132,6 +132,24 @@ def cummax(self: torch.Tensor, dim: int) -> Any:
     return torch.return_types.cummax([values.movedim(-1, dim), last.movedim(-1, dim)])
 
 
+def cummin(self: torch.Tensor, dim: int) -> Any:
+    """`torch.cummin`: for each place, the smallest of those up to it, and the last such place."""
+    values, places = cummax(-self, dim)
+    return torch.return_types.cummin([-values, places])
+
+
+def isin(elements: torch.Tensor, test_elements: torch.Tensor, **rest: Any) -> torch.Tensor:
+    """`torch.isin` of tensors: each element against each."""
+    if any(rest.values()):
+        return torch.isin(elements, test_elements, **rest)
+    return (elements.unsqueeze(-1) == test_elements.flatten()).any(-1)
+
+
+def conj(self: torch.Tensor) -> torch.Tensor:
+    """`torch.conj`, from its parts."""
+    return torch.complex(self.real, -self.imag) if self.is_complex() else self
+
+
 def solve_triangular(
     matrix: torch.Tensor,
     right: torch.Tensor,

@@ -30,11 +30,12 @@ def completing(case: Case) -> Callable[[Mapping[str, Array]], Arrays]:
     parameters = inspect.signature(getattr(owner, METHOD)).parameters.values()
     taken = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     needed = [p.name for p in parameters if p.default is p.empty and p.name in taken]
+    pictures = {*taken} - {*needed} - {"attention_mask"}
 
     def completed(inputs: Mapping[str, Array]) -> Arrays:
         if ARGUMENT in inputs or any(name not in inputs for name in needed):
             return dict(inputs)
-        if not any(name.endswith("grid_thw") for name in inputs):
+        if not any(name in inputs for name in pictures):
             return dict(inputs)  # text alone is counted within the model
         given = {n: torch.from_numpy(inputs[n].copy()) for n in taken if n in inputs}
         with torch.no_grad():

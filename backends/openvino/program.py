@@ -23,13 +23,11 @@ class About:
     Attributes:
         inputs: the forward argument of each of its inputs.
         outputs: the case's name of each of its outputs.
-        route: how it was converted.
         support: where `query_model` puts its operations.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    route: str
     support: Support
 
 
@@ -83,7 +81,7 @@ class OpenVINOProgram:
         evidence = (
             f"query_model: {total - sum(elsewhere.values())} of {total} operations on "
             f"{', '.join(wanted)}; EXECUTION_DEVICES: {', '.join(ran)}; {self._kernels()}; "
-            f"{self.about.route}, {self.origin}"
+            f"{self.origin}"
         )
         return Placement(share if here else 0.0, evidence, dict(elsewhere))
 

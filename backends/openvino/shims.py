@@ -83,11 +83,6 @@ FUNCTIONS: tuple[Shim, ...] = (
         "It makes indexing bearable for torch.vmap, by a custom function that cannot be traced.",
     ),
     Shim(
-        "torch.nn.utils.rnn:pad_sequence",
-        decompositions.pad_sequence,
-        "aten::pad_sequence has no conversion.",
-    ),
-    Shim(
         "torch._jit_internal:module_has_exports",
         _no_exports,
         "It reads every property of every module, and some of transformers' raise: "
@@ -163,6 +158,15 @@ OPERATIONS: tuple[Shim, ...] = (
         "torch.linalg:solve_triangular",
         decompositions.solve_triangular,
         "aten::linalg_solve_triangular has no conversion.",
+    ),
+    Shim("torch:cummin", decompositions.cummin, "aten::cummin has no conversion."),
+    Shim("torch:isin", decompositions.isin, "aten::isin has no conversion."),
+    Shim("torch:conj", decompositions.conj, "aten::_conj has no conversion."),
+    Shim("torch:Tensor.conj", decompositions.conj, "As torch.conj."),
+    Shim(
+        "torch._C._nn:pad_sequence",
+        decompositions.pad_sequence,
+        "aten::pad_sequence has no conversion.",
     ),
     Shim("torch:diff", decompositions.diff, "aten::diff has no conversion."),
     Shim("torch:Tensor.diff", decompositions.diff, "As torch.diff."),
