@@ -166,14 +166,15 @@ def _stages(job: Job, progress: Progress) -> None:
 
 
 def _case(backend: Backend, job: Job) -> Case:
-    """The backend's own case where it has one, else the harness's."""
+    """The backend's own case where it has one, else the harness's, or what it leaves of that."""
     make = getattr(backend, "case", None)
     if make is None:
         from harness.tiny.case import TinyCase  # imports what builds real models
 
         make = partial(TinyCase, checkpoints=job.checkpoints)
     case: Case = make(job.cell.entry, job.seed, job.size, job.cell.head)
-    return case
+    narrowed: Callable[[Case], Case] | None = getattr(backend, "narrowed", None)
+    return case if narrowed is None else narrowed(case)
 
 
 def _precision(backend: Backend, name: str) -> Precision:

@@ -391,7 +391,8 @@ class Backend(Protocol):
     (`device`, `fault`, ...) to strings. With `fallback`, `probe` may answer with what stands in
     for a missing device, and says so in `Device.fallback`; a cell has that option only then.
     Optional members, looked up by name: `case(entry, seed, size, head) -> Case` where the harness's
-    own is not wanted, `from_pretrained(folder, case, precision) -> Program`,
+    own is not wanted, `narrowed(case) -> Case` where the SDK's classes take fewer inputs or return
+    fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generate(case, precision, inputs, tokens) -> (batch, length + tokens) token ids`, greedily,
     `memory() -> int` (device bytes), `dynamic: bool` (False where a program takes the shapes that

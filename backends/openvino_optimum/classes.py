@@ -1,0 +1,121 @@
+"""Which class of optimum-intel stands for a cell, and what it takes and returns."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Importing it fills optimum's registry.
+import optimum.exporters.openvino.model_configs  # noqa: F401
+from optimum.exporters.tasks import TasksManager
+from optimum.intel.pipelines.accelerator_utils import get_openvino_model_class
+
+from harness.contract import Unsupported
+
+TABLE = Path(__file__).parent / "classes.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One `[[class]]` of `classes.toml`, which says what the fields are."""
+
+    name: str
+    task: str
+    heads: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    positions: bool = False
+
+    def fits(self, model_type: str, arguments: Collection[str]) -> bool:
+        """Whether the class is for an architecture, and takes these arguments of forward."""
+        return (not self.types or model_type in self.types) and (
+            not self.takes or set(arguments) <= set(self.takes)
+        )
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """What `classes.toml` holds."""
+    read = tomllib.loads(TABLE.read_text(encoding="utf-8"))["class"]
+    return tuple(
+        Row(
+            name=row["class"],
+            task=row["task"],
+            heads=tuple(row["heads"]),
+            types=tuple(row.get("types", ())),
+            takes=tuple(row.get("takes", ())),
+            outputs=tuple(row.get("outputs", ())),
+            positions=row.get("positions", False),
+        )
+        for row in read
+    )
+
+
+def row_of(head: str, config: Any, arguments: Collection[str]) -> Row:
+    """The row of a cell.
+
+    Args:
+        head: the cell's.
+        config: of its model.
+        arguments: of forward, that its example has.
+
+    Raises:
+        Unsupported: no class of optimum-intel is for the head; in optimum's own words.
+    """
+    model_type = type_of(config)
+    named = [row for row in rows() if head in row.heads]
+    able = [row for row in named if not row.types or model_type in row.types]
+    if not able:
+        try:
+            get_openvino_model_class(head)
+        except KeyError as error:
+            raise Unsupported(str(error.args[0])) from error
+        raise Unsupported(f"{head} on {model_type!r} is in no row of {TABLE.name}")
+    known = [row for row in able if exported(config, row.task) is not None]
+    fitting = [row for row in known if row.fits(model_type, arguments)]
+    return (fitting or known[-1:] or able[-1:])[0]
+
+
+def type_of(config: Any) -> str:
+    """What optimum's registry calls an architecture."""
+    return str(getattr(config, "export_model_type", None) or getattr(config, "model_type", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an exporter of optimum says of the model that it writes."""
+
+    inputs: frozenset[str]
+    outputs: tuple[str, ...]
+
+
+def exported(config: Any, task: str) -> Exported | None:
+    """What optimum would export of an architecture for a task; None where it has no exporter.
+
+    An exporter that doesn't understand the config counts as none here: `from_pretrained` then says
+    what is wrong.
+    """
+    try:
+        make = TasksManager.get_exporter_config_constructor(
+            exporter="openvino",
+            model_type=type_of(config),
+            task=task,
+            library_name="transformers",
+        )
+        found = make(config)
+        return Exported(frozenset(found.inputs), tuple(found.outputs))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def outputs_of(config: Any, row: Row) -> tuple[str, ...]:
+    """The outputs that the class returns; empty where nothing says so."""
+    if row.outputs:
+        return row.outputs
+    found = exported(config, row.task)
+    return found.outputs if found is not None else ()

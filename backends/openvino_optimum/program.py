@@ -1,0 +1,81 @@
+"""A model of optimum-intel on its device: inference as its users call it, and where it ran."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+
+from harness.contract import Array, Arrays, Case, Placement
+
+#: What holds the parts of a composite model, beside its `components`.
+PARTS = ("model", "text_emb_request", "text_emb_model")
+
+
+class OptimumProgram:
+    """One `OVModelFor...`.
+
+    Args:
+        model: exported, loaded and compiled.
+        case: names its outputs.
+        device: as OpenVINO names it.
+    """
+
+    def __init__(self, model: Any, case: Case, device: str) -> None:
+        self.model = model
+        self.case = case
+        self.device = device
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference; outputs on the host."""
+        return self.case.outputs(self.model(**tensors(inputs)))
+
+    def placement(self) -> Placement:
+        """Where `query_model` puts each operation of each part, and where the parts then ran."""
+        ran = {d for request in compiled(self.model) for d in executed_on(request)}
+        core = ov.Core()
+        elsewhere: Counter[str] = Counter()
+        total = 0
+        for part in self.model.ov_models.values():
+            placed = core.query_model(part, self.device)
+            for operation in part.get_ops():
+                total += 1
+                where = placed.get(operation.get_friendly_name(), "no device")
+                if not _same(where, self.device):
+                    elsewhere[f"{operation.get_type_name()} on {where}"] += 1
+        here = bool(ran) and all(_same(device, self.device) for device in ran)
+        fallen = sum(elsewhere.values())
+        evidence = (
+            f"{type(self.model).__name__}: query_model puts {total - fallen} of {total} operations "
+            f"on {self.device}; EXECUTION_DEVICES: {', '.join(sorted(ran)) or 'none'}"
+        )
+        return Placement(1.0 - fallen / max(1, total) if here else 0.0, evidence, dict(elsewhere))
+
+
+def tensors(inputs: Mapping[str, Array]) -> dict[str, Any]:
+    """Torch tensors, as a processor with `return_tensors="pt"` makes them."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
+
+
+def compiled(model: Any) -> Iterator[Any]:
+    """The compiled models of a model and of its components."""
+    for part in (model, *model.components.values()):
+        for name in ("request", "text_emb_request"):
+            request = getattr(part, name, None)
+            if request is not None:
+                yield getattr(request, "get_compiled_model", lambda r=request: r)()
+
+
+def executed_on(request: Any) -> list[str]:
+    """The devices that execute a compiled model."""
+    found = request.get_property("EXECUTION_DEVICES")
+    return [d.strip("()") for d in ([found] if isinstance(found, str) else found)]
+
+
+def _same(device: str, wanted: str) -> bool:
+    """Whether `GPU.0` is a `GPU`, say."""
+    return device == wanted or device.partition(".")[0] == wanted
