@@ -126,19 +126,10 @@ class Backend:
         cls = getattr(optimum.intel, row.name)
         keywords: dict[str, Any] = {"task": row.task} if row.name.endswith("CustomTasks") else {}
         hints = EXACT if precision.name == "f32" else {}
-        import cProfile, pstats, sys as _s
-        before=set(_s.modules); pr=cProfile.Profile(); pr.enable()
         try:
             return cls.from_pretrained(
                 folder, export=export, device=self.device, ov_config=dict(hints), **keywords
             )
-        finally:
-            if export:
-                pr.disable()
-                with open('/work/scratch/ovo/prof.txt','w') as f:
-                    f.write(repr(sorted(set(_s.modules)-before))+"\n")
-                    pstats.Stats(pr,stream=f).sort_stats('cumulative').print_stats(90)
-        try: pass
         except ValueError as error:
             if str(error).startswith(REFUSALS):
                 raise Unsupported(str(error)) from error
