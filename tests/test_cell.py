@@ -493,6 +493,48 @@ def test_a_check_that_cannot_fail_fails(run: Runner, monkeypatch: pytest.MonkeyP
     assert "a check that cannot fail is a fault of the harness" in result.reason
 
 
+# ---- what an SDK's classes leave of a model
+
+
+class OneOutput:
+    """A case without its `codes`; every other member is the whole one's."""
+
+    def __init__(self, whole: FunctionCase) -> None:
+        self.whole = whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
+        return {"y": self.whole.reference(inputs, dtype, seed=seed)["y"]}
+
+    def perturbed(
+        self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
+    ) -> Arrays:
+        return {"y": self.whole.perturbed(inputs, weight, scale, dtype=dtype)["y"]}
+
+
+class Narrow(FunctionBackend):
+    """Its SDK returns `y` alone, and it says so."""
+
+    def __init__(self, fault: Fault = right) -> None:
+        super().__init__(fault=lambda outputs: fault({"y": outputs["y"]}))
+
+    def narrowed(self, case: FunctionCase) -> OneOutput:
+        return OneOutput(case)
+
+
+def test_a_backend_may_say_which_outputs_it_has(run: Runner) -> None:
+    assert run(Narrow()).outcome is Outcome.PASS
+
+
+def test_what_is_left_is_judged_as_ever(run: Runner) -> None:
+    assert run(Narrow(lambda outputs: {"y": outputs["y"] * 1.01})).outcome is Outcome.FAIL
+    assert run(Narrow(nan)).outcome is Outcome.FAIL
+
+
 # ---- what raises, and where
 
 METHODS = {

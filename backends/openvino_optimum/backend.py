@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import openvino as ov
-import optimum.intel
 import torch
 import transformers
-from optimum.intel.version import __version__ as optimum_intel_version
 
-from backends.openvino_optimum import classes
+from backends.openvino_optimum import classes, exports, pipelines
 from backends.openvino_optimum.case import OptimumCase
-from backends.openvino_optimum.program import OptimumProgram, tensors
+from backends.openvino_optimum.program import OptimumProgram
+from backends.openvino_optimum.runtime import ov
+from harness import cache as caches
 from harness.contract import (
     Array,
     Arrays,
     Case,
-    CheckFailed,
     Device,
-    PipelineCase,
     Precision,
     Unavailable,
     Unsupported,
 )
 
-#: How a message of optimum begins that says that it does not export a model.
-REFUSALS = (
-    "Trying to export a ",
-    "Asked to export a ",
-    "The current version of Transformers does not allow for the export",
-)
 #: Libraries whose models optimum-intel exports in another form, or not at all.
 OTHERS: Mapping[str, str] = {
     "diffusers": "optimum-intel exports whole pipelines of diffusers (OVDiffusionPipeline), and "
@@ -54,7 +44,9 @@ class Backend:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
-        self._exported: dict[str, Any] = {}  # by precision: one cell has one case
+        self._models: dict[str, tuple[Any, str]] = {}  # by precision: one cell has one case
+        self._store = caches.Cache.of(options)
+        self._key = ""
         self._folder = tempfile.TemporaryDirectory()  # some classes read from it later
 
     @cached_property
@@ -88,7 +80,7 @@ class Backend:
             kind=self.device.partition(".")[0].lower(),
             versions={
                 "openvino": ov.get_version().partition("-")[0],
-                "optimum-intel": optimum_intel_version,
+                "optimum-intel": version("optimum-intel"),
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
             },
@@ -106,100 +98,46 @@ class Backend:
         """
         if case.entry.library in OTHERS:
             raise Unsupported(OTHERS[case.entry.library])
-        if precision.name not in self._exported:
-            case.save(Path(self._folder.name))
-            self._exported[precision.name] = self._load(
-                self._folder.name, case, precision, export=True
-            )
-        return OptimumProgram(self._exported[precision.name], case, self.device)
+        if precision.name not in self._models:
+            self._models[precision.name] = self._made(case, precision)
+        return OptimumProgram(*self._models[precision.name], case, self.device)
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> OptimumProgram:
-        """What `save_pretrained` writes of the exported model, loaded again without export."""
+        """What `save_pretrained` writes of the exported model, loaded again; the cache keeps it."""
         model = self.prepare(case, precision).model
         exported = folder / "exported"
         model.save_pretrained(exported)
-        loaded = self._load(str(exported), case, precision, export=False)
-        return OptimumProgram(loaded, case, self.device)
-
-    def _load(self, folder: str, case: Case, precision: Precision, *, export: bool) -> Any:
-        row = classes.row_of(case.head, case.config(), case.inputs())
-        cls = getattr(optimum.intel, row.name)
-        keywords: dict[str, Any] = {"task": row.task} if row.name.endswith("CustomTasks") else {}
-        hints = EXACT if precision.name == "f32" else {}
-        try:
-            return cls.from_pretrained(
-                folder, export=export, device=self.device, ov_config=dict(hints), **keywords
-            )
-        except ValueError as error:
-            if str(error).startswith(REFUSALS):
-                raise Unsupported(str(error)) from error
-            raise
+        self._store.put(self._key, exports.pack(exported))
+        loaded = exports.load(_row(case), exported, self.device, _hints(precision))
+        return OptimumProgram(loaded, "saved and loaded", case, self.device)
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
         """What `optimum.intel.pipeline` makes of raw input, and the arrays it feeds the model."""
-        asked = case.pipeline()
-        if asked is None:
-            return None
-        model = _greedy(self.prepare(case, precision).model, case)
-        fed: list[tuple[Mapping[str, Any], Arrays]] = []
-        forward = model.forward
-
-        @functools.wraps(forward)  # a pipeline reads its signature
-        def watched(*given: Any, **keywords: Any) -> Any:
-            raw = forward(*given, **keywords)
-            fed.append((keywords, case.outputs(raw)))
-            return raw
-
-        model.forward = watched
-        try:
-            pipe = optimum.intel.pipeline(
-                asked.task, model=model, accelerator="openvino", **asked.components
-            )
-            answer = pipe(asked.raw, **asked.arguments)
-        finally:
-            del model.forward
-        return _answered(asked, answer, fed, case)
+        return pipelines.answer(self.prepare(case, precision).model, case)
 
     def generate(
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
     ) -> Array:
         """Greedy `generate()` with its cache: token ids, those given included."""
-        model = _greedy(self.prepare(case, precision).model, case)
-        if case.generation is not None and case.generation.argument == "decoder_input_ids":
-            # Given ids that begin with it are taken as they are; others get it in front.
-            start = int(inputs["decoder_input_ids"][0, 0])
-            model.generation_config.decoder_start_token_id = start
-        made: Array = model.generate(**tensors(inputs), max_new_tokens=tokens).cpu().numpy()
-        return made
+        return pipelines.generate(self.prepare(case, precision).model, case, inputs, tokens)
+
+    def _made(self, case: Case, precision: Precision) -> tuple[Any, str]:
+        """The model, and where it is from."""
+        saved, kept = (Path(self._folder.name, name) for name in ("saved", "kept"))
+        row, hints = _row(case), _hints(precision)
+        case.save(saved)
+        self._key = exports.key(saved, row)
+        parts = self._store.get(self._key)
+        if parts is None:
+            model = exports.export(row, saved, case.config(), self.device, hints)
+            return model, f"exported; {self._store.trouble}".strip("; ")
+        exports.unpack(parts, kept)
+        return exports.load(row, kept, self.device, hints), "IR from the cache"
 
 
-def _greedy(model: Any, case: Case) -> Any:
-    """The model set to generate the likeliest token, to the last one."""
-    if case.generation is not None:
-        suppressed = list(case.generation.suppressed) or None
-        model.generation_config = transformers.GenerationConfig(
-            do_sample=False, pad_token_id=0, suppress_tokens=suppressed
-        )
-        for name in ("forced_bos_token_id", "forced_eos_token_id"):
-            if getattr(model.config, name, None) is not None:
-                setattr(model.config, name, None)
-    return model
+def _row(case: Case) -> classes.Row:
+    return classes.row_of(case.head, case.config(), case.inputs())
 
 
-def _answered(
-    asked: PipelineCase, answer: Any, fed: list[tuple[Mapping[str, Any], Arrays]], case: Case
-) -> tuple[Arrays, Arrays]:
-    """A pipeline's answer as arrays, and what it is the answer to."""
-    if asked.inputs is not None:
-        if case.generation is not None:
-            tokens = np.array([row["generated_token_ids"] for row in answer])
-            return {case.generation.argument: tokens}, asked.inputs
-        return {"": np.asarray(answer, dtype=np.float32)}, asked.inputs
-    if answer is None or not fed:
-        raise CheckFailed(f"pipeline: expected an answer made by the model, found {answer!r}")
-    arguments, computed = fed[0]
-    return computed, {
-        name: value.cpu().numpy()
-        for name, value in arguments.items()
-        if isinstance(value, torch.Tensor)
-    }
+def _hints(precision: Precision) -> Mapping[str, str]:
+    return EXACT if precision.name == "f32" else {}

@@ -9,11 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Importing it fills optimum's registry.
-import optimum.exporters.openvino.model_configs  # noqa: F401
-from optimum.exporters.tasks import TasksManager
-from optimum.intel.pipelines.accelerator_utils import get_openvino_model_class
-
+from backends.openvino_optimum.runtime import TasksManager, get_openvino_model_class
 from harness.contract import Unsupported
 
 TABLE = Path(__file__).parent / "classes.toml"
@@ -30,6 +26,11 @@ class Row:
     takes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     positions: bool = False
+
+    @property
+    def any_task(self) -> bool:
+        """Whether the class is told its task."""
+        return self.name == "OVModelForCustomTasks"
 
     def fits(self, model_type: str, arguments: Collection[str]) -> bool:
         """Whether the class is for an architecture, and takes these arguments of forward."""
@@ -111,6 +112,17 @@ def exported(config: Any, task: str) -> Exported | None:
         return Exported(frozenset(found.inputs), tuple(found.outputs))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def shapes(config: Any) -> dict[str, int]:
+    """The shapes of optimum's example inputs where its own don't fit the small model.
+
+    Returns:
+        Keywords of `optimum.exporters.openvino.main_export`. Whisper's encoder takes as many frames
+        as it has positions for, two a position; optimum gives it the 3000 of a real one.
+    """
+    positions = getattr(config, "max_source_positions", None)
+    return {} if positions is None else {"nb_max_frames": 2 * positions}
 
 
 def outputs_of(config: Any, row: Row) -> tuple[str, ...]:

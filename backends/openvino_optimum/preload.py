@@ -6,12 +6,13 @@ question to it, which a child asks.
 
 from __future__ import annotations
 
+from backends.openvino_optimum import backend  # first: it arranges for no telemetry
+
+# isort: split
 import openvino.frontend.pytorch.ts_decoder
 import openvino.tools.ovc.convert_impl  # noqa: F401
 import optimum.exporters.openvino.convert
 import optimum.intel.openvino
 import optimum.intel.pipelines.pipeline_base  # noqa: F401
-
-from backends.openvino_optimum import backend
 
 __all__ = ["backend"]

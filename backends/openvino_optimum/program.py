@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 
+from backends.openvino_optimum.runtime import ov
 from harness.contract import Array, Arrays, Case, Placement
 
 #: What holds the parts of a composite model, beside its `components`.
@@ -21,12 +21,14 @@ class OptimumProgram:
 
     Args:
         model: exported, loaded and compiled.
+        origin: how it came to be, for the evidence.
         case: names its outputs.
         device: as OpenVINO names it.
     """
 
-    def __init__(self, model: Any, case: Case, device: str) -> None:
+    def __init__(self, model: Any, origin: str, case: Case, device: str) -> None:
         self.model = model
+        self.origin = origin
         self.case = case
         self.device = device
 
@@ -51,7 +53,8 @@ class OptimumProgram:
         fallen = sum(elsewhere.values())
         evidence = (
             f"{type(self.model).__name__}: query_model puts {total - fallen} of {total} operations "
-            f"on {self.device}; EXECUTION_DEVICES: {', '.join(sorted(ran)) or 'none'}"
+            f"on {self.device}; EXECUTION_DEVICES: {', '.join(sorted(ran)) or 'none'}; "
+            f"{self.origin}"
         )
         return Placement(1.0 - fallen / max(1, total) if here else 0.0, evidence, dict(elsewhere))
 

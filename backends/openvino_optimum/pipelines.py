@@ -1,0 +1,84 @@
+"""How users reach a model of optimum-intel: `optimum.intel.pipeline` and `generate()`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from backends.openvino_optimum.program import tensors
+from backends.openvino_optimum.runtime import optimum_intel
+from harness.contract import Array, Arrays, Case, CheckFailed, PipelineCase
+
+
+def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
+    """What `optimum.intel.pipeline` makes of raw input, and the arrays it feeds the model."""
+    asked = case.pipeline()
+    if asked is None:
+        return None
+    _make_greedy(model, case)
+    fed: list[tuple[Mapping[str, Any], Arrays]] = []
+    forward = model.forward
+
+    @functools.wraps(forward)  # a pipeline reads its signature
+    def watched(*given: Any, **keywords: Any) -> Any:
+        raw = forward(*given, **keywords)
+        fed.append((keywords, case.outputs(raw)))
+        return raw
+
+    model.forward = watched
+    try:
+        pipe = optimum_intel.pipeline(
+            asked.task, model=model, accelerator="openvino", **asked.components
+        )
+        answered = pipe(asked.raw, **asked.arguments)
+    finally:
+        del model.forward
+    return _arrays(asked, answered, fed, case)
+
+
+def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Array:
+    """Greedy `generate()` with its cache: token ids, those given included."""
+    _make_greedy(model, case)
+    if case.generation is not None and case.generation.argument == "decoder_input_ids":
+        # Given ids that begin with it are taken as they are; others get it in front.
+        start = int(inputs["decoder_input_ids"][0, 0])
+        model.generation_config.decoder_start_token_id = start
+    made: Array = model.generate(**tensors(inputs), max_new_tokens=tokens).cpu().numpy()
+    return made
+
+
+def _make_greedy(model: Any, case: Case) -> None:
+    """Let the model generate the likeliest token, to the last one."""
+    if case.generation is None:
+        return
+    suppressed = list(case.generation.suppressed) or None
+    model.generation_config = transformers.GenerationConfig(
+        do_sample=False, pad_token_id=0, suppress_tokens=suppressed
+    )
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        if getattr(model.config, name, None) is not None:
+            setattr(model.config, name, None)
+
+
+def _arrays(
+    asked: PipelineCase, answered: Any, fed: list[tuple[Mapping[str, Any], Arrays]], case: Case
+) -> tuple[Arrays, Arrays]:
+    """A pipeline's answer as arrays, and what it is the answer to."""
+    if asked.inputs is not None:
+        if case.generation is not None:
+            tokens = np.array([row["generated_token_ids"] for row in answered])
+            return {case.generation.argument: tokens}, asked.inputs
+        return {"": np.asarray(answered, dtype=np.float32)}, asked.inputs
+    if answered is None or not fed:
+        raise CheckFailed(f"pipeline: expected an answer made by the model, found {answered!r}")
+    arguments, computed = fed[0]
+    return computed, {
+        name: value.cpu().numpy()
+        for name, value in arguments.items()
+        if isinstance(value, torch.Tensor)
+    }
