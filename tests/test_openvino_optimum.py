@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,12 +59,12 @@ class Optimum(ModuleType):
             raise AttributeError(name)
         return SimpleNamespace(from_pretrained=lambda *a, **k: self.loaded(name, *a, **k))
 
-    def loaded(self, name: str, folder: Path, **keywords: Any) -> Model:
+    def loaded(self, name: str, folder: str, **keywords: Any) -> Model:
         if self.refusal and keywords.get("export"):
             raise ValueError(self.refusal)
         self.asked.append((name, keywords))
         weights = "model.safetensors" if keywords.get("export") else "nested/openvino_model.bin"
-        return Model((folder / weights).read_bytes())
+        return Model(Path(folder, weights).read_bytes())
 
 
 class Model:
@@ -117,7 +118,7 @@ def modules() -> Iterator[SimpleNamespace]:
 
 
 class SmallCase:
-    """A case of one architecture, whose reference names its inputs and doubles them."""
+    """A case of one architecture, whose reference has every output that there is."""
 
     generation = None
 
@@ -125,6 +126,7 @@ class SmallCase:
         self.entry = Entry("thing", "structured", architecture)
         self.head, self.weight = head, weight
         self._config = SimpleNamespace(model_type=architecture)
+        self.given: list[Mapping[str, Any]] = []  # to the reference
         self._inputs = {name: np.ones((2, 3), dtype=np.int64) for name in inputs}
 
     def config(self) -> Any:
@@ -136,12 +138,8 @@ class SmallCase:
     def reference(
         self, inputs: Mapping[str, Any], dtype: str = "float64", *, seed: int = 0
     ) -> Arrays:
-        return {
-            "last_hidden_state": np.zeros(1),
-            "pooler_output": np.zeros(1),
-            "logits": np.zeros(1),
-            **inputs,
-        }
+        self.given.append(inputs)
+        return {n: np.zeros(1) for n in ("last_hidden_state", "pooler_output", "logits")}
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -225,13 +223,16 @@ def test_a_model_without_an_exporter_keeps_all_its_inputs_and_outputs(
 
 
 def test_the_reference_counts_positions_as_optimums_class_does(modules: SimpleNamespace) -> None:
-    whole = SmallCase("gpt2", "text-generation", *TEXT)
-    given: list[Mapping[str, Any]] = []
-    whole.reference = lambda inputs, *_, **__: given.append(inputs) or {}  # type: ignore[assignment]
     mask = np.array([[0, 0, 1, 1], [1, 1, 1, 1]])
-    modules.case.OptimumCase(whole).reference({"attention_mask": mask})
+    text = SmallCase("gpt2", "text-generation", *TEXT)
+    given = text.given
+    modules.case.OptimumCase(text).reference({"attention_mask": mask})
     assert given[0]["position_ids"].tolist() == [[1, 1, 0, 1], [0, 1, 2, 3]]
-    modules.case.OptimumCase(bert()).reference({"attention_mask": mask})
+
+    encoder = bert()
+    given = encoder.given
+    modules.case.OptimumCase(encoder).reference({"attention_mask": mask})
+    assert given[0].keys() == {"attention_mask"}
 
 
 # ---- exported once
@@ -267,6 +268,19 @@ def test_the_key_says_what_is_exported_and_how(
     key = exports.key(tmp_path / "a", text)
     assert key == exports.key(tmp_path / "b", text)
     assert key not in (exports.key(tmp_path / "c", text), exports.key(tmp_path / "a", any_task))
+
+
+def test_a_config_that_names_no_padding_gets_one(exports: Any, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    for said, kept in (
+        ({"hidden_size": 4}, 7),
+        ({"pad_token_id": None}, 7),
+        ({"pad_token_id": 3}, 3),
+    ):
+        config.write_text(json.dumps(said))
+        exports.name_padding(tmp_path, 7)
+        found = json.loads(config.read_text())
+        assert found == {**said, "pad_token_id": kept}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class Row:
     takes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     positions: bool = False
+    padding: bool = False
 
     @property
     def any_task(self) -> bool:
@@ -52,6 +53,7 @@ def rows() -> tuple[Row, ...]:
             takes=tuple(row.get("takes", ())),
             outputs=tuple(row.get("outputs", ())),
             positions=row.get("positions", False),
+            padding=row.get("padding", False),
         )
         for row in read
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -34,7 +35,7 @@ def load(row: Row, folder: Path, device: str, hints: Mapping[str, str]) -> Any:
         device: as OpenVINO names it.
         hints: OpenVINO's properties of the compiled model.
     """
-    return _class(row).from_pretrained(folder, device=device, ov_config=dict(hints))
+    return _class(row).from_pretrained(str(folder), device=device, ov_config=dict(hints))
 
 
 def export(row: Row, saved: Path, config: Any, device: str, hints: Mapping[str, str]) -> Any:
@@ -56,7 +57,7 @@ def export(row: Row, saved: Path, config: Any, device: str, hints: Mapping[str, 
     shapes = classes.shapes(config)
     try:
         if not shapes:
-            return _class(row).from_pretrained(saved, export=True, **given)
+            return _class(row).from_pretrained(str(saved), export=True, **given)
         exported = saved.with_name("exported by main_export")
         task = row.task if row.any_task else f"{row.task}-with-past"
         main_export(str(saved), exported, task, library_name="transformers", **shapes)
@@ -69,6 +70,14 @@ def export(row: Row, saved: Path, config: Any, device: str, hints: Mapping[str, 
 
 def _class(row: Row) -> Any:
     return getattr(optimum_intel, row.name)
+
+
+def name_padding(saved: Path, token: int) -> None:
+    """Add the padding token to the config of a saved model that names none."""
+    path = saved / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("pad_token_id") is None:
+        path.write_text(json.dumps({**config, "pad_token_id": token}), encoding="utf-8")
 
 
 def key(saved: Path, row: Row) -> str:
