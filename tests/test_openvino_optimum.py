@@ -135,6 +135,9 @@ class SmallCase:
     def inputs(self, variant: str = "base") -> Arrays:
         return dict(self._inputs)
 
+    def padding(self) -> int:
+        return 7
+
     def reference(
         self, inputs: Mapping[str, Any], dtype: str = "float64", *, seed: int = 0
     ) -> Arrays:
@@ -270,17 +273,19 @@ def test_the_key_says_what_is_exported_and_how(
     assert key not in (exports.key(tmp_path / "c", text), exports.key(tmp_path / "a", any_task))
 
 
-def test_a_config_that_names_no_padding_gets_one(exports: Any, tmp_path: Path) -> None:
+def test_a_config_is_told_what_its_checkpoint_would_say(exports: Any, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    for said, kept in (
-        ({"hidden_size": 4}, 7),
-        ({"pad_token_id": None}, 7),
-        ({"pad_token_id": 3}, 3),
-    ):
-        config.write_text(json.dumps(said))
-        exports.name_padding(tmp_path, 7)
-        found = json.loads(config.read_text())
-        assert found == {**said, "pad_token_id": kept}
+    case = SmallCase("llava", "image-text-to-text", "input_ids")
+    case.inputs()["input_ids"][0, :2] = 9
+    vars(case.config()).update(image_token_index=9, image_seq_length=576)
+    config.write_text(json.dumps({"hidden_size": 4, "pad_token_id": None}))
+    exports.complete(tmp_path, case)
+    added = {"pad_token_id": 7, "image_seq_length": 2}
+    assert json.loads(config.read_text()) == {"hidden_size": 4, **added}
+
+    config.write_text(json.dumps({"pad_token_id": 3}))
+    exports.complete(tmp_path, bert())
+    assert json.loads(config.read_text()) == {"pad_token_id": 3}
 
 
 @pytest.mark.parametrize(

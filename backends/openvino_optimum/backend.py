@@ -126,8 +126,8 @@ class Backend:
         saved, kept = (Path(self._folder.name, name) for name in ("saved", "kept"))
         row, hints = _row(case), _hints(precision)
         case.save(saved)
-        if row.padding:
-            exports.name_padding(saved, case.padding())
+        if row.completes:
+            exports.complete(saved, case)
         self._key = exports.key(saved, row)
         parts = self._store.get(self._key)
         if parts is None:

@@ -26,7 +26,7 @@ class Row:
     takes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     positions: bool = False
-    padding: bool = False
+    completes: bool = False
 
     @property
     def any_task(self) -> bool:
@@ -53,7 +53,7 @@ def rows() -> tuple[Row, ...]:
             takes=tuple(row.get("takes", ())),
             outputs=tuple(row.get("outputs", ())),
             positions=row.get("positions", False),
-            padding=row.get("padding", False),
+            completes=row.get("completes", False),
         )
         for row in read
     )

@@ -14,13 +14,14 @@ from backends.openvino_optimum import classes
 from backends.openvino_optimum.classes import Row
 from backends.openvino_optimum.runtime import main_export, optimum_intel
 from harness import cache as caches
-from harness.contract import Unsupported
+from harness.contract import Case, Unsupported
 
 #: How a message of optimum begins that says that it does not export a model.
 REFUSALS = (
     "Trying to export a ",
     "Asked to export a ",
     "The current version of Transformers does not allow for the export",
+    "The decoder part of the encoder-decoder model is ",
 )
 #: What changes an exported model when it changes.
 PACKAGES = ("optimum", "optimum-intel", "openvino", "nncf", "torch", "transformers")
@@ -72,12 +73,20 @@ def _class(row: Row) -> Any:
     return getattr(optimum_intel, row.name)
 
 
-def name_padding(saved: Path, token: int) -> None:
-    """Add the padding token to the config of a saved model that names none."""
-    path = saved / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("pad_token_id") is None:
-        path.write_text(json.dumps({**config, "pad_token_id": token}), encoding="utf-8")
+def complete(saved: Path, case: Case) -> None:
+    """Add to the config of a saved model what forward reads there, and a checkpoint says.
+
+    That is the padding token, and how many tokens of text stand for an image.
+    """
+    path, config = saved / "config.json", case.config()
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if said.get("pad_token_id") is None:
+        said["pad_token_id"] = case.padding()
+    placeholder = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+    if hasattr(config, "image_seq_length") and placeholder is not None:
+        ids = case.inputs()["input_ids"]
+        said["image_seq_length"] = int((ids == placeholder).sum(axis=1).max())
+    path.write_text(json.dumps(said), encoding="utf-8")
 
 
 def key(saved: Path, row: Row) -> str:
