@@ -294,6 +294,7 @@ def test_a_config_is_told_what_its_checkpoint_would_say(exports: Any, tmp_path: 
         "Trying to export a bert model, that is a custom or unsupported architecture",
         "Asked to export a bert model for the task feature-extraction, but",
         "The current version of Transformers does not allow for the export of the model.",
+        "The decoder part of the encoder-decoder model is bert which does not need past key values",
     ],
 )
 def test_a_refusal_is_unsupported_in_optimums_words(
