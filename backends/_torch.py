@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.cast import cast
 from harness.contract import (
     Array,
     Arrays,
@@ -25,7 +26,6 @@ from harness.contract import (
     Precision,
     Unsupported,
 )
-from harness.tiny.cast import cast
 
 #: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
 COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")

@@ -19,6 +19,7 @@ BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
 SHARED = {
     "harness.cache",
+    "harness.cast",
     "harness.contract",
     "harness.hardware",
     "harness.numerics",

@@ -13,11 +13,11 @@ import pytest
 
 from backends.torch_cpu.backend import Backend
 from harness import catalog, cell, control, numerics, registry
+from harness.cast import METHODS, cast
 from harness.contract import Absent, Arrays, Case, Cell, CellResult, Entry, Outcome, Stage
 from harness.job import Job
 from harness.tiny import calibrate
 from harness.tiny.case import TinyCase, _spread_out, tensors
-from harness.tiny.cast import METHODS, cast
 from harness.tiny.pipelines import word_tokenizer
 
 #: One of each kind: a family, an architecture that is special in some way, or a declared config.

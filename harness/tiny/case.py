@@ -18,6 +18,7 @@ from harness import heads
 from harness import inputs as inputs_
 from harness import outputs as outputs_
 from harness import weights as weights_
+from harness.cast import cast
 from harness.catalog import unmet_requirements
 from harness.contract import (
     BASE,
@@ -32,7 +33,6 @@ from harness.contract import (
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
 from harness.tiny import calibrate, libraries, quantized
-from harness.tiny.cast import cast
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
