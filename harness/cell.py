@@ -54,6 +54,9 @@ REPEATS = 3
 #: Share of the work that must have run on the device.
 ON_DEVICE = 0.999
 
+#: Before an op's name: the metric that counts how many of it ran elsewhere.
+FALLBACK = "fallback/"
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -324,6 +327,12 @@ def _verify(
     program: Program, reference: Reference, outputs: Mapping[str, Arrays], progress: Progress
 ) -> None:
     result = progress.result
+    placement = program.placement()
+    result.device_share = placement.device_share
+    for op, count in placement.fallback_ops.items():
+        progress.metric(f"{FALLBACK}{op}", count, "1")
+    for name, count in placement.counts.items():
+        progress.metric(name, count, "1")
     result.score = 0.0
     for name, got in outputs.items():
         variant = reference.further.get(name)
@@ -337,10 +346,6 @@ def _verify(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
     )
     progress.metric("detection_limit", detection, "1")
-    placement = program.placement()
-    result.device_share = placement.device_share
-    for name, count in placement.counts.items():
-        progress.metric(name, count, "1")
     if placement.device_share < ON_DEVICE:
         fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
         raise CheckFailed(

@@ -20,7 +20,7 @@ from harness import summary
 from harness.child import Limits
 from harness.contract import GREEN, Cell, CellResult, HarnessError, Outcome, Verdict
 from harness.progress import Progress
-from harness.run import Cost, Options, Run
+from harness.run import PASSED_ON, Cost, Options, Run
 
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
@@ -320,7 +320,7 @@ def _options(config: pytest.Config, backend: str) -> Options:
             raise HarnessError(
                 f"expected --fault KIND=ENTRY, as in crash=bert, found {fault!r}. Fix: write it so"
             )
-    named = {"device": given("device", ""), "fallback": given("fallback", "")}
+    named = {name: given(name, "") for name in PASSED_ON}
     named["fault"] = ",".join(faults)
     named["cache"] = "off" if config.getoption("no_cache") else ""
     limits = Limits(

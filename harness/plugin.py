@@ -22,6 +22,8 @@ _OWN = (
     "shard",
     "device",
     "fallback",
+    "soc",
+    "skip_rewrite",
     "require_device",
     "update_expectations",
     "repro",
@@ -69,6 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what stands in for a missing device; marks every row, which then counts for none",
     )
     add("--no-cache", action="store_true", help="convert and compile anew, and keep nothing")
+    add("--soc", metavar="NAME", help="which chip to compile for, where the backend has a choice")
+    add("--skip-rewrite", metavar="NAME,...", help="graph rewrites of the backend to leave out")
     add("--require-device", action="store_true", help="a missing device is an error, not a skip")
     add(
         "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"

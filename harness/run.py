@@ -44,6 +44,8 @@ from harness.store import Store
 ROOT = catalogs.ROOT
 #: What every child needs beside what its backend names.
 PRELOAD = ("harness.cell",)
+#: Options of a session that only its backend understands.
+PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
 #: A backend that names this module builds real models; it then imports their code beforehand.
 BUILDER = "harness.tiny.preload"
 #: Selects every head but the headless model.
@@ -314,9 +316,9 @@ class Run:
         words += [word for part in fault.split(",") if part for word in ("--fault", part)]
         words += [
             word
-            for name in ("device", "fallback")
+            for name in PASSED_ON
             if name in options.backend_options
-            for word in (f"--{name}", options.backend_options[name])
+            for word in (f"--{name.replace('_', '-')}", options.backend_options[name])
         ]
         if options.backend_options.get("cache") == "off":
             words.append("--no-cache")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HARNESS = sorted(ROOT.glob("harness/**/*.py"))
 BACKENDS = sorted(path.parent for path in ROOT.glob("backends/[!_]*/backend.toml"))
+SHARED_FILES = sorted(ROOT.glob("backends/_*.py")) + sorted(ROOT.glob("backends/_*/**/*.py"))
 BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.py"))]
 
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
@@ -133,15 +134,17 @@ def test_harness_brings_no_sdk_along() -> None:
 def test_backend_knows_what_is_shared_and_itself(path: Path) -> None:
     own = ".".join(path.relative_to(ROOT).parts[:2])
     ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    ours -= SHARED | {"harness", "backends", "backends._torch", "backends._torch_gpu"}
-    assert not {name for name in ours if name != own and not name.startswith(f"{own}.")}
+    ours -= SHARED | {"harness", "backends"}
+    # What several backends share lies in `backends/_name`.
+    foreign = {name for name in ours if not name.startswith("backends._")}
+    assert not {name for name in foreign if name != own and not name.startswith(f"{own}.")}
 
 
-@pytest.mark.parametrize("name", ["_torch", "_torch_gpu"])
-def test_torch_backends_share_only_the_contract(name: str) -> None:
-    path = ROOT / "backends" / f"{name}.py"
+@pytest.mark.parametrize("path", SHARED_FILES, ids=module_name)
+def test_what_backends_share_knows_no_backend(path: Path) -> None:
     ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    assert ours <= SHARED | {"harness", "backends", "backends._torch"}
+    foreign = {name for name in ours if not name.startswith("backends._")}
+    assert foreign <= SHARED | {"harness", "backends"}
 
 
 @pytest.mark.parametrize("folder", BACKENDS, ids=lambda folder: folder.name)

@@ -1,0 +1,122 @@
+"""From a case to a graph that is known to be right on ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from backends._onnx import passes as passes_
+from backends._onnx.routes import ROUTES, ExportFailed, Route, why
+from backends._onnx.runtime import Inference, cpu_session
+from backends._onnx.trace import trace
+from harness import numerics
+from harness.contract import Arrays, Case
+
+#: The graph must equal PyTorch within this many noise floors of the model, each at least a few
+#: roundings: two right float32 results of one model differ by that much.
+SMALLEST_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A graph and how it came about.
+
+    Attributes:
+        model: the serialised ONNX model.
+        outputs: the model's name of each output -> its position among the graph's outputs.
+        route: the exporter's name.
+        rewrites: how often each of those applied that changed something.
+        base: what the graph gives on the CPU provider for the plain example, in float32.
+    """
+
+    model: bytes
+    outputs: Mapping[str, int]
+    route: str
+    rewrites: Mapping[str, int]
+    base: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What PyTorch gives in float32, and how far two right results lie apart."""
+
+    inputs: Mapping[str, Arrays]
+    outputs: Mapping[str, Arrays]
+    floor: float
+
+
+def export(case: Case, rewrites: Sequence[passes_.Pass] = ()) -> Exported:
+    """Export by the first route whose graph is right, rewrite it, and see that it still is.
+
+    Raises:
+        ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
+            the exporter's, not that of a provider which runs the graph.
+        passes.Broken: a rewrite changes the result, or cannot be run; the fault is ours.
+    """
+    inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
+    expected = _expected(case, inputs)
+    failures = []
+    for route in ROUTES:
+        try:
+            model, outputs = _by(route, case, expected)
+        except Exception as error:
+            failures.append((route, error))
+            continue
+        return _rewritten(model, outputs, route, rewrites, expected)
+    raise ExportFailed(
+        "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
+    ) from failures[0][1]
+
+
+def _by(route: Route, case: Case, expected: _Expected) -> tuple[ir.Model, Mapping[str, int]]:
+    """The graph of one route, checked."""
+    traced = trace(case, expected.inputs["base"])
+    model = route.export(traced)
+    _answers(ir.serde.serialize_model(model).SerializeToString(), traced.outputs, expected)
+    return model, traced.outputs
+
+
+def _rewritten(
+    model: ir.Model,
+    outputs: Mapping[str, int],
+    route: Route,
+    rewrites: Sequence[passes_.Pass],
+    expected: _Expected,
+) -> Exported:
+    changed = passes_.apply(model, rewrites)
+    data = ir.serde.serialize_model(model).SerializeToString()
+    try:
+        base = _answers(data, outputs, expected)
+    except Exception as error:
+        raise passes_.Broken(
+            f"the graph was right before the rewrites {', '.join(changed)}, and is not since: "
+            f"{why(error)}"
+        ) from error
+    return Exported(data, outputs, route.name, changed, base)
+
+
+def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
+    outputs = {name: case.reference(given, "float32") for name, given in inputs.items()}
+    moved = numerics.difference(case.jittered(inputs["base"], "float32"), outputs["base"])
+    return _Expected(inputs, outputs, max(moved.error, SMALLEST_FLOOR))
+
+
+def _answers(model: bytes, outputs: Mapping[str, int], expected: _Expected) -> Arrays:
+    """The graph's outputs on the plain example.
+
+    Raises:
+        ArithmeticError: the graph gives other values than PyTorch.
+        What ONNX Runtime raises on a graph that it cannot load or run.
+    """
+    infer = Inference(cpu_session(model), outputs)
+    found = {name: infer(inputs) for name, inputs in expected.inputs.items()}
+    for name, got in found.items():
+        apart = numerics.difference(got, expected.outputs[name])
+        if numerics.is_wrong(apart, expected.floor):
+            raise ArithmeticError(
+                f"on ONNX Runtime's CPU provider, input {name!r}: "
+                f"{numerics.explain(apart, expected.floor)}"
+            )
+    return found["base"]

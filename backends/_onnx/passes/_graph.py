@@ -1,0 +1,47 @@
+"""What the rewrites ask of a graph, over onnxscript's rewriter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRuleClassBase, RewriteRuleSet
+
+from harness.contract import Array
+
+
+def rules(*classes: type[RewriteRuleClassBase]) -> Callable[[ir.Model], int]:
+    """The function that applies rewrite rules everywhere, and says how often they applied."""
+    return RewriteRuleSet([each.rule() for each in classes]).apply_to_model
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The array that a value always is; None where the run decides."""
+    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    return None if tensor is None else tensor.numpy()
+
+
+def shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The static shape of a value; None where it is not known."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(dim) for dim in value.shape.numpy())
+
+
+def const(op: Any, array: Array) -> Any:
+    """A constant in the new graph: `op` is the rewriter's context."""
+    return op.initializer(ir.tensor(np.ascontiguousarray(array)), name=_fresh())
+
+
+def dims(op: Any, *sizes: int) -> Any:
+    """A shape as a constant."""
+    return const(op, np.array(sizes, dtype=np.int64))
+
+
+_count = iter(range(10**9))
+
+
+def _fresh() -> str:
+    return f"rewritten_{next(_count)}"

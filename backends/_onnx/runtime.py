@@ -1,0 +1,105 @@
+"""A graph in an ONNX Runtime session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from harness.contract import Array, Arrays, Placement, Unsupported
+
+#: ONNX Runtime's names of element types that numpy says otherwise.
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+def options(threads: int = 1) -> Any:
+    """Session options: few threads, and no words but errors."""
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = threads
+    made.inter_op_num_threads = 1
+    made.log_severity_level = 3
+    # The ways in which a provider took the work, or did not, are read from here.
+    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return made
+
+
+def cpu_session(model: bytes | Path, chosen: Any = None) -> Any:
+    """A session on the CPU provider."""
+    source = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(
+        source, chosen or options(), providers=["CPUExecutionProvider"], enable_fallback=0
+    )
+
+
+class Inference:
+    """Named arrays through a session.
+
+    Args:
+        session: of ONNX Runtime.
+        outputs: the model's name of each output -> its position among the session's outputs.
+    """
+
+    def __init__(self, session: Any, outputs: Mapping[str, int]) -> None:
+        self.session = session
+        self.outputs = outputs
+        # After a failure, `run` would otherwise try again on the CPU without a word.
+        session.disable_fallback()
+        self._inputs = {value.name: value for value in session.get_inputs()}
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference.
+
+        Raises:
+            Unsupported: an input has another shape than the graph was made for.
+        """
+        found = self.session.run(None, self._feed(inputs))
+        return {name: np.asarray(found[i]) for name, i in self.outputs.items()}
+
+    def _feed(self, inputs: Mapping[str, Array]) -> Arrays:
+        """The inputs that the graph kept: what does not reach an output is no input of it."""
+        feed: Arrays = {}
+        for name, wanted in self._inputs.items():
+            array = inputs[name]
+            if list(array.shape) != list(wanted.shape):
+                raise Unsupported(
+                    f"the graph has static shapes: expected {name} as {wanted.shape}, found "
+                    f"{list(array.shape)}"
+                )
+            feed[name] = array.astype(_numpy_name(wanted.type), copy=False)
+        return feed
+
+
+def assignment(session: Any) -> dict[str, list[list[str]]]:
+    """Provider -> the op types of each of its subgraphs, as the session assigned them."""
+    found: dict[str, list[list[str]]] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        ops = [node.op_type for node in subgraph.get_nodes()]
+        found.setdefault(subgraph.ep_name, []).append(ops)
+    return found
+
+
+def placement_on(provider: str, assigned: Mapping[str, Sequence[Sequence[str]]]) -> Placement:
+    """The share of the nodes that a provider took, and which ops others took."""
+    counts: dict[str, int] = {}
+    mine = 0
+    for name, subgraphs in assigned.items():
+        for op in (op for ops in subgraphs for op in ops):
+            if name == provider:
+                mine += 1
+            else:
+                counts[op] = counts.get(op, 0) + 1
+    total = mine + sum(counts.values())
+    share = mine / total if total else 0.0
+    fallen = dict(sorted(counts.items(), key=lambda item: -item[1]))
+    parts = len(assigned.get(provider, []))
+    evidence = f"graph assignment: {mine} of {total} nodes in {parts} partitions on {provider}"
+    return Placement(share, evidence, fallen, {"partitions": parts, "nodes": total})
+
+
+def _numpy_name(kind: str) -> str:
+    """`float32` for `tensor(float)`."""
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return _DTYPES.get(inner, inner)

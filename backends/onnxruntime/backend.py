@@ -1,0 +1,65 @@
+"""ONNX Runtime's CPU provider, on graphs that PyTorch exports."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import onnxruntime as ort
+import psutil
+
+from backends._onnx.exported import export
+from backends._onnx.runtime import Inference, assignment, cpu_session, placement_on
+from harness.contract import Array, Arrays, Case, Device, Placement, Precision
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class CpuProgram:
+    """A graph on the CPU provider."""
+
+    def __init__(self, infer: Inference, note: str) -> None:
+        self.infer = infer
+        self.note = note
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference."""
+        return self.infer(inputs)
+
+    def placement(self) -> Placement:
+        """All of it on the CPU provider, as the session says."""
+        found = placement_on(PROVIDER, assignment(self.infer.session))
+        return Placement(found.device_share, f"{found.evidence}; {self.note}", found.fallback_ops)
+
+
+class Backend:
+    """Implements `harness.contract.Backend`."""
+
+    precisions: Sequence[Precision] = (
+        Precision("default", "float32"),
+        Precision("f32", "float32"),
+    )
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self.options = options
+
+    def probe(self) -> Device:
+        """The processor and the versions of what computes and exports."""
+        packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
+        return Device(
+            name=platform.processor() or platform.machine(),
+            kind="cpu",
+            versions={name: version(name) for name in packages},
+            driver=f"{PROVIDER} of ONNX Runtime {ort.__version__}",
+            memory_bytes=int(psutil.virtual_memory().total),
+        )
+
+    def prepare(self, case: Case, precision: Precision) -> CpuProgram:
+        """Export, check, and open a session as a user gets it.
+
+        Raises:
+            ExportFailed: no exporter gives a right graph.
+        """
+        made = export(case)
+        return CpuProgram(Inference(cpu_session(made.model), made.outputs), f"route {made.route}")

@@ -1,0 +1,65 @@
+"""Sessions on the QNN provider, with every way of falling back in silence closed.
+
+There are four: `run` tries again on the CPU after a failure (switched off in
+`backends._onnx.runtime.Inference`), the constructor does (`enable_fallback=0`), an undetermined or
+wrong library computes on the CPU while the provider is still named (`backend_path` and `soc_model`
+are always given, and the assignment of nodes is read back), and a provider named by
+`providers=[...]` is passed over when it is not built in (it is added by its device).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+import onnxruntime_qnn
+
+from backends._onnx import runtime
+from backends.qnn.soc import Soc
+from harness.contract import Unavailable
+
+PROVIDER = "QNNExecutionProvider"
+
+
+@cache
+def devices() -> tuple[Any, ...]:
+    """The provider's devices on this machine; registers it, once in a process.
+
+    Raises:
+        Unavailable: the provider finds none.
+    """
+    ort.register_execution_provider_library(PROVIDER, onnxruntime_qnn.get_library_path())
+    found = tuple(d for d in ort.get_ep_devices() if d.ep_name == PROVIDER)
+    npus = tuple(d for d in found if d.device.type == ort.OrtHardwareDeviceType.NPU)
+    if not found:
+        raise Unavailable(
+            f"ONNX Runtime {ort.__version__} finds no device of {PROVIDER}.",
+            "on Windows on ARM install Qualcomm's NPU driver; elsewhere use the wheel of "
+            "onnxruntime-qnn for this platform.",
+        )
+    return npus[:1] or found[:1]
+
+
+def compiled(model: bytes, soc: Soc, context: Path) -> Any:
+    """A session on a model, which the provider compiles and writes to `context` (ONNX)."""
+    chosen = _options(soc)
+    chosen.add_session_config_entry("ep.context_enable", "1")
+    chosen.add_session_config_entry("ep.context_embed_mode", "1")
+    chosen.add_session_config_entry("ep.context_file_path", str(context))
+    return ort.InferenceSession(model, chosen, enable_fallback=0)
+
+
+def loaded(context: Path, soc: Soc) -> Any:
+    """A session on what `compiled` wrote."""
+    return ort.InferenceSession(str(context), _options(soc), enable_fallback=0)
+
+
+def _options(soc: Soc) -> Any:
+    chosen = runtime.options()
+    chosen.add_provider_for_devices(
+        list(devices()),
+        {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), "soc_model": soc.model},
+    )
+    return chosen
