@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "coverage": ("harness.coverage", "how much of transformers the model lists cover"),
     "expectations": ("harness.expectations", "check and show the expected failures"),
     "report": ("harness.report", "results of all sessions, as HTML and Markdown"),
+    "operators": ("harness.operators", "which unsupported operator blocks which entries"),
     "record": ("harness.record", "the models' signatures, for the mock backend"),
 }
 

@@ -56,6 +56,8 @@ ON_DEVICE = 0.999
 
 #: Before an op's name: the metric that counts how many of it ran elsewhere.
 FALLBACK = "fallback/"
+#: How the reason of a cell begins whose work ran elsewhere.
+PLACEMENT = "placement: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +351,7 @@ def _verify(
     if placement.device_share < ON_DEVICE:
         fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
         raise CheckFailed(
-            f"placement: expected all of the work on the device, found "
+            f"{PLACEMENT}expected all of the work on the device, found "
             f"{placement.device_share:.1%} ({placement.evidence}); elsewhere: {fallen or '?'}"
         )
 
