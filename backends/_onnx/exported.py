@@ -10,7 +10,7 @@ import onnx_ir as ir
 from backends._onnx import passes as passes_
 from backends._onnx.routes import ROUTES, ExportFailed, Route, why
 from backends._onnx.runtime import Inference, cpu_session
-from backends._onnx.trace import trace
+from backends._onnx.trace import Trace, trace
 from harness import numerics
 from harness.contract import Arrays, Case
 
@@ -26,6 +26,7 @@ class Exported:
     Attributes:
         model: the serialised ONNX model.
         outputs: the model's name of each output -> its position among the graph's outputs.
+        fixed: the inputs that the graph holds as constants, with their values.
         route: the exporter's name.
         rewrites: how often each of those applied that changed something.
         base: what the graph gives on the CPU provider for the plain example, in float32.
@@ -33,6 +34,7 @@ class Exported:
 
     model: bytes
     outputs: Mapping[str, int]
+    fixed: Arrays
     route: str
     rewrites: Mapping[str, int]
     base: Arrays
@@ -58,29 +60,36 @@ def export(case: Case, rewrites: Sequence[passes_.Pass] = ()) -> Exported:
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
     expected = _expected(case, inputs)
     failures = []
+    tried: set[frozenset[str]] = set()
     for route in ROUTES:
+        fixed = route.fixes(list(inputs.values())) if route.fixes else frozenset()
+        if route.fixes and (not fixed or fixed in tried):
+            continue  # nothing to fix, or what failed already
+        tried.add(fixed)
         try:
-            model, outputs = _by(route, case, expected)
+            model, traced = _by(route, case, fixed, expected)
         except Exception as error:
             failures.append((route, error))
             continue
-        return _rewritten(model, outputs, route, rewrites, expected)
+        return _rewritten(model, traced, route, rewrites, expected)
     raise ExportFailed(
         "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
     ) from failures[0][1]
 
 
-def _by(route: Route, case: Case, expected: _Expected) -> tuple[ir.Model, Mapping[str, int]]:
+def _by(
+    route: Route, case: Case, fixed: frozenset[str], expected: _Expected
+) -> tuple[ir.Model, Trace]:
     """The graph of one route, checked."""
-    traced = trace(case, expected.inputs["base"])
+    traced = trace(case, expected.inputs["base"], fixed)
     model = route.export(traced)
-    _answers(ir.serde.serialize_model(model).SerializeToString(), traced.outputs, expected)
-    return model, traced.outputs
+    _answers(ir.serde.serialize_model(model).SerializeToString(), traced, expected)
+    return model, traced
 
 
 def _rewritten(
     model: ir.Model,
-    outputs: Mapping[str, int],
+    traced: Trace,
     route: Route,
     rewrites: Sequence[passes_.Pass],
     expected: _Expected,
@@ -88,13 +97,13 @@ def _rewritten(
     changed = passes_.apply(model, rewrites)
     data = ir.serde.serialize_model(model).SerializeToString()
     try:
-        base = _answers(data, outputs, expected)
+        base = _answers(data, traced, expected)
     except Exception as error:
         raise passes_.Broken(
             f"the graph was right before the rewrites {', '.join(changed)}, and is not since: "
             f"{why(error)}"
         ) from error
-    return Exported(data, outputs, route.name, changed, base)
+    return Exported(data, traced.outputs, dict(traced.fixed), route.name, changed, base)
 
 
 def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
@@ -103,14 +112,14 @@ def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
     return _Expected(inputs, outputs, max(moved.error, SMALLEST_FLOOR))
 
 
-def _answers(model: bytes, outputs: Mapping[str, int], expected: _Expected) -> Arrays:
+def _answers(model: bytes, traced: Trace, expected: _Expected) -> Arrays:
     """The graph's outputs on the plain example.
 
     Raises:
         ArithmeticError: the graph gives other values than PyTorch.
         What ONNX Runtime raises on a graph that it cannot load or run.
     """
-    infer = Inference(cpu_session(model), outputs)
+    infer = Inference(cpu_session(model), traced.outputs, traced.fixed)
     found = {name: infer(inputs) for name, inputs in expected.inputs.items()}
     for name, got in found.items():
         apart = numerics.difference(got, expected.outputs[name])

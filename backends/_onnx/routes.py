@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from unittest import mock
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import optimizer
+from torch._subclasses import fake_tensor
 
+from backends._onnx.static import static_shapes
 from backends._onnx.trace import Trace, quiet
+from harness.contract import Arrays
 
 #: What `torch.onnx.export(dynamo=True)` emits by itself, so that both routes speak one dialect.
 OPSET = 20
+
+#: So many integers are sizes rather than a text or a mask.
+HANDFUL = 16
+
+#: `torch.export` follows the values of constant tensors up to this many elements; PyTorch's own
+#: limit of 1 stops at the first sum over a list of sizes.
+CONSTANTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +36,13 @@ class Route:
     Attributes:
         name: kept with each result.
         export: raises what the exporter raises.
+        fixes: which inputs the graph may hold as constants, given the examples; none by default.
     """
 
     name: str
     about: str
     export: Callable[[Trace], ir.Model]
+    fixes: Callable[[Sequence[Arrays]], frozenset[str]] | None = None
 
 
 class ExportFailed(Exception):
@@ -36,7 +50,8 @@ class ExportFailed(Exception):
 
 
 def _dynamo(trace: Trace) -> ir.Model:
-    with quiet():
+    limit = CONSTANTS if trace.fixed else 1
+    with quiet(), static_shapes(), mock.patch.multiple(fake_tensor, CONSTANT_NUMEL_LIMIT=limit):
         program = torch.onnx.export(
             trace.module,
             trace.tensors,
@@ -51,7 +66,7 @@ def _dynamo(trace: Trace) -> ir.Model:
 
 def _torchscript(trace: Trace) -> ir.Model:
     written = io.BytesIO()
-    with quiet():
+    with quiet(), static_shapes():
         torch.onnx.export(
             trace.module,
             trace.tensors,
@@ -66,8 +81,27 @@ def _torchscript(trace: Trace) -> ir.Model:
     return model
 
 
+def _sizes(examples: Sequence[Arrays]) -> frozenset[str]:
+    """A handful of integers that are the same in every example: the sizes of images and sounds."""
+    first = examples[0]
+    return frozenset(name for name in _unchanging(examples) if first[name].size <= HANDFUL)
+
+
+def _unchanging(examples: Sequence[Arrays]) -> frozenset[str]:
+    """Integers that are the same in every example: sizes, and masks of what is not padding."""
+    first, *others = examples
+    return frozenset(
+        name
+        for name, array in first.items()
+        if array.dtype.kind in "iub"
+        and all(np.array_equal(array, other[name]) for other in others)
+    )
+
+
 ROUTES: tuple[Route, ...] = (
     Route("dynamo", "torch.export: sees the whole program, static shapes", _dynamo),
+    Route("dynamo-sizes", "the same, the sizes of images and sounds as constants", _dynamo, _sizes),
+    Route("dynamo-masks", "the same, masks as constants too", _dynamo, _unchanging),
     Route("torchscript", "tracing: values of one run decide what depends on data", _torchscript),
 )
 

@@ -40,11 +40,15 @@ class Inference:
     Args:
         session: of ONNX Runtime.
         outputs: the model's name of each output -> its position among the session's outputs.
+        fixed: the inputs that the graph holds as constants, with their values.
     """
 
-    def __init__(self, session: Any, outputs: Mapping[str, int]) -> None:
+    def __init__(
+        self, session: Any, outputs: Mapping[str, int], fixed: Mapping[str, Array] | None = None
+    ) -> None:
         self.session = session
         self.outputs = outputs
+        self.fixed = fixed or {}
         # After a failure, `run` would otherwise try again on the CPU without a word.
         session.disable_fallback()
         self._inputs = {value.name: value for value in session.get_inputs()}
@@ -53,8 +57,12 @@ class Inference:
         """One inference.
 
         Raises:
-            Unsupported: an input has another shape than the graph was made for.
+            Unsupported: an input has another shape, or a fixed one another value, than the graph
+                was made for.
         """
+        for name, value in self.fixed.items():
+            if not np.array_equal(inputs[name], value):
+                raise Unsupported(f"the graph holds the value of {name} as a constant")
         found = self.session.run(None, self._feed(inputs))
         return {name: np.asarray(found[i]) for name, i in self.outputs.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,20 +23,33 @@ class Traced(torch.nn.Module):
         names: of its arguments, in the order of the tensors.
         options: its arguments that are no tensors.
         leaves: which tensors of its (nested) output to return, by their position in it.
+        fixed: its arguments that are constants of the program, by name.
     """
 
     def __init__(
-        self, module: Any, names: Sequence[str], options: Mapping[str, Any], leaves: Sequence[int]
+        self,
+        module: Any,
+        names: Sequence[str],
+        options: Mapping[str, Any],
+        leaves: Sequence[int] = (),
+        fixed: Mapping[str, Array] | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.names = tuple(names)
         self.options = dict(options)
         self.leaves = tuple(leaves)
+        # As lists: a tensor would be an input of the traced program again.
+        self.fixed = {
+            name: (array.tolist(), torch.from_numpy(array).dtype)
+            for name, array in (fixed or {}).items()
+        }
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The chosen outputs; complex ones as pairs of real numbers."""
         given = dict(zip(self.names, tensors, strict=True))
+        for name, (values, dtype) in self.fixed.items():
+            given[name] = torch.tensor(values, dtype=dtype)
         found = _pytree.tree_leaves(self.module(**given, **self.options))
         return tuple(_real(found[i]) for i in self.leaves)
 
@@ -51,40 +64,50 @@ class Trace:
         inputs: argument names.
         outputs: the model's name of each output -> its position among the module's outputs; two
             names may share one tensor.
+        fixed: the inputs that are constants of the program, with their values.
     """
 
     module: Traced
     tensors: tuple[torch.Tensor, ...]
     inputs: tuple[str, ...]
     outputs: Mapping[str, int]
+    fixed: Mapping[str, Array]
 
 
-def trace(case: Case, inputs: Mapping[str, Array]) -> Trace:
+def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) -> Trace:
     """The case's module as a function of the given inputs.
 
     Which of the module's tensors count as outputs, and under which names, is the case's say: it is
     asked with each tensor replaced by its own position.
+
+    Args:
+        case: whose module and options are taken.
+        inputs: example inputs by argument name.
+        fixed: the inputs whose values the program holds as constants.
     """
     module = case.module().eval()
     _prefer_batched_experts(module)
-    tensors = tuple(torch.from_numpy(np.array(array)) for array in inputs.values())
-    plain = Traced(module, tuple(inputs), case.options(), ())
+    every = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
     with torch.no_grad():
         torch.manual_seed(0)
-        raw = module(**dict(zip(plain.names, tensors, strict=True)), **plain.options)
-    leaves, structure = _pytree.tree_flatten(raw)
+        leaves, structure = _pytree.tree_flatten(module(**every, **case.options()))
     numbered = [
         torch.tensor([i]) if isinstance(leaf, torch.Tensor) else leaf
         for i, leaf in enumerate(leaves)
     ]
     named = case.outputs(_pytree.tree_unflatten(numbered, structure))
-    position = {name: int(array.item()) for name, array in named.items()}
     # A tensor that is returned under two names is one output of the graph.
-    first = {name: _first_same(leaves, i) for name, i in position.items()}
+    first = {name: _first_same(leaves, int(array.item())) for name, array in named.items()}
     kept = sorted(set(first.values()))
-    outputs = {name: kept.index(i) for name, i in first.items()}
-    chosen = Traced(module, plain.names, plain.options, kept).eval()
-    return Trace(chosen, tensors, plain.names, outputs)
+    names = tuple(name for name in inputs if name not in fixed)
+    held = {name: inputs[name] for name in inputs if name in fixed}
+    return Trace(
+        Traced(module, names, case.options(), kept, held).eval(),
+        tuple(every[name] for name in names),
+        names,
+        {name: kept.index(i) for name, i in first.items()},
+        held,
+    )
 
 
 @contextmanager

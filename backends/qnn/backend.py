@@ -119,7 +119,7 @@ class Backend:
             session = sessions.compiled(made.model, soc, Path(folder, "context.onnx"))
         found = placement_on(sessions.PROVIDER, assignment(session))
         record = Record(made.outputs, _with_origin(found, made, soc), made.base)
-        return QnnProgram(Inference(session, made.outputs), record, case.inputs("base"))
+        return QnnProgram(Inference(session, made.outputs, made.fixed), record, case.inputs("base"))
 
 
 def _with_origin(found: Placement, made: Exported, soc: Soc) -> Placement:

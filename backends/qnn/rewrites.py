@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from backends._onnx.passes import Pass
 from backends._onnx.passes.broadcast import BROADCAST_BATCH
+from backends._onnx.passes.cumulative import CUM_SUM
 from backends._onnx.passes.gather import GATHER_ND
 from backends._onnx.passes.norm import RMS_NORM_RANK, WEIGHT_SECOND
+from backends._onnx.passes.rank import LOW_RANK
 
-PASSES: tuple[Pass, ...] = (GATHER_ND, BROADCAST_BATCH, RMS_NORM_RANK, WEIGHT_SECOND)
+PASSES: tuple[Pass, ...] = (
+    GATHER_ND,
+    CUM_SUM,
+    LOW_RANK,
+    BROADCAST_BATCH,
+    RMS_NORM_RANK,
+    WEIGHT_SECOND,
+)

@@ -1,0 +1,100 @@
+"""Transposes of more dimensions than the HTP has, in fewer."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRuleClassBase
+
+from backends._onnx.passes import Pass
+from backends._onnx.passes._graph import dims, rules, shape
+
+#: Dimensions that operators on the HTP may have.
+LARGEST_RANK = 5
+
+
+class LowRankTranspose(RewriteRuleClassBase):
+    """A transpose as one of the blocks of dimensions that stay together, else as several.
+
+    Any order is reached by moving one block at a time in front of others, which is a transpose of
+    at most four dimensions: what stays in front, what is passed, what moves, and the rest.
+    """
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """Any transpose."""
+        return op.Transpose(x, _outputs=["turned"])
+
+    def check(self, context: Any, x: ir.Value, **_: Any) -> bool:
+        """Too many dimensions, all of them static."""
+        sizes = shape(x)
+        return sizes is not None and len(sizes) > LARGEST_RANK
+
+    def rewrite(self, op: Any, x: ir.Value, turned: ir.Value) -> Any:
+        """Reshapes around transposes."""
+        sizes, node = shape(x), turned.producer()
+        assert sizes is not None
+        assert node is not None
+        perm = list(node.attributes.get_ints("perm", ()) or reversed(range(len(sizes))))
+        blocks, order = _blocks(sizes, perm)
+        value = x
+        if len(blocks) <= LARGEST_RANK:
+            value = op.Transpose(op.Reshape(value, dims(op, *blocks)), perm=order)
+        else:
+            now = list(range(len(blocks)))
+            for i, wanted in enumerate(order):
+                j = now.index(wanted)
+                if i == j:
+                    continue
+                width = [blocks[k] for k in now]
+                parts = (prod(width[:i]), prod(width[i:j]), width[j], prod(width[j + 1 :]))
+                value = op.Transpose(op.Reshape(value, dims(op, *parts)), perm=[0, 2, 1, 3])
+                now.insert(i, now.pop(j))
+        return op.Reshape(value, dims(op, *(sizes[k] for k in perm)))
+
+
+class ReshapeOnce(RewriteRuleClassBase):
+    """A reshape of a reshape: what lies between may have too many dimensions."""
+
+    def pattern(self, op: Any, x: Any, first: Any, second: Any) -> Any:
+        """Two in a row."""
+        return op.Reshape(op.Reshape(x, first), second, _outputs=["reshaped"])
+
+    def check(self, context: Any, reshaped: ir.Value, **_: Any) -> bool:
+        """The result's shape is static and has elements."""
+        sizes = shape(reshaped)
+        return sizes is not None and all(sizes)
+
+    def rewrite(self, op: Any, x: ir.Value, reshaped: ir.Value, **_: Any) -> Any:
+        """One."""
+        sizes = shape(reshaped)
+        assert sizes is not None
+        return op.Reshape(x, dims(op, *sizes))
+
+
+def _blocks(sizes: tuple[int, ...], perm: list[int]) -> tuple[list[int], list[int]]:
+    """The sizes of the blocks of dimensions that stay together, and the order of the blocks.
+
+    Dimensions of size 1 count for nothing: they join the block before them.
+    """
+    kept = [k for k in perm if sizes[k] != 1]
+    runs: list[list[int]] = []
+    real = sorted(kept)
+    after = dict(zip(real, real[1:], strict=False))
+    for k in kept:
+        if runs and after.get(runs[-1][-1]) == k:
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    ordered = sorted(runs)
+    blocks = [prod(sizes[k] for k in run) for run in ordered]
+    return blocks, [ordered.index(run) for run in runs]
+
+
+LOW_RANK = Pass(
+    "low-rank",
+    "The HTP has tensors of at most five dimensions: windows and patches, cut out by a reshape and "
+    "a transpose of six, fall to the CPU.",
+    rules(LowRankTranspose, ReshapeOnce),
+)
