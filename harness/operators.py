@@ -127,9 +127,7 @@ def _fallen(connection: Connection) -> dict[tuple[str, str, str, str], set[str]]
     return found
 
 
-def _ranked(
-    blocked: Mapping[str, set[str]], spared: Mapping[str, set[str]]
-) -> list[Operator]:
+def _ranked(blocked: Mapping[str, set[str]], spared: Mapping[str, set[str]]) -> list[Operator]:
     entries = {entry for names in blocked.values() for entry in names}
     blockers = {entry: {op for op in blocked if entry in blocked[op]} for entry in entries}
     found = []

@@ -52,9 +52,7 @@ def run(root: Path, *words: str) -> int:
     return operators.main(parser.parse_args([*words, "--root", str(root)]))
 
 
-def test_what_alone_blocks_most_comes_first(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_alone_blocks_most_comes_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert {(op["backend"], op["precision"]) for op in found} == {("chip", "f16")}

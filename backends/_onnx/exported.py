@@ -60,12 +60,12 @@ def export(case: Case, rewrites: Sequence[passes_.Pass] = ()) -> Exported:
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
     expected = _expected(case, inputs)
     failures = []
-    tried: set[frozenset[str]] = set()
+    tried = set()
     for route in ROUTES:
         fixed = route.fixes(list(inputs.values())) if route.fixes else frozenset()
-        if route.fixes and (not fixed or fixed in tried):
-            continue  # nothing to fix, or what failed already
-        tried.add(fixed)
+        if (route.export, fixed) in tried:
+            continue  # nothing more to fix than what failed already
+        tried.add((route.export, fixed))
         try:
             model, traced = _by(route, case, fixed, expected)
         except Exception as error:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from unittest import mock
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import optimizer
-from torch._subclasses import fake_tensor
 
 from backends._onnx.static import static_shapes
 from backends._onnx.trace import Trace, quiet
@@ -23,10 +21,6 @@ OPSET = 20
 
 #: So many integers are sizes rather than a text or a mask.
 HANDFUL = 16
-
-#: `torch.export` follows the values of constant tensors up to this many elements; PyTorch's own
-#: limit of 1 stops at the first sum over a list of sizes.
-CONSTANTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +44,7 @@ class ExportFailed(Exception):
 
 
 def _dynamo(trace: Trace) -> ir.Model:
-    limit = CONSTANTS if trace.fixed else 1
-    with quiet(), static_shapes(), mock.patch.multiple(fake_tensor, CONSTANT_NUMEL_LIMIT=limit):
+    with quiet(), static_shapes():
         program = torch.onnx.export(
             trace.module,
             trace.tensors,
@@ -93,8 +86,7 @@ def _unchanging(examples: Sequence[Arrays]) -> frozenset[str]:
     return frozenset(
         name
         for name, array in first.items()
-        if array.dtype.kind in "iub"
-        and all(np.array_equal(array, other[name]) for other in others)
+        if array.dtype.kind in "iub" and all(np.array_equal(array, other[name]) for other in others)
     )
 
 
@@ -102,7 +94,12 @@ ROUTES: tuple[Route, ...] = (
     Route("dynamo", "torch.export: sees the whole program, static shapes", _dynamo),
     Route("dynamo-sizes", "the same, the sizes of images and sounds as constants", _dynamo, _sizes),
     Route("dynamo-masks", "the same, masks as constants too", _dynamo, _unchanging),
-    Route("torchscript", "tracing: values of one run decide what depends on data", _torchscript),
+    Route(
+        "torchscript",
+        "tracing: values of one run decide what depends on data",
+        _torchscript,
+        _sizes,
+    ),
 )
 
 

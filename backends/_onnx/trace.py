@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree
 
+from backends._onnx import partial
 from harness.contract import Array, Case
 
 
@@ -39,19 +40,21 @@ class Traced(torch.nn.Module):
         self.names = tuple(names)
         self.options = dict(options)
         self.leaves = tuple(leaves)
-        # As lists: a tensor would be an input of the traced program again.
-        self.fixed = {
-            name: (array.tolist(), torch.from_numpy(array).dtype)
-            for name, array in (fixed or {}).items()
-        }
+        self.fixed = dict(fixed or {})
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The chosen outputs; complex ones as pairs of real numbers."""
         given = dict(zip(self.names, tensors, strict=True))
-        for name, (values, dtype) in self.fixed.items():
-            given[name] = torch.tensor(values, dtype=dtype)
-        found = _pytree.tree_leaves(self.module(**given, **self.options))
-        return tuple(_real(found[i]) for i in self.leaves)
+        if not self.fixed:
+            return self._chosen(self.module(**given, **self.options))
+        given |= {name: partial.known(array) for name, array in self.fixed.items()}
+        with partial.PartialEvaluation():
+            found = self.module(**given, **self.options)
+        return partial.lifted(self._chosen(found))
+
+    def _chosen(self, found: Any) -> tuple[torch.Tensor, ...]:
+        leaves = _pytree.tree_leaves(found)
+        return tuple(_real(leaves[i]) for i in self.leaves)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,4 +62,6 @@ class Backend:
             ExportFailed: no exporter gives a right graph.
         """
         made = export(case)
-        return CpuProgram(Inference(cpu_session(made.model), made.outputs, made.fixed), f"route {made.route}")
+        return CpuProgram(
+            Inference(cpu_session(made.model), made.outputs, made.fixed), f"route {made.route}"
+        )

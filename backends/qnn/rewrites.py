@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backends._onnx.passes import Pass
+from backends._onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS
 from backends._onnx.passes.broadcast import BROADCAST_BATCH
 from backends._onnx.passes.cumulative import CUM_SUM
 from backends._onnx.passes.gather import GATHER_ND
@@ -16,4 +17,6 @@ PASSES: tuple[Pass, ...] = (
     BROADCAST_BATCH,
     RMS_NORM_RANK,
     WEIGHT_SECOND,
+    SOFTPLUS,
+    EXACT_ACTIVATION,
 )

@@ -30,6 +30,11 @@ def shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(dim) for dim in value.shape.numpy())
 
 
+def is_float(value: ir.Value) -> bool:
+    """Whether a value is known to be float32."""
+    return bool(value.dtype == ir.DataType.FLOAT)
+
+
 def const(op: Any, array: Array) -> Any:
     """A constant in the new graph: `op` is the rewriter's context."""
     return op.initializer(ir.tensor(np.ascontiguousarray(array)), name=_fresh())

@@ -75,7 +75,7 @@ def _expanded(value: ir.Value) -> ir.Value:
 
 BROADCAST_BATCH = Pass(
     "broadcast-batch",
-    "A sum or product with an operand that is broadcast over the batch, followed by a layer norm or "
-    "RMS norm, is wrong from the second member of the batch on (relative error 0.5).",
+    "A sum or product with an operand that is broadcast over the batch, followed by a layer norm "
+    "or RMS norm, is wrong from the second member of the batch on (relative error 0.5).",
     rules(AddSecond, AddFirst, MulSecond, MulFirst),
 )

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import const, constant, rules, shape
+from backends._onnx.passes._graph import const, constant, is_float, rules, shape
 
 
 class CumSumAsMatMul(RewriteRuleClassBase):
@@ -38,11 +38,11 @@ class CumSumAsMatMul(RewriteRuleClassBase):
             triangle = triangle.T
         order = [*(i for i in range(len(sizes)) if i != place), place]
         back = [order.index(i) for i in range(len(sizes))]
-        value = x if x.dtype == ir.DataType.FLOAT else op.Cast(x, to=ir.DataType.FLOAT)
+        value = x if is_float(x) else op.Cast(x, to=ir.DataType.FLOAT)
         value = value if place == last else op.Transpose(value, perm=order)
         value = op.MatMul(value, const(op, triangle))
         value = value if place == last else op.Transpose(value, perm=back)
-        return value if x.dtype == ir.DataType.FLOAT else op.Cast(value, to=x.dtype)
+        return value if is_float(x) else op.Cast(value, to=x.dtype)
 
 
 CUM_SUM = Pass(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -81,7 +82,7 @@ def _blocks(sizes: tuple[int, ...], perm: list[int]) -> tuple[list[int], list[in
     kept = [k for k in perm if sizes[k] != 1]
     runs: list[list[int]] = []
     real = sorted(kept)
-    after = dict(zip(real, real[1:], strict=False))
+    after = dict(pairwise(real))
     for k in kept:
         if runs and after.get(runs[-1][-1]) == k:
             runs[-1].append(k)
