@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import onnxruntime_qnn
 
@@ -115,8 +113,7 @@ class Backend:
         """
         soc = choose(self.options.get("soc", ""), detect())
         made = export(case, self.passes)
-        with tempfile.TemporaryDirectory() as folder:
-            session = sessions.compiled(made.model, soc, Path(folder, "context.onnx"))
+        session = sessions.session(made.model, soc)
         found = placement_on(sessions.PROVIDER, assignment(session))
         record = Record(made.outputs, _with_origin(found, made, soc), made.base)
         return QnnProgram(Inference(session, made.outputs, made.fixed), record, case.inputs("base"))

@@ -10,7 +10,6 @@ are always given, and the assignment of nodes is read back), and a provider name
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -42,24 +41,15 @@ def devices() -> tuple[Any, ...]:
     return npus[:1] or found[:1]
 
 
-def compiled(model: bytes, soc: Soc, context: Path) -> Any:
-    """A session on a model, which the provider compiles and writes to `context` (ONNX)."""
-    chosen = _options(soc)
-    chosen.add_session_config_entry("ep.context_enable", "1")
-    chosen.add_session_config_entry("ep.context_embed_mode", "1")
-    chosen.add_session_config_entry("ep.context_file_path", str(context))
-    return ort.InferenceSession(model, chosen, enable_fallback=0)
+def session(model: bytes, soc: Soc) -> Any:
+    """A session on a model, which the provider compiles for the SoC.
 
-
-def loaded(context: Path, soc: Soc) -> Any:
-    """A session on what `compiled` wrote."""
-    return ort.InferenceSession(str(context), _options(soc), enable_fallback=0)
-
-
-def _options(soc: Soc) -> Any:
+    Raises:
+        What ONNX Runtime raises where the provider cannot compile what it took.
+    """
     chosen = runtime.options()
     chosen.add_provider_for_devices(
         list(devices()),
         {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), "soc_model": soc.model},
     )
-    return chosen
+    return ort.InferenceSession(model, chosen, enable_fallback=0)

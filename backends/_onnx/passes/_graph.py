@@ -14,7 +14,12 @@ from harness.contract import Array
 
 def rules(*classes: type[RewriteRuleClassBase]) -> Callable[[ir.Model], int]:
     """The function that applies rewrite rules everywhere, and says how often they applied."""
-    return RewriteRuleSet([each.rule() for each in classes]).apply_to_model
+    rule_set = RewriteRuleSet([each.rule() for each in classes])
+
+    def apply(model: ir.Model) -> int:
+        return int(rule_set.apply_to_model(model))
+
+    return apply
 
 
 def constant(value: ir.Value | None) -> Array | None:
