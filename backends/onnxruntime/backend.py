@@ -40,6 +40,7 @@ class Backend:
         Precision("default", "float32"),
         Precision("f32", "float32"),
     )
+    dynamic = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from harness.contract import HarnessError
 
@@ -31,8 +32,13 @@ class Pass:
 
 def apply(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
     """Run the passes in their order; returns how often each applied that did."""
-    counts = {each.name: each.apply(model) for each in passes}
-    return {name: count for name, count in counts.items() if count}
+    counts = {}
+    for each in passes:
+        if count := each.apply(model):
+            counts[each.name] = count
+            # New values have no shapes, which later passes ask for.
+            ShapeInferencePass()(model)
+    return counts
 
 
 def chosen(passes: Sequence[Pass], skipped: str) -> tuple[Pass, ...]:

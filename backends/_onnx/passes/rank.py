@@ -97,5 +97,11 @@ LOW_RANK = Pass(
     "low-rank",
     "The HTP has tensors of at most five dimensions: windows and patches, cut out by a reshape and "
     "a transpose of six, fall to the CPU.",
-    rules(LowRankTranspose, ReshapeOnce),
+    rules(LowRankTranspose),
+)
+
+RESHAPE_ONCE = Pass(
+    "reshape-once",
+    "What lies between two reshapes may have more dimensions than the HTP has.",
+    rules(ReshapeOnce),
 )
