@@ -48,7 +48,7 @@ def test_a_wish_is_emulated_where_there_is_no_hardware() -> None:
 
 
 def test_an_unknown_name_has_a_close_one() -> None:
-    with pytest.raises(HarnessError, match="Did you mean sm8550?"):
+    with pytest.raises(HarnessError, match=r"Did you mean sm8550\?"):
         choose("sm8551", None)
 
 
