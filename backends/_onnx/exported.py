@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -49,8 +49,18 @@ class _Expected:
     floor: float
 
 
-def export(case: Case, rewrites: Sequence[passes_.Pass] = ()) -> Exported:
-    """Export by the first route whose graph is right, rewrite it, and see that it still is.
+def exports(
+    case: Case, rewrites: Sequence[passes_.Pass] = (), after: str = ""
+) -> Iterator[Exported]:
+    """The right graphs that the routes lead to, in their order; each is made when it is asked for.
+
+    Each is rewritten, and seen to be still right. The first one serves, unless a provider cannot
+    take all of it: another route may then give a graph that it can.
+
+    Args:
+        case: whose module is exported.
+        rewrites: the passes to apply.
+        after: the name of the last route that need not be tried again; from the first one, if none.
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
@@ -61,20 +71,25 @@ def export(case: Case, rewrites: Sequence[passes_.Pass] = ()) -> Exported:
     expected = _expected(case, inputs)
     failures = []
     tried = set()
+    skipping, found = bool(after), bool(after)
     for route in ROUTES:
         fixed = route.fixes(list(inputs.values())) if route.fixes else frozenset()
-        if (route.export, fixed) in tried:
-            continue  # nothing more to fix than what failed already
+        known = (route.export, fixed) in tried  # nothing more to fix than before
         tried.add((route.export, fixed))
+        if skipping or known:
+            skipping = skipping and route.name != after
+            continue
         try:
             model, traced = _by(route, case, fixed, expected)
         except Exception as error:
             failures.append((route, error))
             continue
-        return _rewritten(model, traced, route, rewrites, expected)
-    raise ExportFailed(
-        "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
-    ) from failures[0][1]
+        found = True
+        yield _rewritten(model, traced, route, rewrites, expected)
+    if not found:
+        raise ExportFailed(
+            "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
+        ) from failures[0][1]
 
 
 def _by(

@@ -9,8 +9,9 @@ from importlib.metadata import version
 import onnxruntime as ort
 import psutil
 
-from backends._onnx.exported import export
+from backends._onnx import artefacts
 from backends._onnx.runtime import Inference, assignment, cpu_session, placement_on
+from harness import cache as caches
 from harness.contract import Array, Arrays, Case, Device, Placement, Precision
 
 PROVIDER = "CPUExecutionProvider"
@@ -62,7 +63,8 @@ class Backend:
         Raises:
             ExportFailed: no exporter gives a right graph.
         """
-        made = export(case)
+        store, key = caches.Cache.of(self.options), artefacts.model_key(case)
+        made = next(artefacts.exports(case, store, key))
         return CpuProgram(
             Inference(cpu_session(made.model), made.outputs, made.fixed), f"route {made.route}"
         )

@@ -9,7 +9,9 @@ are always given, and the assignment of nodes is read back), and a provider name
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -42,14 +44,35 @@ def devices() -> tuple[Any, ...]:
 
 
 def session(model: bytes, soc: Soc) -> Any:
-    """A session on a model, which the provider compiles for the SoC.
+    """A session on a model, which the provider compiles for the SoC, or on a compiled one.
 
     Raises:
         What ONNX Runtime raises where the provider cannot compile what it took.
     """
+    return ort.InferenceSession(model, _options(soc), enable_fallback=0)
+
+
+def compiled(model: bytes, soc: Soc) -> tuple[Any, bytes]:
+    """A session on a model, and the model with what the provider compiled in place of its nodes.
+
+    Raises:
+        As `session`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "context.onnx")
+        chosen = _options(soc)
+        chosen.add_session_config_entry("ep.context_enable", "1")
+        chosen.add_session_config_entry("ep.context_embed_mode", "1")
+        chosen.add_session_config_entry("ep.context_file_path", str(path))
+        made = ort.InferenceSession(model, chosen, enable_fallback=0)
+        # None is written where the provider took nothing.
+        return made, path.read_bytes() if path.is_file() else b""
+
+
+def _options(soc: Soc) -> Any:
     chosen = runtime.options()
     chosen.add_provider_for_devices(
         list(devices()),
         {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), "soc_model": soc.model},
     )
-    return ort.InferenceSession(model, chosen, enable_fallback=0)
+    return chosen

@@ -35,6 +35,13 @@ def shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(dim) for dim in value.shape.numpy())
 
 
+def node_of(value: ir.Value) -> ir.Node:
+    """The node that computes a value."""
+    node = value.producer()
+    assert node is not None
+    return node
+
+
 def is_float(value: ir.Value) -> bool:
     """Whether a value is known to be float32."""
     return bool(value.dtype == ir.DataType.FLOAT)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import const, constant, is_float, rules, shape
+from backends._onnx.passes._graph import const, constant, dims, is_float, rules, shape
 
 
 class CumSumAsMatMul(RewriteRuleClassBase):
@@ -40,7 +40,10 @@ class CumSumAsMatMul(RewriteRuleClassBase):
         back = [order.index(i) for i in range(len(sizes))]
         value = x if is_float(x) else op.Cast(x, to=ir.DataType.FLOAT)
         value = value if place == last else op.Transpose(value, perm=order)
-        value = op.MatMul(value, const(op, triangle))
+        # Products of more than four dimensions fall to the CPU.
+        turned = [sizes[i] for i in order]
+        value = op.Reshape(value, dims(op, -1, turned[-1]))
+        value = op.Reshape(op.MatMul(value, const(op, triangle)), dims(op, *turned))
         value = value if place == last else op.Transpose(value, perm=back)
         return value if is_float(x) else op.Cast(value, to=x.dtype)
 

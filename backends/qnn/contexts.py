@@ -1,0 +1,48 @@
+"""Context binaries, which is what the provider compiles, as entries of the harness's cache.
+
+The emulator loads a binary of one SoC under another without complaint: the SoC is part of the key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import onnxruntime_qnn
+
+from backends._onnx import artefacts
+from backends._onnx.exported import Exported
+from backends.qnn.soc import Soc
+from harness import cache as caches
+from harness.contract import Placement
+
+
+def key(model: str, soc: Soc) -> str:
+    """The key of what is compiled from a graph.
+
+    Args:
+        model: the key of the graph.
+        soc: which it is compiled for.
+    """
+    return caches.key(
+        kind="qnn context",
+        model=model,
+        soc=soc.name,
+        emulated=soc.emulated,
+        provider=onnxruntime_qnn.__version__,
+        code=artefacts.code(Path(__file__).parent),
+    )
+
+
+def pack(made: Exported, placed: Placement) -> dict[str, bytes]:
+    """A compiled graph, and where the session that compiled it put the nodes."""
+    return {**artefacts.pack(made), "placement.json": json.dumps(asdict(placed)).encode()}
+
+
+def unpack(parts: Mapping[str, bytes]) -> tuple[Exported, Placement]:
+    """What `pack` packed."""
+    placed = Placement(**json.loads(parts["placement.json"]))
+    evidence = f"{placed.evidence}; its context binary from the cache"
+    return artefacts.unpack(parts), replace(placed, evidence=evidence)

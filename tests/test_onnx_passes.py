@@ -1,0 +1,234 @@
+"""The graph rewrites of the ONNX backends change no result.
+
+Skipped where the environment has no onnx, as that of `nox -s tests`; `README.md` of `backends/qnn`
+says how to run them in that backend's environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+import onnx_ir as ir  # noqa: E402
+from onnx import helper, numpy_helper  # noqa: E402
+from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
+
+from backends._onnx import artefacts, passes  # noqa: E402
+from backends._onnx.passes import Pass, chosen  # noqa: E402
+from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
+from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
+from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
+from backends._onnx.passes.rank import LOW_RANK  # noqa: E402
+from backends._onnx.passes.scatter import SCATTER_ELEMENTS, SCATTER_ND  # noqa: E402
+from harness.contract import Array, Arrays, HarnessError  # noqa: E402
+
+
+def values(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def model(op: str, inputs: Arrays, constants: Arrays, **attributes: Any) -> bytes:
+    """A graph of one node, whose constants come after its inputs."""
+    node = helper.make_node(op, [*inputs, *constants], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node],
+        "test",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in inputs.items()
+        ],
+        [helper.make_empty_tensor_value_info("y")],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return made
+
+
+def rewritten(data: bytes, *applied: Pass) -> tuple[bytes, dict[str, int], set[str]]:
+    """The graph after the passes, how often they applied, and the operators that it then has."""
+    found = ir.serde.deserialize_model(onnx.load_from_string(data))
+    ShapeInferencePass()(found)
+    counts = passes.apply(found, applied)
+    ops = {node.op_type for node in found.graph}
+    return ir.serde.serialize_model(found).SerializeToString(), counts, ops
+
+
+def run(data: bytes, inputs: Arrays) -> Array:
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    found: Array = session.run(None, inputs)[0]
+    return found
+
+
+def holds(op: str, inputs: Arrays, constants: Arrays, applied: Pass, **attributes: Any) -> None:
+    """The pass applies, leaves no such operator, and changes no value."""
+    data = model(op, inputs, constants, **attributes)
+    after, counts, ops = rewritten(data, applied)
+    assert counts == {applied.name: 1}
+    assert op not in ops
+    want, got = run(data, inputs), run(after, inputs)
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("bclhn,bcshn->bclsh", [(2, 3, 4, 5, 6), (2, 3, 7, 5, 6)]),
+        ("ibh,hnd->ibnd", [(2, 3, 4), (4, 5, 6)]),
+        ("bzch,bzhpn->bchpn", [(2, 3, 4, 5), (2, 3, 5, 6, 7)]),
+        ("...qhd,...khd->...hqk", [(2, 3, 4, 5, 6), (2, 3, 7, 5, 6)]),
+        ("bij,jk,ni->bnk", [(2, 3, 4), (4, 5), (6, 3)]),
+        ("blq,blk->blqk", [(2, 3, 4), (2, 3, 5)]),
+        ("bsij,bsjk", [(2, 3, 4, 5), (2, 3, 5, 6)]),
+        ("ijbn->bnij", [(2, 3, 4, 5)]),
+        ("ab->a", [(2, 3)]),
+        ("abz,bc->c", [(2, 3, 4), (3, 5)]),
+        ("d, id->i", [(3,), (4, 3)]),
+    ],
+)
+def test_einsum(equation: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    inputs = {f"x{i}": values(*shape, seed=i) for i, shape in enumerate(shapes)}
+    holds("Einsum", inputs, {}, EINSUM, equation=equation)
+
+
+def test_einsum_with_a_diagonal_stays() -> None:
+    _, counts, ops = rewritten(model("Einsum", {"x": values(3, 3)}, {}, equation="ii->i"), EINSUM)
+    assert counts == {}
+    assert ops == {"Einsum"}
+
+
+def test_an_ellipsis_has_labels_of_its_own() -> None:
+    (left, right), out = terms("...ab,bc->...ac", [4, 2])
+    assert len(set(left)) == 4
+    assert right == "bc"
+    assert out == left[:2] + "ac"
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [[0], [1], [2], [3], [4]],  # all of it
+        [[4], [0], [1], [2], [3]],
+        [[1], [3]],
+        [[1], [-2], [1]],  # twice, and from the end
+        [[1, 2], [3, 0]],  # two axes
+    ],
+)
+def test_scatter_nd(places: list[list[int]]) -> None:
+    indices = np.array(places, dtype=np.int64)
+    data = values(5, 3, 2)
+    updates = values(len(places), *data.shape[indices.shape[1] :], seed=1)
+    graph = model("ScatterND", {"x": data}, {"i": indices, "u": updates})
+    after, counts, ops = rewritten(graph, SCATTER_ND)
+    assert counts == {"scatter-nd": 1}
+    assert "ScatterND" not in ops
+    want = data.copy()
+    for place, update in zip(places, updates, strict=True):
+        want[tuple(place)] = update
+    np.testing.assert_array_equal(run(after, {"x": data}), want)
+
+
+@pytest.mark.parametrize("updates", [values(2, 3, 2, seed=1), np.full((2, 3, 2), 7, np.float32)])
+def test_scatter_elements(updates: Array) -> None:
+    data = values(2, 3, 8)
+    indices = np.array([[[0, 3], [7, 1], [2, 5]], [[6, 0], [1, 2], [4, 3]]], dtype=np.int64)
+    holds(
+        "ScatterElements",
+        {"x": data},
+        {"i": indices, "u": updates},
+        SCATTER_ELEMENTS,
+        axis=-1,
+    )
+
+
+def test_sums_at_places_stay() -> None:
+    indices = {"i": np.array([[0, 1]], dtype=np.int64), "u": values(1, 2, seed=1)}
+    graph = model("ScatterElements", {"x": values(1, 4)}, indices, axis=1, reduction="add")
+    assert rewritten(graph, SCATTER_ELEMENTS)[1] == {}
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("diagonal", [None, -1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.bool_, np.int64])
+def test_trilu(upper: int, diagonal: int | None, dtype: type) -> None:
+    constants = {} if diagonal is None else {"k": np.array(diagonal, dtype=np.int64)}
+    x = (values(2, 4, 5) + 3).astype(dtype)
+    holds("Trilu", {"x": x}, constants, MISSING, upper=upper)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -2])
+@pytest.mark.parametrize(
+    ("parts", "attributes"), [(2, {}), (2, {"inverse": 1}), (1, {}), (1, {"onesided": 1})]
+)
+def test_dft(axis: int, parts: int, attributes: dict[str, int]) -> None:
+    x = values(2, 5, 6, parts)
+    length = np.array(x.shape[axis], dtype=np.int64)
+    constants = {"n": length, "axis": np.array(axis, dtype=np.int64)}
+    holds("DFT", {"x": x}, constants, MISSING, **attributes)
+
+
+def test_the_matrix_of_a_transform_is_numpys() -> None:
+    x = values(6).astype(np.complex64) + 1j * values(6, seed=1)
+    pairs = np.stack([x.real, x.imag], -1).reshape(-1).astype(np.float32)
+    want = np.fft.fft(x)
+    got = (pairs @ dft_matrix(6, 2, inverse=False, onesided=False)).reshape(6, 2)
+    np.testing.assert_allclose(got[:, 0] + 1j * got[:, 1], want, rtol=1e-5, atol=1e-5)
+
+
+def test_col2im() -> None:
+    sizes = {"image": np.array([4, 6], np.int64), "block": np.array([2, 3], np.int64)}
+    holds("Col2Im", {"x": values(2, 5 * 6, 4)}, sizes, MISSING, strides=[2, 3])
+
+
+def test_overlapping_patches_stay() -> None:
+    sizes = {"image": np.array([4, 4], np.int64), "block": np.array([2, 2], np.int64)}
+    graph = model("Col2Im", {"x": values(1, 4, 9)}, sizes, strides=[1, 1])
+    assert rewritten(graph, MISSING)[1] == {}
+
+
+@pytest.mark.parametrize("axis", [0, 2, -1])
+@pytest.mark.parametrize("attributes", [{}, {"exclusive": 1}, {"reverse": 1}])
+def test_cum_sum(axis: int, attributes: dict[str, int]) -> None:
+    constants = {"axis": np.array(axis, dtype=np.int64)}
+    holds("CumSum", {"x": values(2, 3, 4, 5, 6)}, constants, CUM_SUM, **attributes)
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 4, 2, 5, 3], [5, 4, 3, 2, 1, 0], [2, 5, 0, 3, 1, 4]])
+def test_a_transpose_of_six_dimensions(perm: list[int]) -> None:
+    x = values(2, 3, 2, 3, 2, 3)
+    data = model("Transpose", {"x": x}, {}, perm=perm)
+    after, counts, _ = rewritten(data, LOW_RANK)
+    assert counts == {"low-rank": 1}
+    np.testing.assert_array_equal(run(after, {"x": x}), np.transpose(x, perm))
+    ranks = [
+        len(node.attributes["perm"].as_ints())
+        for node in ir.serde.deserialize_model(onnx.load_from_string(after)).graph
+        if node.op_type == "Transpose"
+    ]
+    assert ranks
+    assert max(ranks) <= 5
+
+
+def test_a_rewrite_is_left_out_by_name() -> None:
+    assert chosen((EINSUM, CUM_SUM), "einsum") == (CUM_SUM,)
+    with pytest.raises(HarnessError, match="found 'einsumm'"):
+        chosen((EINSUM,), "einsumm")
+
+
+def test_arrays_come_back_from_the_cache_under_their_names() -> None:
+    held = {"a.b/c": values(2, 3), "": np.array([True, False]), "names": values(1)}
+    found = artefacts.unpacked(artefacts.packed(held))
+    assert list(found) == list(held)
+    for name, array in held.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
