@@ -25,8 +25,8 @@ from backends._onnx.passes import Pass, chosen  # noqa: E402
 from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
+from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
 from backends._onnx.passes.rank import LOW_RANK  # noqa: E402
-from backends._onnx.passes.scatter import SCATTER_ELEMENTS, SCATTER_ND  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
 
@@ -37,8 +37,13 @@ def values(*shape: int, seed: int = 0) -> Array:
 def model(op: str, inputs: Arrays, constants: Arrays, **attributes: Any) -> bytes:
     """A graph of one node, whose constants come after its inputs."""
     node = helper.make_node(op, [*inputs, *constants], ["y"], **attributes)
+    return graph_of([node], inputs, constants)
+
+
+def graph_of(nodes: Sequence[Any], inputs: Arrays, constants: Arrays) -> bytes:
+    """A graph from the inputs to `y`."""
     graph = helper.make_graph(
-        [node],
+        list(nodes),
         "test",
         [
             helper.make_tensor_value_info(
@@ -114,49 +119,6 @@ def test_an_ellipsis_has_labels_of_its_own() -> None:
     assert out == left[:2] + "ac"
 
 
-@pytest.mark.parametrize(
-    "places",
-    [
-        [[0], [1], [2], [3], [4]],  # all of it
-        [[4], [0], [1], [2], [3]],
-        [[1], [3]],
-        [[1], [-2], [1]],  # twice, and from the end
-        [[1, 2], [3, 0]],  # two axes
-    ],
-)
-def test_scatter_nd(places: list[list[int]]) -> None:
-    indices = np.array(places, dtype=np.int64)
-    data = values(5, 3, 2)
-    updates = values(len(places), *data.shape[indices.shape[1] :], seed=1)
-    graph = model("ScatterND", {"x": data}, {"i": indices, "u": updates})
-    after, counts, ops = rewritten(graph, SCATTER_ND)
-    assert counts == {"scatter-nd": 1}
-    assert "ScatterND" not in ops
-    want = data.copy()
-    for place, update in zip(places, updates, strict=True):
-        want[tuple(place)] = update
-    np.testing.assert_array_equal(run(after, {"x": data}), want)
-
-
-@pytest.mark.parametrize("updates", [values(2, 3, 2, seed=1), np.full((2, 3, 2), 7, np.float32)])
-def test_scatter_elements(updates: Array) -> None:
-    data = values(2, 3, 8)
-    indices = np.array([[[0, 3], [7, 1], [2, 5]], [[6, 0], [1, 2], [4, 3]]], dtype=np.int64)
-    holds(
-        "ScatterElements",
-        {"x": data},
-        {"i": indices, "u": updates},
-        SCATTER_ELEMENTS,
-        axis=-1,
-    )
-
-
-def test_sums_at_places_stay() -> None:
-    indices = {"i": np.array([[0, 1]], dtype=np.int64), "u": values(1, 2, seed=1)}
-    graph = model("ScatterElements", {"x": values(1, 4)}, indices, axis=1, reduction="add")
-    assert rewritten(graph, SCATTER_ELEMENTS)[1] == {}
-
-
 @pytest.mark.parametrize("upper", [0, 1])
 @pytest.mark.parametrize("diagonal", [None, -1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.bool_, np.int64])
@@ -198,9 +160,43 @@ def test_overlapping_patches_stay() -> None:
 
 @pytest.mark.parametrize("axis", [0, 2, -1])
 @pytest.mark.parametrize("attributes", [{}, {"exclusive": 1}, {"reverse": 1}])
-def test_cum_sum(axis: int, attributes: dict[str, int]) -> None:
-    constants = {"axis": np.array(axis, dtype=np.int64)}
-    holds("CumSum", {"x": values(2, 3, 4, 5, 6)}, constants, CUM_SUM, **attributes)
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_cum_sum(axis: int, attributes: dict[str, int], dtype: type) -> None:
+    x = (10 * values(2, 3, 4, 5, 6)).astype(dtype)
+    graph = model("CumSum", {"x": x}, {"axis": np.array(axis, dtype=np.int64)}, **attributes)
+    after, counts, ops = rewritten(graph, CUM_SUM)
+    assert counts == {"cum-sum": 1}
+    assert ("CumSum" in ops) == (dtype is np.float32)
+    np.testing.assert_allclose(run(after, {"x": x}), run(graph, {"x": x}), rtol=1e-5, atol=1e-4)
+
+
+def test_a_running_sum_of_four_dimensions_stays() -> None:
+    axis = {"axis": np.array(1, dtype=np.int64)}
+    graph = model("CumSum", {"x": values(2, 3, 4, 5)}, axis)
+    assert rewritten(graph, CUM_SUM)[1] == {}
+
+
+@pytest.mark.parametrize(("sizes", "applies"), [((2, 5, 32), 1), ((2, 5, 3, 8), 1), ((1, 9, 8), 0)])
+def test_a_narrow_norm(sizes: tuple[int, ...], applies: int) -> None:
+    constants = {
+        "two": np.array(2, np.float32),
+        "axes": np.array([-1], np.int64),
+        "epsilon": np.array(1e-6, np.float32),
+    }
+    nodes = [
+        helper.make_node("Pow", ["x", "two"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares", "axes"], ["mean"], keepdims=1),
+        helper.make_node("Add", ["mean", "epsilon"], ["shifted"]),
+        helper.make_node("Sqrt", ["shifted"], ["root"]),
+        helper.make_node("Reciprocal", ["root"], ["scale"]),
+        helper.make_node("Mul", ["x", "scale"], ["y"]),
+    ]
+    x = values(*sizes)
+    data = graph_of(nodes, {"x": x}, constants)
+    after, counts, ops = rewritten(data, NARROW_NORM)
+    assert counts == ({"narrow-norm": 1} if applies else {})
+    assert ("Reshape" in ops) == bool(applies)
+    np.testing.assert_allclose(run(after, {"x": x}), run(data, {"x": x}), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("perm", [[0, 1, 4, 2, 5, 3], [5, 4, 3, 2, 1, 0], [2, 5, 0, 3, 1, 4]])

@@ -40,6 +40,7 @@ class Backend:
     precisions: Sequence[Precision] = (
         Precision("default", "float32"),
         Precision("f32", "float32"),
+        Precision("int8", "int8"),
     )
     dynamic = False
 
@@ -65,6 +66,10 @@ class Backend:
         """
         store, key = caches.Cache.of(self.options), artefacts.model_key(case)
         made = next(artefacts.exports(case, store, key))
-        return CpuProgram(
-            Inference(cpu_session(made.model), made.outputs, made.fixed), f"route {made.route}"
-        )
+        model = made.model
+        if precision.name == "int8":
+            from backends._onnx import quantize  # which imports much
+
+            model = quantize.dynamic_int8(model)
+        infer = Inference(cpu_session(model), made.outputs, made.fixed)
+        return CpuProgram(infer, f"route {made.route}")

@@ -19,17 +19,19 @@ from harness import cache as caches
 from harness.contract import Placement
 
 
-def key(model: str, soc: Soc) -> str:
+def key(model: str, soc: Soc, bits: int | None) -> str:
     """The key of what is compiled from a graph.
 
     Args:
         model: the key of the graph.
         soc: which it is compiled for.
+        bits: of the activations, where the graph is quantised.
     """
     return caches.key(
         kind="qnn context",
         model=model,
         soc=soc.name,
+        bits=bits,
         emulated=soc.emulated,
         provider=onnxruntime_qnn.__version__,
         code=artefacts.code(Path(__file__).parent),

@@ -9,22 +9,19 @@ from backends._onnx.passes.cumulative import CUM_SUM
 from backends._onnx.passes.einsum import EINSUM
 from backends._onnx.passes.gather import GATHER_ND
 from backends._onnx.passes.missing import MISSING
-from backends._onnx.passes.norm import RMS_NORM_RANK, WEIGHT_SECOND
+from backends._onnx.passes.norm import NARROW_NORM, WEIGHT_SECOND
 from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
 from backends._onnx.passes.rank import LOW_RANK, RESHAPE_ONCE
-from backends._onnx.passes.scatter import SCATTER_ELEMENTS, SCATTER_ND
 
 PASSES: tuple[Pass, ...] = (
     GATHER_ND,
-    SCATTER_ND,
-    SCATTER_ELEMENTS,
     CUM_SUM,
     EINSUM,
     MISSING,
     LOW_RANK,
     RESHAPE_ONCE,
     BROADCAST_BATCH,
-    RMS_NORM_RANK,
+    NARROW_NORM,
     WEIGHT_SECOND,
     SOFTPLUS,
     EXACT_ACTIVATION,

@@ -58,7 +58,7 @@ class GatherNDAsGather(RewriteRuleClassBase):
 
 GATHER_ND = Pass(
     "gather-nd",
-    "On the HTP emulator GatherND on boolean masks splits the graph and gives wrong values, and "
-    "with indices that the run decides (mixtures of experts) it crashes.",
+    "On the HTP emulator GatherND on boolean masks splits the graph, and with indices that the run "
+    "decides (mixtures of experts) it crashes.",
     rules(GatherNDAsGather),
 )

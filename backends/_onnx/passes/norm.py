@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import onnx_ir as ir
@@ -28,8 +29,12 @@ class WeightSecond(RewriteRuleClassBase):
         return op.Mul(x, weight)
 
 
-class NormInRankThree(RewriteRuleClassBase):
-    """The norm of a tensor of rank 4 over its last axis, computed in rank 3."""
+#: Up to so many values under one norm, the fused operator is wrong from the second batch on.
+NARROW = 32
+
+
+class NormInOneBatch(RewriteRuleClassBase):
+    """The norm of few values over the last axis, computed with all rows in one batch."""
 
     def pattern(self, op: Any, x: Any, two: Any, axes: Any, epsilon: Any) -> Any:
         """`x * reciprocal(sqrt(mean(x ** 2) + epsilon))`, as PyTorch's exporter writes it."""
@@ -37,30 +42,32 @@ class NormInRankThree(RewriteRuleClassBase):
         return op.Mul(x, op.Reciprocal(op.Sqrt(op.Add(mean, epsilon))))
 
     def check(self, context: Any, x: ir.Value, axes: ir.Value, **_: Any) -> bool:
-        """Rank 4 and the last axis."""
+        """More than one batch, few values, the last axis."""
         known, of_x = constant(axes), shape(x)
         return (
             of_x is not None
-            and len(of_x) == 4
+            and len(of_x) >= 3
+            and prod(of_x[:-2]) > 1
+            and of_x[-1] <= NARROW
             and known is not None
-            and known.ravel().tolist() in ([-1], [3])
+            and known.ravel().tolist() in ([-1], [len(of_x) - 1])
         )
 
     def rewrite(self, op: Any, x: ir.Value, two: ir.Value, epsilon: ir.Value, **_: Any) -> Any:
         """The same between two Reshapes."""
         of_x = shape(x)
         assert of_x is not None
-        flat = op.Reshape(x, dims(op, of_x[0] * of_x[1], of_x[2], of_x[3]))
+        flat = op.Reshape(x, dims(op, 1, prod(of_x[:-1]), of_x[-1]))
         mean = op.ReduceMean(op.Pow(flat, two), dims(op, -1), keepdims=1)
         scaled = op.Mul(flat, op.Reciprocal(op.Sqrt(op.Add(mean, epsilon))))
         return op.Reshape(scaled, dims(op, *of_x))
 
 
-RMS_NORM_RANK = Pass(
-    "rms-norm-rank",
-    "The provider fuses an RMS norm of rank 4 (the norm of queries and keys) into an operator that "
-    "gives wrong values, other ones each time.",
-    rules(NormInRankThree),
+NARROW_NORM = Pass(
+    "narrow-norm",
+    "The provider fuses an RMS norm of at most 32 values (queries and keys, latents) into an "
+    "operator that is wrong from the second batch on, in other ways each time.",
+    rules(NormInOneBatch),
 )
 
 WEIGHT_SECOND = Pass(
