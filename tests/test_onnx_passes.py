@@ -124,7 +124,7 @@ def test_an_ellipsis_has_labels_of_its_own() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.bool_, np.int64])
 def test_trilu(upper: int, diagonal: int | None, dtype: type) -> None:
     constants = {} if diagonal is None else {"k": np.array(diagonal, dtype=np.int64)}
-    x = (values(2, 4, 5) + 3).astype(dtype)
+    x: Array = (values(2, 4, 5) + 3).astype(dtype)
     holds("Trilu", {"x": x}, constants, MISSING, upper=upper)
 
 
@@ -162,7 +162,7 @@ def test_overlapping_patches_stay() -> None:
 @pytest.mark.parametrize("attributes", [{}, {"exclusive": 1}, {"reverse": 1}])
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
 def test_cum_sum(axis: int, attributes: dict[str, int], dtype: type) -> None:
-    x = (10 * values(2, 3, 4, 5, 6)).astype(dtype)
+    x: Array = (10 * values(2, 3, 4, 5, 6)).astype(dtype)
     graph = model("CumSum", {"x": x}, {"axis": np.array(axis, dtype=np.int64)}, **attributes)
     after, counts, ops = rewritten(graph, CUM_SUM)
     assert counts == {"cum-sum": 1}
@@ -178,7 +178,7 @@ def test_a_running_sum_of_four_dimensions_stays() -> None:
 
 @pytest.mark.parametrize(("sizes", "applies"), [((2, 5, 32), 1), ((2, 5, 3, 8), 1), ((1, 9, 8), 0)])
 def test_a_narrow_norm(sizes: tuple[int, ...], applies: int) -> None:
-    constants = {
+    constants: Arrays = {
         "two": np.array(2, np.float32),
         "axes": np.array([-1], np.int64),
         "epsilon": np.array(1e-6, np.float32),
