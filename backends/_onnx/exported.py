@@ -64,8 +64,8 @@ def exports(
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
-            the exporter's, not that of a provider which runs the graph.
-        passes.Broken: a rewrite changes the result, or cannot be run; the fault is ours.
+            the exporter's, or ours where the message has `Broken`, not that of a provider which
+            runs the graph.
     """
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
     expected = _expected(case, inputs)
@@ -81,11 +81,12 @@ def exports(
             continue
         try:
             model, traced = _by(route, case, fixed, expected)
+            made = _rewritten(model, traced, route, rewrites, expected)
         except Exception as error:
             failures.append((route, error))
             continue
         found = True
-        yield _rewritten(model, traced, route, rewrites, expected)
+        yield made
     if not found:
         raise ExportFailed(
             "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
@@ -109,6 +110,11 @@ def _rewritten(
     rewrites: Sequence[passes_.Pass],
     expected: _Expected,
 ) -> Exported:
+    """The graph after the passes.
+
+    Raises:
+        passes.Broken: a rewrite changes the result, or cannot be run; the fault is ours.
+    """
     changed = passes_.apply(model, rewrites)
     data = ir.serde.serialize_model(model).SerializeToString()
     try:

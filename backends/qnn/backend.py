@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
@@ -154,26 +154,43 @@ class Backend:
             made, placed = contexts.unpack(parts)
             session = sessions.session(made.model, soc)
             return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
-        best: tuple[Any, Exported, Placement] | None = None
-        failures: list[Exception] = []
-        for made in islice(artefacts.exports(case, store, key, passes), ROUTES_TRIED):
-            try:
-                graph = quantised(made, case, bits) if bits else made
-                session, context = sessions.compiled(graph.model, soc)
-            except Exception as error:  # of another route's graph it may make something
-                failures.append(error)
-                continue
-            placed = _with_origin(placement_on(sessions.PROVIDER, assignment(session)), graph, soc)
-            if best is None or placed.device_share > best[2].device_share:
-                best = session, replace(graph, model=context), placed
-            if placed.device_share == 1.0:
-                break
-        if best is None:
-            raise failures[0]
-        session, made, placed = best
+        graphs = artefacts.exports(case, store, key, passes)
+        if bits:
+            graphs = (quantised(made, case, bits) for made in graphs)
+        session, made, placed = compiled(graphs, soc)
         if made.model:
             store.put(compiled_key, contexts.pack(made, placed))
         return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
+
+
+def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Placement]:
+    """The graph that the HTP takes most of, compiled: its session, its context binary, where it is.
+
+    Args:
+        graphs: right ones, the preferred one first; the next is only made where that one is not
+            taken as a whole.
+        soc: to compile for.
+
+    Raises:
+        What ONNX Runtime raises when the provider can compile none of them, and what making the
+        first one raises.
+    """
+    best: tuple[Any, Exported, Placement] | None = None
+    failures: list[Exception] = []
+    for graph in islice(graphs, ROUTES_TRIED):
+        try:
+            session, context = sessions.compiled(graph.model, soc)
+        except Exception as error:  # of another route's graph it may make something
+            failures.append(error)
+            continue
+        placed = _with_origin(placement_on(sessions.PROVIDER, assignment(session)), graph, soc)
+        if best is None or placed.device_share > best[2].device_share:
+            best = session, replace(graph, model=context), placed
+        if placed.device_share == 1.0:
+            break
+    if best is None:
+        raise failures[0]
+    return best
 
 
 def quantised(made: Exported, case: Case, bits: int) -> Exported:
