@@ -26,7 +26,7 @@ from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
-from backends._onnx.passes.rank import LOW_RANK  # noqa: E402
+from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
 
@@ -213,6 +213,20 @@ def test_a_transpose_of_six_dimensions(perm: list[int]) -> None:
     ]
     assert ranks
     assert max(ranks) <= 5
+
+
+@pytest.mark.parametrize(("weight", "applies"), [((3, 5), 1), ((4, 3, 5), 0)])
+def test_a_product_of_rows_with_a_matrix(weight: tuple[int, ...], applies: int) -> None:
+    constants: Arrays = {"s": np.array([4, 2, 3], np.int64), "w": values(*weight, seed=1)}
+    nodes = [
+        helper.make_node("Reshape", ["x", "s"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    x = values(2, 2, 6)
+    data = graph_of(nodes, {"x": x}, constants)
+    after, counts, _ = rewritten(data, FLAT_MATMUL)
+    assert counts == ({"flat-matmul": 1} if applies else {})
+    np.testing.assert_allclose(run(after, {"x": x}), run(data, {"x": x}), rtol=1e-5, atol=1e-6)
 
 
 def test_a_rewrite_is_left_out_by_name() -> None:

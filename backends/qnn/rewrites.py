@@ -11,7 +11,7 @@ from backends._onnx.passes.gather import GATHER_ND
 from backends._onnx.passes.missing import MISSING
 from backends._onnx.passes.norm import NARROW_NORM, WEIGHT_SECOND
 from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
-from backends._onnx.passes.rank import LOW_RANK, RESHAPE_ONCE
+from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
 
 PASSES: tuple[Pass, ...] = (
     GATHER_ND,
@@ -19,6 +19,7 @@ PASSES: tuple[Pass, ...] = (
     EINSUM,
     MISSING,
     LOW_RANK,
+    FLAT_MATMUL,
     RESHAPE_ONCE,
     BROADCAST_BATCH,
     NARROW_NORM,

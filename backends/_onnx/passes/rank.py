@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import dims, rules, shape
+from backends._onnx.passes._graph import constant, dims, rules, shape
 
 #: Dimensions that operators on the HTP may have.
 LARGEST_RANK = 5
@@ -74,6 +74,34 @@ class ReshapeOnce(RewriteRuleClassBase):
         return op.Reshape(x, dims(op, *sizes))
 
 
+class RowsTimesMatrix(RewriteRuleClassBase):
+    """A product of what a reshape gives with a matrix, over all rows at once."""
+
+    def pattern(self, op: Any, x: Any, matrix: Any) -> Any:
+        """The product."""
+        return op.MatMul(x, matrix, _outputs=["product"])
+
+    def check(self, context: Any, x: ir.Value, matrix: ir.Value, product: ir.Value) -> bool:
+        """Rows in several batches that a reshape gives, one constant matrix."""
+        sizes, known, node = shape(product), constant(matrix), x.producer()
+        reshaped = node is not None and node.op_type == "Reshape"
+        return (
+            reshaped
+            and sizes is not None
+            and len(sizes) > 2
+            and known is not None
+            and known.ndim == 2
+        )
+
+    def rewrite(self, op: Any, x: ir.Value, matrix: ir.Value, product: ir.Value) -> Any:
+        """Reshape, MatMul, Reshape."""
+        sizes, of_matrix = shape(product), shape(matrix)
+        assert sizes is not None
+        assert of_matrix is not None
+        rows = op.Reshape(x, dims(op, prod(sizes[:-1]), of_matrix[0]))
+        return op.Reshape(op.MatMul(rows, matrix), dims(op, *sizes))
+
+
 def _blocks(sizes: tuple[int, ...], perm: list[int]) -> tuple[list[int], list[int]]:
     """The sizes of the blocks of dimensions that stay together, and the order of the blocks.
 
@@ -104,4 +132,10 @@ RESHAPE_ONCE = Pass(
     "reshape-once",
     "What lies between two reshapes may have more dimensions than the HTP has.",
     rules(ReshapeOnce),
+)
+
+FLAT_MATMUL = Pass(
+    "flat-matmul",
+    "A product of rank 3 with a matrix between two reshapes ends in `MEM_ALLOC 1002`.",
+    rules(RowsTimesMatrix),
 )
