@@ -27,6 +27,7 @@ from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
+from backends._onnx.runtime import placement_on  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
 
@@ -233,6 +234,13 @@ def test_a_rewrite_is_left_out_by_name() -> None:
     assert chosen((EINSUM, CUM_SUM), "einsum") == (CUM_SUM,)
     with pytest.raises(HarnessError, match="found 'einsumm'"):
         chosen((EINSUM,), "einsumm")
+
+
+def test_conversions_at_the_ends_are_no_work_of_the_model() -> None:
+    assigned = {"QNN": [["MatMul"] * 3], "CPU": [["QuantizeLinear"], ["DequantizeLinear"]]}
+    assert placement_on("QNN", assigned, ends=2).device_share == 1.0
+    assert placement_on("QNN", assigned, ends=1).fallback_ops == {"DequantizeLinear": 1}
+    assert placement_on("QNN", {"CPU": [["MatMul"]]}, ends=9).device_share == 0.0
 
 
 def test_arrays_come_back_from_the_cache_under_their_names() -> None:

@@ -14,6 +14,9 @@ from harness.contract import Array, Arrays, Placement, Unsupported
 #: ONNX Runtime's names of element types that numpy says otherwise.
 _DTYPES = {"float": "float32", "double": "float64"}
 
+#: From and to quantised numbers.
+CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
 
 def options(threads: int = 1) -> Any:
     """Session options: few threads, and no words but errors."""
@@ -89,14 +92,25 @@ def assignment(session: Any) -> dict[str, list[list[str]]]:
     return found
 
 
-def placement_on(provider: str, assigned: Mapping[str, Sequence[Sequence[str]]]) -> Placement:
-    """The share of the nodes that a provider took, and which ops others took."""
+def placement_on(
+    provider: str, assigned: Mapping[str, Sequence[Sequence[str]]], ends: int = 0
+) -> Placement:
+    """The share of the nodes that a provider took, and which ops others took.
+
+    Args:
+        provider: its name.
+        assigned: what `assignment` found.
+        ends: of the graph, inputs and outputs. A quantised graph's are converted from and to
+            floating point there, on the CPU: so many conversions are no work of the model.
+    """
     counts: dict[str, int] = {}
     mine = 0
     for name, subgraphs in assigned.items():
         for op in (op for ops in subgraphs for op in ops):
             if name == provider:
                 mine += 1
+            elif op in CONVERSIONS and ends:
+                ends -= 1
             else:
                 counts[op] = counts.get(op, 0) + 1
     total = mine + sum(counts.values())

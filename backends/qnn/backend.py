@@ -183,7 +183,9 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
         except Exception as error:  # of another route's graph it may make something
             failures.append(error)
             continue
-        placed = _with_origin(placement_on(sessions.PROVIDER, assignment(session)), graph, soc)
+        ends = len(session.get_inputs()) + len(session.get_outputs())
+        placed = placement_on(sessions.PROVIDER, assignment(session), ends)
+        placed = _with_origin(placed, graph, soc)
         if best is None or placed.device_share > best[2].device_share:
             best = session, replace(graph, model=context), placed
         if placed.device_share == 1.0:
