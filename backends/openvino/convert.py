@@ -92,7 +92,7 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
         )
         try:
             model = ov.convert_model(decoder, example_input=example)
-        except RuntimeError as error:
+        except Exception as error:
             # What matters is at the end, after a screen for each place of the graph.
             _, _, summary = str(error).partition("Summary:\n")
             if not summary:
