@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -266,10 +268,11 @@ def _compiled(module: Any, case: Case) -> Any:
             f"torch.compile needs a C++ compiler, and none of {chosen or ', '.join(COMPILERS)} is "
             "on PATH. Fix: apt-get install g++, xcode-select --install, or set CXX"
         )
-    # What is compiled is kept in the environment that it was compiled for. Else each process would
-    # compile PyTorch's headers again, since its own temporary folder goes with it.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(sys.prefix, "torchinductor")))
+    # Kernels go with the process: one that is killed leaves half a library behind, which would
+    # crash the next that finds it.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir(), "torchinductor"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # processes of its own otherwise
+    _keep_compiled_headers(Path(sys.prefix, "torchinductor"))
     import torch._dynamo
     import torch._inductor.config as inductor
 
@@ -277,6 +280,19 @@ def _compiled(module: Any, case: Case) -> Any:
     torch._dynamo.utils.counters.clear()
     inductor.fallback_random = case.seeded  # draw what eager execution draws
     return torch.compile(module)
+
+
+def _keep_compiled_headers(folder: Path) -> None:
+    """Have inductor keep PyTorch's compiled headers in a folder, whichever process compiles them.
+
+    It decides where as it is imported, by the temporary folder, which is each process's own here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        importlib.import_module("torch._inductor.codecache")
+    finally:
+        tempfile.tempdir = own
 
 
 def _graphs() -> tuple[int, int]:
