@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -322,3 +323,22 @@ def test_a_device_that_does_not_compute_is_none(monkeypatch: pytest.MonkeyPatch)
         backend._answers()
     monkeypatch.setattr(backend, "_chosen", lambda name: torch.device("cpu"))
     backend._answers()
+
+
+def test_compiled_headers_are_kept_where_every_process_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+    import tempfile
+
+    own = tmp_path / "own"
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    imported = []
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: imported.append((name, tempfile.tempdir))
+    )
+    kept = tmp_path / "kept"
+    _torch._keep_compiled_headers(kept)
+    assert imported == [("torch._inductor.codecache", str(kept))]
+    assert kept.is_dir()
+    assert tempfile.tempdir == str(own)
