@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from backends import _pipeline
 from harness.cast import cast
 from harness.contract import (
     Array,
     Arrays,
     Case,
-    CheckFailed,
     Device,
     Placement,
     Precision,
@@ -168,19 +168,7 @@ class TorchBackend:
         pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
         with autocast(self.device, mode):
             answer = pipe(asked.raw, **asked.arguments)
-        if asked.inputs is not None:
-            if case.generation is not None:
-                tokens = np.array([row["generated_token_ids"] for row in answer])
-                return {case.generation.argument: tokens}, asked.inputs
-            return {"": np.asarray(answer, dtype=np.float32)}, asked.inputs
-        if answer is None or not fed:
-            raise CheckFailed(f"pipeline: expected an answer made by the model, found {answer!r}")
-        arguments, computed = fed[0]
-        return computed, {
-            name: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
-            for name, value in arguments.items()
-            if isinstance(value, torch.Tensor)
-        }
+        return _pipeline.arrays(asked, answer, fed, case)
 
     def generate(
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int

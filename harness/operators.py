@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness import catalog as catalogs
 from harness.cell import FALLBACK, PLACEMENT
-from harness.contract import OURS, Outcome
+from harness.contract import OURS, Outcome, Stage
 from harness.report import results
 from harness.report.queries import Column, Connection
 
@@ -60,9 +60,12 @@ def count(connection: Connection) -> dict[Column, list[Operator]]:
     for run_id, entry, head, backend, precision, stage, outcome, reason in rows:
         column = Column(str(backend), str(precision))
         away = fallen.get((run_id, entry, head, precision), set())
-        blockers = set()
+        blockers: set[str] = set()
         if outcome not in (Outcome.PASS, Outcome.ABSENT) and stage not in OURS:
-            blockers = away if str(reason).startswith(PLACEMENT) else named(str(reason))
+            if str(reason).startswith(PLACEMENT):
+                blockers = away
+            elif stage == Stage.PREPARE:  # later, an operator that is named has been converted
+                blockers = named(str(reason))
         for operator in blockers:
             blocked[column][operator].add(str(entry))
         for operator in away - blockers:

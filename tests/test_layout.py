@@ -21,6 +21,7 @@ BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.
 SHARED = {
     "harness.cache",
     "harness.cast",
+    "harness.causes",
     "harness.contract",
     "harness.hardware",
     "harness.numerics",

@@ -6,17 +6,14 @@ exports it and the versions of what it uses: those make the key.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from backends import _identity
 from backends._onnx import exported
 from backends._onnx.exported import Exported
 from backends._onnx.passes import Pass
@@ -61,13 +58,13 @@ def model_key(case: Case, rewrites: Sequence[Pass] = ()) -> str:
     return caches.key(
         kind="onnx",
         model=case.model_name,
-        config=_config(case.config()),
-        weights=_weights(case.module()),
-        inputs=[_digest(case.inputs(name)) for name in ("base", "other")],
+        config=_identity.config(case.config()),
+        weights=_identity.weights(case.module()),
+        inputs=[_identity.inputs(case.inputs(name)) for name in ("base", "other")],
         options=dict(case.options()),
         rewrites=[each.name for each in rewrites],
-        code=code(Path(__file__).parent),
-        versions=versions(),
+        code=_identity.code(Path(__file__).parent),
+        versions=_identity.versions(PACKAGES),
     )
 
 
@@ -107,52 +104,3 @@ def unpacked(data: bytes) -> Arrays:
     """What `packed` packed."""
     with np.load(io.BytesIO(data)) as held:
         return {str(name): held[f"arr_{i}"] for i, name in enumerate(held["names"])}
-
-
-@cache
-def code(*folders: Path) -> str:
-    """A digest of the code in some folders and below them."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """The installed versions of `PACKAGES`."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = ""
-    return found
-
-
-def _digest(arrays: Arrays) -> str:
-    """Of names, types, shapes and values: a graph may keep some of each."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _config(config: Any) -> Any:
-    to_dict = getattr(config, "to_dict", None)
-    return to_dict() if to_dict is not None else config
-
-
-def _weights(module: Any) -> str:
-    """A digest of every parameter and buffer, saved or not."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        flat = tensor.detach().contiguous().reshape(-1)
-        if flat.numel():
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -14,6 +14,7 @@ from onnxscript import optimizer
 
 from backends._onnx.static import static_shapes
 from backends._onnx.trace import Trace, quiet
+from harness import causes
 from harness.contract import Arrays
 
 #: What `torch.onnx.export(dynamo=True)` emits by itself, so that both routes speak one dialect.
@@ -107,8 +108,7 @@ def why(error: BaseException) -> str:
     """The first telling line of the innermost cause: exporters wrap what went wrong."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (line.strip() for line in str(error).splitlines())
-    text = next((line for line in lines if any(c.isalpha() for c in line)), "")
+    text = causes.telling_line(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -7,18 +7,16 @@ make the key. (The IR's text would not do: its names are numbered differently in
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tempfile
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backends import _identity
 from backends.openvino.convert import Converted
 from backends.openvino.program import About
 from backends.openvino.runtime import ov
@@ -37,21 +35,16 @@ def model_key(case: Case, arrays: Arrays, compression: str) -> str:
         arrays: the example that it is traced with.
         compression: how its weights are compressed; empty where they are not.
     """
-    examples = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        # Values too: a trace may keep some.
-        examples.update(f"{name}{array.dtype}{array.shape}".encode())
-        examples.update(np.ascontiguousarray(array).tobytes())
     return caches.key(
         kind="openvino ir",
         model=case.model_name,
-        config=_config(case.config()),
-        weights=_weights(case.module()),
-        inputs=examples.hexdigest(),
+        config=_identity.config(case.config()),
+        weights=_identity.weights(case.module()),
+        inputs=_identity.inputs(arrays),
         options=dict(case.options()),
         compression=compression,
-        code=code(),
-        versions=versions(),
+        code=_identity.code(Path(__file__).parent),
+        versions=_identity.versions(PACKAGES),
     )
 
 
@@ -100,46 +93,3 @@ def unpack_blob(
     said = json.loads(parts["about.json"])
     about = About(tuple(said["inputs"]), tuple(said["outputs"]), said["support"])
     return core.import_model(parts["blob"], device, dict(hints)), about
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """The installed versions of `PACKAGES`."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = ""
-    return found
-
-
-@cache
-def code() -> str:
-    """A digest of this folder's code: its shims and its wrapper decide what is converted."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _config(config: Any) -> Any:
-    to_dict = getattr(config, "to_dict", None)
-    return to_dict() if to_dict is not None else config
-
-
-def _weights(module: Any) -> str:
-    """A digest of every parameter and buffer, saved or not."""
-    digest = hashlib.sha256()
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    flat = tensor.detach().contiguous().reshape(-1)
-    raw: bytes = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-    return raw

@@ -6,13 +6,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 import transformers
 
+from backends import _pipeline
 from backends.openvino_optimum.program import tensors
 from backends.openvino_optimum.runtime import optimum_intel
-from harness.contract import Array, Arrays, Case, CheckFailed, PipelineCase
+from harness.contract import Array, Arrays, Case
 
 
 def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
@@ -38,7 +37,7 @@ def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
         answered = pipe(asked.raw, **asked.arguments)
     finally:
         del model.forward
-    return _arrays(asked, answered, fed, case)
+    return _pipeline.arrays(asked, answered, fed, case)
 
 
 def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Array:
@@ -63,22 +62,3 @@ def _make_greedy(model: Any, case: Case) -> None:
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         if getattr(model.config, name, None) is not None:
             setattr(model.config, name, None)
-
-
-def _arrays(
-    asked: PipelineCase, answered: Any, fed: list[tuple[Mapping[str, Any], Arrays]], case: Case
-) -> tuple[Arrays, Arrays]:
-    """A pipeline's answer as arrays, and what it is the answer to."""
-    if asked.inputs is not None:
-        if case.generation is not None:
-            tokens = np.array([row["generated_token_ids"] for row in answered])
-            return {case.generation.argument: tokens}, asked.inputs
-        return {"": np.asarray(answered, dtype=np.float32)}, asked.inputs
-    if answered is None or not fed:
-        raise CheckFailed(f"pipeline: expected an answer made by the model, found {answered!r}")
-    arguments, computed = fed[0]
-    return computed, {
-        name: value.cpu().numpy()
-        for name, value in arguments.items()
-        if isinstance(value, torch.Tensor)
-    }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnxruntime_qnn
 
+from backends import _identity
 from backends._onnx import artefacts
 from backends._onnx.exported import Exported
 from backends.qnn.soc import Soc
@@ -34,7 +35,7 @@ def key(model: str, soc: Soc, bits: int | None) -> str:
         bits=bits,
         emulated=soc.emulated,
         provider=onnxruntime_qnn.__version__,
-        code=artefacts.code(Path(__file__).parent),
+        code=_identity.code(Path(__file__).parent),
     )
 
 
