@@ -22,6 +22,7 @@ CELLS: dict[str, tuple[Stage, Outcome, str, list[str]]] = {
     "wrong": (Stage.VERIFY, Outcome.FAIL, "on input 'base': wrong", ["CumSum"]),
     "fine": (Stage.MEASURE, Outcome.PASS, "", ["Trilu"]),
     "named": (Stage.PREPARE, Outcome.FAIL, "no translation for aten.unfold.default", []),
+    "baked": (Stage.RUN, Outcome.FAIL, "on input 'reshaped': Split node aten::split", []),
     "ours": (Stage.REFERENCE, Outcome.UNTESTED, "aten::bmm refused", []),
 }
 
