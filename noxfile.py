@@ -298,16 +298,29 @@ def reusable(name: str, environment: Environment) -> bool | None:
     return None
 
 
-def session_environment(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """What a session's commands find in their environment beside the user's own."""
-    return {name: value for name, value in ENVIRONMENT.items() if name not in environ}
+def session_environment(environ: Mapping[str, str], folder: Path | None) -> dict[str, str | None]:
+    """What a session's commands find in their environment beside the user's own.
+
+    Args:
+        environ: the user's.
+        folder: the session's environment, where it has one.
+    """
+    made: dict[str, str | None] = {
+        name: value for name, value in ENVIRONMENT.items() if name not in environ
+    }
+    clean = environ.get("PYTHONDONTWRITEBYTECODE") and "PYTHONPYCACHEPREFIX" not in environ
+    if folder and clean:
+        # That asks for a clean tree. Without any bytecode each process would compile torch anew.
+        made |= {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
+    return made
 
 
 def run(session: nox.Session, *command: str, **changes: str | None) -> None:
     """Run a command of the session's environment; an interrupted one gets time to store results."""
+    folder = None if session.venv_backend == "none" else session.env_dir.resolve()
     session.run(
         *command,
-        env={**session_environment(os.environ), **changes},
+        env={**session_environment(os.environ, folder), **changes},
         interrupt_timeout=STOP_SECONDS,
         terminate_timeout=STOP_SECONDS,
     )

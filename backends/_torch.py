@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import platform
-import shutil
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,11 +21,7 @@ from harness.contract import (
     Device,
     Placement,
     Precision,
-    Unsupported,
 )
-
-#: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
-COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +54,7 @@ class TorchProgram:
         self.case = case
         self.device = device
         self.mode = mode
-        self._forward = _compiled(self.module, case) if mode.compiled else self.module
+        self._forward = _compile(self.module, case) if mode.compiled else self.module
         self._output_devices: set[str] = set()
         self._inputs: Mapping[str, Array] = {}
 
@@ -99,7 +90,9 @@ class TorchProgram:
         share = 0.0 if wrong else 1.0 - len(away) / max(1, len(held))
         evidence = "device of every parameter, buffer and output"
         if self.mode.compiled:
-            graphs, breaks = _graphs()
+            from backends import _inductor
+
+            graphs, breaks = _inductor.graphs()
             share = share if graphs else 0.0
             evidence += f"; torch.compile made {graphs} graphs, with {breaks} breaks"
         return Placement(share, evidence)
@@ -248,46 +241,10 @@ def autocast(device: torch.device, mode: Mode) -> AbstractContextManager[Any]:
     return context
 
 
-def _compiled(module: Any, case: Case) -> Any:
-    """The module through `torch.compile`, from nothing: what was compiled before is forgotten."""
-    chosen = os.environ.get("CXX")
-    if not any(map(shutil.which, [chosen] if chosen else COMPILERS)):
-        raise Unsupported(
-            f"torch.compile needs a C++ compiler, and none of {chosen or ', '.join(COMPILERS)} is "
-            "on PATH. Fix: apt-get install g++, xcode-select --install, or set CXX"
-        )
-    # Kernels go with the process: one that is killed leaves half a library behind, which would
-    # crash the next that finds it.
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir(), "torchinductor"))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # processes of its own otherwise
-    _keep_compiled_headers(Path(sys.prefix, "torchinductor"))
-    import torch._dynamo
-    import torch._inductor.config as inductor
+def _compile(module: Any, case: Case) -> Any:
+    from backends import _inductor  # slow to import, and wanted by this precision alone
 
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    inductor.fallback_random = case.seeded  # draw what eager execution draws
-    return torch.compile(module)
-
-
-def _keep_compiled_headers(folder: Path) -> None:
-    """Have inductor keep PyTorch's compiled headers in a folder, whichever process compiles them.
-
-    It decides where as it is imported, by the temporary folder, which is each process's own here.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    own, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        importlib.import_module("torch._inductor.codecache")
-    finally:
-        tempfile.tempdir = own
-
-
-def _graphs() -> tuple[int, int]:
-    """How many graphs `torch.compile` has made since `_compiled`, and how often it gave up."""
-    from torch._dynamo.utils import counters
-
-    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+    return _inductor.compiled(module, seeded=case.seeded)
 
 
 def tensors_in(raw: Any) -> list[torch.Tensor]:

@@ -63,6 +63,7 @@ class BackendSpec:
     worker: str = "cell"
     environment: Mapping[str, str] = field(default_factory=dict)  # of its processes
     preload: tuple[str, ...] = ()
+    preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by precision
     snapshot: bool = False  # its models are held against signature.SNAPSHOT
     faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
     models: str = ""  # what its pins are meant to have, and run where `--models` is silent
@@ -175,6 +176,10 @@ def read(folder: Path) -> BackendSpec:
         _check(path, variables, dict.fromkeys(variables, "a string"), "environment.")
     values = _tuples(data)
     values.pop("runs_on", None)
+    if "preload_for" in data:
+        by_precision = data["preload_for"]
+        _check(path, by_precision, dict.fromkeys(by_precision, _STRINGS), "preload_for.")
+        values["preload_for"] = _tuples(by_precision)
     if "hardware" in data:
         _check(path, data["hardware"], _HARDWARE_KEYS, "hardware.")
         values["hardware"] = Hardware(**_tuples(data["hardware"]))
@@ -260,6 +265,7 @@ _KEYS: Mapping[str, str] = {
     "worker": "a string",
     "environment": "a table",
     "preload": _STRINGS,
+    "preload_for": "a table",
     "snapshot": "true or false",
     "faults": _STRINGS,
     "models": "a string",

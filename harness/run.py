@@ -120,7 +120,7 @@ class Run:
             start_method=self.spec.start_method,
             shared=self.spec.worker == "shared",
             variables=self.spec.environment,
-            preload=(*self.spec.preload, *PRELOAD, *self._architectures()),
+            preload=(*self._preload(), *PRELOAD, *self._architectures()),
             root=ROOT,
         )
         self._began = time.monotonic()
@@ -131,6 +131,16 @@ class Run:
         self._jobs: dict[str, Job] = {}
         _check_faults(self.spec, self.catalog, options)
         _check_heads(self.catalog, options)
+
+    def _preload(self) -> tuple[str, ...]:
+        """What the backend wants the fork server to import, for every precision or one of these."""
+        extra = (
+            module
+            for precision, modules in self.spec.preload_for.items()
+            if {precision, "all"} & set(self.options.precisions)
+            for module in modules
+        )
+        return (*self.spec.preload, *extra)
 
     def _architectures(self) -> list[str]:
         """What the fork server imports for the selected entries, where it builds them at all."""

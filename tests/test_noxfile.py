@@ -292,7 +292,10 @@ class TestSessions:
             noxfile.add_backend(backend, machine, words)
             return nox.registry._REGISTRY[backend.name]
 
-    def test_runs_pytest_and_forwards_everything(self, noxfile: Any, tmp_path: Path) -> None:
+    def test_runs_pytest_and_forwards_everything(
+        self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         function = self.registered(noxfile, noxfile.BACKENDS["torch_cpu"], noxfile.Machine.here())
         posargs = ["-k", "bert or gpt2", "--models=smoke", "-n", "3", "-x", "--junitxml", "a.xml"]
         session = FakeSession(tmp_path, *posargs)
@@ -304,13 +307,25 @@ class TestSessions:
         assert command[:5] == ("python", "-m", "pytest", "-c", "pyproject.toml")
         assert command[7:9] == ("--backend", "torch-cpu")
         assert list(command[-len(posargs) :]) == posargs
-        assert session.options["env"] == noxfile.ENVIRONMENT
+        assert session.options["env"] == noxfile.session_environment({}, None)
         assert session.options["interrupt_timeout"] >= 10
 
     def test_the_users_environment_wins(self, noxfile: Any) -> None:
-        assert noxfile.session_environment({"HF_HUB_OFFLINE": "0"}) == {
+        assert noxfile.session_environment({"HF_HUB_OFFLINE": "0"}, None) == {
             "TOKENIZERS_PARALLELISM": "false"
         }
+
+    def test_bytecode_that_may_not_lie_in_the_tree_lies_in_the_environment(
+        self, noxfile: Any
+    ) -> None:
+        user = dict.fromkeys(noxfile.ENVIRONMENT, "x") | {"PYTHONDONTWRITEBYTECODE": "1"}
+        assert noxfile.session_environment(user, Path("env")) == {
+            "PYTHONDONTWRITEBYTECODE": None,
+            "PYTHONPYCACHEPREFIX": str(Path("env", "pycache")),
+        }
+        theirs = user | {"PYTHONPYCACHEPREFIX": "y"}
+        assert noxfile.session_environment(theirs, Path("env")) == {}
+        assert noxfile.session_environment(user, None) == {}
 
     def test_installs_once_per_pins(self, noxfile: Any, tmp_path: Path) -> None:
         pins = ROOT / "backends" / "mock" / "requirements.txt"

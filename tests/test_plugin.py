@@ -474,6 +474,16 @@ def test_shards_are_even_disjoint_and_complete(workplace: Workplace) -> None:
     assert frozenset().union(*shards) == Run(options(workplace)).selected
 
 
+@pytest.mark.parametrize(
+    ("precisions", "is_wanted"), [("f32", False), ("compile", True), ("all", True)]
+)
+def test_what_one_precision_needs_is_imported_for_it_alone(
+    precisions: str, is_wanted: bool
+) -> None:
+    run = Run(Options("torch-cpu", models="bert", precisions=("f32", precisions)))
+    assert ("backends._inductor" in run.settings.preload) is is_wanted
+
+
 def test_rerunning_repeats_what_matters(
     workplace: Workplace, make_result: Callable[..., Any]
 ) -> None:

@@ -62,6 +62,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         start_method = "spawn"
         worker = "shared"
         preload = []
+        preload_for.fast = ["compiler"]
         snapshot = true
         faults = ["crash"]
         models = "vision,bert"
@@ -77,6 +78,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
     spec = registry.read(folder(tmp_path, text))
     assert spec.name == "some-gpu"
     assert (spec.torch_backend, spec.python, spec.preload) == ("cu130", ("3.11",), ())
+    assert spec.preload_for == {"fast": ("compiler",)}
     assert (spec.start_method, spec.snapshot, spec.faults) == ("spawn", True, ("crash",))
     assert (spec.worker, spec.environment) == ("shared", {"GPU_DEBUG": "1"})
     assert spec.hardware == Hardware(("/dev/gpu*",), "", "a GPU", "buy one", ("nvidia-gpu",))
@@ -92,6 +94,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         ('title = "x"\npreloads = ["a"]', r"found the key `preloads`. Did you mean `preload`"),
         ('title = "x"\npreload = "torch"', r"expected preload to be a list of strings, found 'tor"),
         ('title = "x"\npreload = [1]', r"expected preload to be a list of strings, found \[1\]"),
+        ('title = "x"\npreload_for.a = 1', "expected preload_for.a to be a list of strings"),
         ('title = "x"\nsnapshot = "yes"', "expected snapshot to be true or false, found 'yes'"),
         ('title = "x"\nstart_method = "fork"', "one of forkserver, spawn, found 'fork'"),
         ('title = "x"\nworker = "many"', "expected worker to be one of cell, shared, found 'many'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from backends import _torch, _torch_gpu
+from backends import _inductor, _torch, _torch_gpu
 from backends._torch import MODES, CpuBackend, TorchProgram
 from backends._torch_gpu import GpuProgram
 from backends.mps import backend as mps
@@ -138,12 +140,12 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_not_compiled_did_not_run_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_torch, "_compiled", lambda module, case: module)
+    monkeypatch.setattr(_torch, "_compile", lambda module, case: module)
     program = TorchProgram(Model(), case(), torch.device("cpu"), MODES["compile"])
     program(INPUTS)
-    monkeypatch.setattr(_torch, "_graphs", lambda: (0, 3))
+    monkeypatch.setattr(_inductor, "graphs", lambda: (0, 3))
     assert program.placement().device_share == 0.0
-    monkeypatch.setattr(_torch, "_graphs", lambda: (2, 1))
+    monkeypatch.setattr(_inductor, "graphs", lambda: (2, 1))
     assert program.placement().device_share == 1.0
     assert "2 graphs, with 1 breaks" in program.placement().evidence
 
@@ -328,9 +330,6 @@ def test_a_device_that_does_not_compute_is_none(monkeypatch: pytest.MonkeyPatch)
 def test_compiled_headers_are_kept_where_every_process_finds_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib
-    import tempfile
-
     own = tmp_path / "own"
     monkeypatch.setattr(tempfile, "tempdir", str(own))
     imported = []
@@ -338,7 +337,7 @@ def test_compiled_headers_are_kept_where_every_process_finds_them(
         importlib, "import_module", lambda name: imported.append((name, tempfile.tempdir))
     )
     kept = tmp_path / "kept"
-    _torch._keep_compiled_headers(kept)
-    assert imported == [("torch._inductor.codecache", str(kept))]
+    _inductor.import_inductor(kept)
+    assert imported == [("torch._inductor.compile_fx", str(kept))]
     assert kept.is_dir()
     assert tempfile.tempdir == str(own)

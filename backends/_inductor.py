@@ -1,0 +1,72 @@
+"""`torch.compile` with inductor: every process compiles for itself, but for PyTorch's headers.
+
+Importing this imports inductor, which takes seconds: `backend.toml` has the fork server do it
+where a precision compiles.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from harness.contract import Unsupported
+
+#: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
+COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
+
+
+def import_inductor(folder: Path) -> None:
+    """Import inductor, which then keeps PyTorch's compiled headers in a folder for all processes.
+
+    It decides where as it is imported, by the temporary folder, which is each process's own here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        importlib.import_module("torch._inductor.compile_fx")
+    finally:
+        tempfile.tempdir = own
+
+
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # processes of its own otherwise
+import_inductor(Path(sys.prefix, "torchinductor"))
+
+
+def compiled(module: Any, *, seeded: bool) -> Any:
+    """The module through `torch.compile`, from nothing: what was compiled before is forgotten.
+
+    Args:
+        module: a `torch.nn.Module`.
+        seeded: whether it draws random numbers, which are then those that eager execution draws.
+
+    Raises:
+        Unsupported: there is no C++ compiler.
+    """
+    import torch._dynamo
+    import torch._inductor.config as inductor
+
+    chosen = os.environ.get("CXX")
+    if not any(map(shutil.which, [chosen] if chosen else COMPILERS)):
+        raise Unsupported(
+            f"torch.compile needs a C++ compiler, and none of {chosen or ', '.join(COMPILERS)} is "
+            "on PATH. Fix: apt-get install g++, xcode-select --install, or set CXX"
+        )
+    # Kernels go with the process: one that is killed leaves half a library behind, which would
+    # crash the next that finds it.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir(), "torchinductor"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    inductor.fallback_random = seeded
+    return torch.compile(module)
+
+
+def graphs() -> tuple[int, int]:
+    """How many graphs `torch.compile` has made since `compiled`, and how often it gave up."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
