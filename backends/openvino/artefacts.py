@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from backends import _identity
+from backends._openvino import ov
 from backends.openvino.convert import Converted
 from backends.openvino.program import About
-from backends.openvino.runtime import ov
 from harness import cache as caches
 from harness.contract import Arrays, Case
 

@@ -9,10 +9,10 @@ from functools import cached_property, partial
 import torch
 import transformers
 
+from backends._openvino import ov
 from backends.openvino import artefacts, convert, devices, positions
 from backends.openvino.each_shape import EachShape
 from backends.openvino.program import About, OpenVINOProgram, executed_on
-from backends.openvino.runtime import ov
 from harness import cache as caches
 from harness.contract import Arrays, Case, Device, Precision, Program
 

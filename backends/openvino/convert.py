@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+from backends._openvino import ov  # first: it leaves telemetry out
 from backends.openvino import shims
-from backends.openvino.runtime import ov
 from harness.contract import Arrays, Case
+
+# isort: split
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+# isort: split
+from backends.openvino import backend  # first: it leaves telemetry out
+
+# isort: split
 import openvino.frontend.pytorch.ts_decoder
 import openvino.tools.ovc.convert_impl  # noqa: F401
-
-from backends.openvino import backend
 
 __all__ = ["backend"]
