@@ -162,6 +162,7 @@ class Precision:
 
     name: str
     dtype: str  # float64 | float32 | float16 | bfloat16 | int8 ...
+    patience: float = 1.0  # a cell may take so many times `--timeout`: it is compiled, say
 
 
 @dataclass(frozen=True, slots=True)

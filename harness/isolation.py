@@ -72,6 +72,7 @@ class Task:
     target: str
     argument: Any
     label: str
+    patience: float = 1.0  # it may take so many times the limit on time
 
     def on(self, unit: str) -> Task:
         """The same on one of several devices; its argument then has a method `on` too."""
@@ -206,11 +207,11 @@ class Pool(Generic[T]):
 
     def _process_for(self, task: Task) -> _Made:
         """A process for one task, not yet started."""
-        folder = self._new_folder()
+        folder, limits = self._new_folder(), self._settings.limits.with_patience(task.patience)
         parents_end, childs_end = self._context.Pipe(duplex=True)
         process: BaseProcess = self._context.Process(
             target=child.main,
-            args=(childs_end, task.target, task.argument, self._settings.limits, folder),
+            args=(childs_end, task.target, task.argument, limits, folder),
             name=task.label,
         )
         return process, parents_end, (childs_end,), folder
@@ -500,17 +501,22 @@ class Running(Generic[T]):
     def _begin_task(self) -> None:
         """Its time begins, and what it holds now is not the task's."""
         self.started = time.monotonic()
-        self.deadline = self.started + self._limits.seconds + GRACE
+        self.deadline = self.started + self._seconds + GRACE
         with contextlib.suppress(psutil.Error):
             self._watched = psutil.Process(self.process.pid)
             self._born_with = self._peak = self._watched.memory_info().rss
+
+    @property
+    def _seconds(self) -> float:
+        """How long its task may take."""
+        return self._limits.with_patience(self.task.patience).seconds
 
     def _kill_as(self, outcome: Outcome, reason: str) -> None:
         self._killed = (outcome, reason)
         self.kill()
 
     def _too_long(self) -> str:
-        return f"still at {self.stage} after {self._limits.seconds:g} s"
+        return f"still at {self.stage} after {self._seconds:g} s"
 
     def _output(self, most: int = TAIL) -> str:
         try:

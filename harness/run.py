@@ -194,6 +194,11 @@ class Run:
             return ("default",)
         return tuple(precision.name for precision in self.device.precisions)
 
+    def patience(self) -> dict[str, float]:
+        """How many times the limit on time a cell of each precision may take."""
+        offered = self.device.precisions if self.device is not None else ()
+        return {precision.name: precision.patience for precision in offered}
+
     def cells(self, entry: Entry) -> list[Cell]:
         """The cells of one entry: the headless model, then its heads."""
         return [
@@ -227,7 +232,11 @@ class Run:
             HarnessError: the results file cannot be written.
         """
         self.open()
-        tasks = [Task(isolation.RUN_CELL, self._job(cell), cell.id) for cell in cells]
+        patience = self.patience()
+        tasks = [
+            Task(isolation.RUN_CELL, self._job(cell), cell.id, patience[cell.precision])
+            for cell in cells
+        ]
         self._pool = self._new_pool()
         return self._pool.start(tasks)
 

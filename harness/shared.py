@@ -102,7 +102,7 @@ class Worker(Running[T]):
         if self._ready:
             self._begin_task()
         with contextlib.suppress(OSError):  # it is gone: its sentinel says so next
-            self._requests.send(Request(task.target, task.argument))
+            self._requests.send(Request(task.target, task.argument, task.patience))
 
     def take(self) -> Ending | None:
         """How its task ended, where it has said so; the worker is idle then."""

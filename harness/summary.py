@@ -41,14 +41,17 @@ def begin(run: Run, cells: Sequence[Cell]) -> list[str]:
     if run.absence is not None:
         lines.append(f"device: none. {run.absence}")
     entries = len({cell.entry.name for cell in cells})
-    precisions = ", ".join(dict.fromkeys(cell.precision for cell in cells)) or "none"
+    precisions = list(dict.fromkeys(cell.precision for cell in cells))
     threads = "thread" if settings.threads == 1 else "threads"
-    size = f"size {options.size}, seed {options.seed}"
+    size = f"precision {', '.join(precisions) or 'none'}, size {options.size}, seed {options.seed}"
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
-    lines.append(
-        f"entries: {entries} of {len(run.catalog.entries)}, precision {precisions}, {size}"
+    limits += "".join(
+        f", {settings.limits.with_patience(patience).seconds:g} s in {name}"
+        for name, patience in run.patience().items()
+        if patience != 1.0 and name in precisions
     )
+    lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
     return [*lines, *(f"warning: {warning}" for warning in run.expectations.warnings)]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_a_hang_is_a_timeout_with_the_place() -> None:
     assert ending.reason.startswith("still at run after 0.5 s")
     assert "in sleeps" in ending.error
     assert 0.4 < ending.seconds < 5
+
+
+def test_a_patient_task_may_take_longer() -> None:
+    patient = replace(task("sleeps", 60), patience=2.5)
+    ending = run_one(patient, settings(seconds=0.2))
+    assert ending.outcome is Outcome.TIMEOUT
+    assert ending.reason.startswith("still at run after 0.5 s")
+    assert run_one(replace(task("sleeps", 0.5), patience=100), settings(seconds=0.2)).value
 
 
 def test_a_hang_that_holds_the_interpreter_is_a_timeout_too() -> None:

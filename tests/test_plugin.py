@@ -484,6 +484,16 @@ def test_what_one_precision_needs_is_imported_for_it_alone(
     assert ("backends._inductor" in run.settings.preload) is is_wanted
 
 
+def test_a_precision_that_needs_more_time_gets_it(workplace: Workplace) -> None:
+    workplace.write(vision="vit bert")
+    options = ["--precision", "default,f16", "--timeout", "1", "--fault", "slow=vit"]
+    done = workplace.run("good", *options)
+    assert "1 s and 4096 MB for each, 2 s in f16\n" in done.stdout
+    assert "still at prepare after 1 s" in done.stdout
+    assert "still at prepare after 2 s" in done.stdout
+    assert "2 failed, 2 passed" in done.stdout
+
+
 def test_rerunning_repeats_what_matters(
     workplace: Workplace, make_result: Callable[..., Any]
 ) -> None:

@@ -35,6 +35,7 @@ class Machine:
         units: Sequence[str] = (),
         limits: Limits | None = None,
         start_method: str = "forkserver",
+        patience: float = 1.0,
     ) -> list[Ending | None]:
         """The ending that counts for each cell; None where none does."""
         settings = Settings(
@@ -44,7 +45,7 @@ class Machine:
             shared=True,
             units=tuple(units),
         )
-        tasks = [Task("device_targets:run", Work(c, self.folder), c) for c in cells]
+        tasks = [Task("device_targets:run", Work(c, self.folder), c, patience) for c in cells]
         probe = Task("device_targets:probe", Work("probe", self.folder), "probe")
         with SharedPool(lambda _, ending: ending, settings, probe) as pool:
             endings = [self._ending(future) for future in pool.start(tasks)]
@@ -109,6 +110,12 @@ def test_a_failure_is_run_again_alone_and_costs_its_own_cell(
     assert second not in {pid for cell, pid, _ in machine.log if cell != bad}
     assert machine.processes("c") != machine.processes("b")  # the worker was replaced
     assert machine.processes("c") == machine.processes("d")
+
+
+def test_a_worker_is_as_patient_as_each_of_its_tasks(machine: Machine) -> None:
+    (ending,) = machine.run("hang", limits=Limits(0.2, 300), patience=3.0)
+    assert ending is not None
+    assert (ending.outcome, ending.reason) == (Outcome.TIMEOUT, "still at run after 0.6 s")
 
 
 def test_what_a_neighbour_left_behind_is_no_cells_fault(machine: Machine) -> None:

@@ -29,7 +29,7 @@ class Backend:
 
     precisions: Sequence[Precision] = (
         Precision("default", "float32"),
-        Precision("f16", "float16"),
+        Precision("f16", "float16", patience=2.0),
     )
 
     def __init__(self, options: Mapping[str, str]) -> None:
