@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ LIMIT_MB = 4000
 KEPT = 0.9
 #: Seconds after which a half-written file is nobody's: its writer was killed.
 ABANDONED = 3600.0
+
+#: Bytes of a disk below which a run begins with a warning.
+SCARCE = 100_000_000
 
 _SUFFIX = ".entry"
 _HALF = ".half"
@@ -79,6 +83,22 @@ class Cache:
                 "Fix: set it to one, or unset it"
             )
         return cls(Path(folder) if folder else FOLDER, int(said) * 1_000_000)
+
+    def obstacle(self) -> str:
+        """Why nothing new could be kept here, with a remedy; empty where it could."""
+        if self.folder is None:
+            return ""
+        there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        remedy = f"Fix: make it so, or set {FOLDER_VARIABLE} to another folder"
+        if not os.access(there, os.W_OK | os.X_OK):
+            return f"the cache keeps nothing: expected {there} to be writable. {remedy}"
+        free = shutil.disk_usage(there).free
+        if free < SCARCE:
+            return (
+                f"the cache keeps nothing or little: expected {SCARCE // 1_000_000} MB to be free "
+                f"at {there}, found {free / 1e6:.1f}. {remedy}"
+            )
+        return ""
 
     def get(self, name: str) -> dict[str, bytes] | None:
         """The parts of an entry; None where there is none, or none that is whole.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cache import Cache
 from harness.contract import BASE, FAMILIES, GREEN, Cell, CellResult, Outcome, Stage, Verdict, label
 from harness.progress import duration
 
@@ -53,7 +54,9 @@ def begin(run: Run, cells: Sequence[Cell]) -> list[str]:
     )
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
-    return [*lines, *(f"warning: {warning}" for warning in run.expectations.warnings)]
+    obstacle = Cache.of(options.backend_options).obstacle()
+    warnings = [*run.expectations.warnings, *filter(None, [obstacle])]
+    return [*lines, *(f"warning: {warning}" for warning in warnings)]
 
 
 def explain(run: Run, result: CellResult) -> str:

@@ -6,6 +6,7 @@ import errno
 import io
 import multiprocessing
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,15 @@ def test_place_and_limit_come_from_the_environment(
     monkeypatch.setenv("HARNESS_CACHE_MB", "much")
     with pytest.raises(HarnessError, match="HARNESS_CACHE_MB"):
         Cache.of({})
+
+
+def test_a_run_begins_with_why_nothing_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Cache(tmp_path / "not" / "yet")
+    assert kept.obstacle() == Cache(None).obstacle() == ""
+    monkeypatch.setattr(cache, "SCARCE", 10**18)
+    assert re.search(rf"MB to be free at {tmp_path}, found [\d.]+. Fix: ", kept.obstacle())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert f"expected {tmp_path} to be writable. Fix: " in kept.obstacle()
+    assert "HARNESS_CACHE" in kept.obstacle()
