@@ -9,10 +9,11 @@ from importlib.metadata import version
 import onnxruntime as ort
 import psutil
 
+from backends import _positions
 from backends._onnx import artefacts
 from backends._onnx.runtime import Inference, assignment, cpu_session, placement_on
 from harness import cache as caches
-from harness.contract import Array, Arrays, Case, Device, Placement, Precision
+from harness.contract import Array, Arrays, Case, Device, Placement, Precision, Program
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -58,12 +59,13 @@ class Backend:
             memory_bytes=int(psutil.virtual_memory().total),
         )
 
-    def prepare(self, case: Case, precision: Precision) -> CpuProgram:
+    def prepare(self, case: Case, precision: Precision) -> Program:
         """Export, check, and open a session as a user gets it.
 
         Raises:
             ExportFailed: no exporter gives a right graph.
         """
+        case, complete = _positions.completed(case)
         store, key = caches.Cache.of(self.options), artefacts.model_key(case)
         made = next(artefacts.exports(case, store, key))
         model = made.model
@@ -72,4 +74,4 @@ class Backend:
 
             model = quantize.dynamic_int8(model)
         infer = Inference(cpu_session(model), made.outputs, made.fixed)
-        return CpuProgram(infer, f"route {made.route}")
+        return _positions.Completed(CpuProgram(infer, f"route {made.route}"), complete)

@@ -9,8 +9,9 @@ from functools import cached_property, partial
 import torch
 import transformers
 
+from backends import _positions
 from backends._openvino import ov
-from backends.openvino import artefacts, convert, devices, positions
+from backends.openvino import artefacts, convert, devices
 from backends.openvino.each_shape import EachShape
 from backends.openvino.program import About, OpenVINOProgram, executed_on
 from harness import cache as caches
@@ -56,10 +57,10 @@ class Backend:
         example = case.inputs("base")
         if not _is_repaired(precision):
             return self._prepared(case, precision, example)
-        complete = positions.completing(case)
+        complete = _positions.completing(case)
         example = complete(example)
         prepared = partial(self._prepared, case, precision)
-        return positions.Completed(EachShape(prepared(example), example, prepared), complete)
+        return _positions.Completed(EachShape(prepared(example), example, prepared), complete)
 
     def _prepared(self, case: Case, precision: Precision, example: Arrays) -> OpenVINOProgram:
         target, store = self.target, caches.Cache.of(self.options)

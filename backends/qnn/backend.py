@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime_qnn
 
+from backends import _positions
 from backends._onnx import artefacts
 from backends._onnx.exported import Exported
 from backends._onnx.passes import chosen
@@ -29,6 +30,7 @@ from harness.contract import (
     Device,
     Placement,
     Precision,
+    Program,
     Unavailable,
 )
 
@@ -135,7 +137,7 @@ class Backend:
             emulated=soc.emulated,
         )
 
-    def prepare(self, case: Case, precision: Precision) -> QnnProgram:
+    def prepare(self, case: Case, precision: Precision) -> Program:
         """Export, rewrite, check on the CPU provider, and compile for the SoC.
 
         Where the HTP refuses the graph or takes only a part of it, the next route is tried too.
@@ -144,6 +146,10 @@ class Backend:
             ExportFailed: no exporter gives a right graph; the provider is not to blame.
             What ONNX Runtime raises when the provider cannot compile it.
         """
+        case, complete = _positions.completed(case)
+        return _positions.Completed(self._prepared(case, precision), complete)
+
+    def _prepared(self, case: Case, precision: Precision) -> QnnProgram:
         soc = choose(self.options.get("soc", ""), detect())
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes

@@ -12,7 +12,7 @@ from harness.contract import Arrays, Placement
 
 torch: Any = pytest.importorskip("torch")
 
-from backends.openvino import positions  # noqa: E402  (it needs torch)
+from backends import _positions as positions  # noqa: E402  (it needs torch)
 
 
 class Counting(torch.nn.Module):
@@ -65,6 +65,14 @@ def test_positions_follow_the_values_of_each_call() -> None:
     right = {**INPUTS, "attention_mask": np.array([[1, 1, 0]])}
     assert complete(Counting(), right)["position_ids"].tolist() == [[[1, 2, 2]]] * 2
     assert {name: found[name] for name in INPUTS} == INPUTS
+
+
+def test_a_completed_case_is_the_case_with_positions() -> None:
+    case: Any = SimpleNamespace(module=Counting, inputs={"base": INPUTS}.get, seeded=True)
+    made, completed = positions.completed(case)
+    assert made.seeded is True
+    assert made.inputs("base")["position_ids"].tolist() == [[[0, 1, 2]]] * 2
+    assert completed(INPUTS).keys() == made.inputs("base").keys()
 
 
 def test_what_needs_no_positions_gets_none() -> None:

@@ -1,14 +1,16 @@
 """Positions of tokens among images, computed beside the model instead of within it.
 
-The models of the Qwen-VL and GLM-V kind walk over the tokens in Python (`get_rope_index`), and a
-trace keeps where it went for its example: it refuses, or gets wrong, another padding. Their
-`generate()` computes the positions first and hands them to `forward`; so does this.
+The models of the Qwen-VL and GLM-V kind walk over the tokens in Python (`get_rope_index`). A trace
+keeps where it went for its example: it refuses, or gets wrong, another padding. An exporter that
+sees no values cannot follow at all. Their `generate()` computes the positions first and hands them
+to `forward`; so does this.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 
@@ -43,6 +45,27 @@ def completing(case: Case) -> Callable[[Mapping[str, Array]], Arrays]:
         return {**inputs, ARGUMENT: positions.numpy()}
 
     return completed
+
+
+class _CompletedCase:
+    """A case whose inputs are complete; all else is the case's own."""
+
+    def __init__(self, case: Case, complete: Callable[[Mapping[str, Array]], Arrays]) -> None:
+        self._case = case
+        self._complete = complete
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._case, name)
+
+    def inputs(self, name: str) -> Arrays:
+        """The case's, with positions."""
+        return self._complete(self._case.inputs(name))
+
+
+def completed(case: Case) -> tuple[Case, Callable[[Mapping[str, Array]], Arrays]]:
+    """The same case with complete inputs, and what completes others."""
+    complete = completing(case)
+    return cast(Case, _CompletedCase(case, complete)), complete
 
 
 class Completed:
