@@ -82,6 +82,19 @@ def of(case: Case, base: Arrays, want: Arrays, dtype: str, *, dynamic: bool = Tr
     return found
 
 
+def padded(case: Case, base: Arrays) -> dict[str, Arrays]:
+    """The padded batches that a model is asked with, by name; none where it takes none.
+
+    Args:
+        case: whose inputs vary.
+        base: its plain inputs.
+    """
+    if not padding.applies(base) or PADDED in _spared(case):
+        return {}
+    short = padding.shortened(base)
+    return {name: padding.padded(base, short, side, case.padding()) for name, side in SIDES.items()}
+
+
 def _reshape(found: Variants, name: str, case: Case, base: Arrays, dtype: str) -> bool:
     """Whether the model takes inputs of other shapes; then they are added."""
     try:
@@ -103,8 +116,7 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
     """
     if not padding.applies(base):
         return
-    known, architecture = exceptions(), case.entry.architecture
-    spared = {**known.get(architecture, {}), **known.get(label(architecture, case.head), {})}
+    spared = _spared(case)
     if PADDED in spared:
         found.left_out |= dict.fromkeys(SIDES, spared[PADDED].reason)
         return
@@ -115,8 +127,8 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
         found.left_out |= dict.fromkeys(SIDES, str(error))
         return
     wrong = []
-    for name, side in SIDES.items():
-        inputs = padding.padded(base, short, side, case.padding())
+    for name, inputs in padded(case, base).items():
+        side = SIDES[name]
         outputs = case.reference(inputs, dtype)
         real = padding.real(outputs, want, brief, mask, side)
         if not padding.finite(outputs, real):
@@ -144,6 +156,12 @@ class Spared:
 
 
 _NOTHING = Spared("", ())
+
+
+def _spared(case: Case) -> Mapping[str, Spared]:
+    """Variant -> what may differ, of a case's model."""
+    known, architecture = exceptions(), case.entry.architecture
+    return {**known.get(architecture, {}), **known.get(label(architecture, case.head), {})}
 
 
 @cache

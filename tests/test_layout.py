@@ -28,6 +28,7 @@ SHARED = {
     "harness.padding",
 } | {
     "harness.signature",
+    "harness.variants",
     "harness.weights",
 }
 

@@ -11,7 +11,7 @@ from backends._onnx import passes as passes_
 from backends._onnx.routes import ROUTES, ExportFailed, Route, why
 from backends._onnx.runtime import Inference, cpu_session
 from backends._onnx.trace import Trace, trace
-from harness import numerics
+from harness import numerics, variants
 from harness.contract import Arrays, Case
 
 #: The graph must equal PyTorch within this many noise floors of the model, each at least a few
@@ -68,12 +68,13 @@ def exports(
             runs the graph.
     """
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
+    asked = [*inputs.values(), *variants.padded(case, inputs["base"]).values()]
     expected = _expected(case, inputs)
     failures = []
     tried = set()
     skipping, found = bool(after), bool(after)
     for route in ROUTES:
-        fixed = route.fixes(list(inputs.values())) if route.fixes else frozenset()
+        fixed = route.fixes(asked) if route.fixes else frozenset()
         known = (route.export, fixed) in tried  # nothing more to fix than before
         tried.add((route.export, fixed))
         if skipping or known:

@@ -31,7 +31,8 @@ class Route:
     Attributes:
         name: kept with each result.
         export: raises what the exporter raises.
-        fixes: which inputs the graph may hold as constants, given the examples; none by default.
+        fixes: which inputs the graph may hold as constants, given examples of all that it is asked,
+            the plain one first; none by default.
     """
 
     name: str
@@ -82,7 +83,10 @@ def _sizes(examples: Sequence[Arrays]) -> frozenset[str]:
 
 
 def _unchanging(examples: Sequence[Arrays]) -> frozenset[str]:
-    """Integers that are the same in every example: sizes, and masks of what is not padding."""
+    """Integers that are the same in every example: sizes, and masks of what is not padding.
+
+    A padded example changes the masks of tokens, and moves those of images among them.
+    """
     first, *others = examples
     return frozenset(
         name
@@ -94,7 +98,7 @@ def _unchanging(examples: Sequence[Arrays]) -> frozenset[str]:
 ROUTES: tuple[Route, ...] = (
     Route("dynamo", "torch.export: sees the whole program, static shapes", _dynamo),
     Route("dynamo-sizes", "the same, the sizes of images and sounds as constants", _dynamo, _sizes),
-    Route("dynamo-masks", "the same, masks as constants too", _dynamo, _unchanging),
+    Route("dynamo-masks", "the same, masks that padding does not change too", _dynamo, _unchanging),
     Route(
         "torchscript",
         "tracing: values of one run decide what depends on data",

@@ -66,12 +66,16 @@ def _masked_scatter_(x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor) 
 
 
 def _set_item(x: torch.Tensor, index: Any, value: Any) -> Any:
-    """`x[mask] = value` for one value, as a choice."""
-    one = not isinstance(value, torch.Tensor) or value.numel() == 1
-    if not (one and isinstance(index, torch.Tensor) and index.dtype == torch.bool):
+    """`x[mask] = value` as a choice: for one value, or for one of each true element."""
+    if not (isinstance(index, torch.Tensor) and index.dtype == torch.bool):
         return NotImplemented
     mask = index.reshape(*index.shape, *(1,) * (x.ndim - index.ndim))
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and value.numel() != 1:
+        each = value.ndim > 0 and value.shape[0] != 1 and value.shape[1:] == x.shape[index.ndim :]
+        if not each:  # it is broadcast
+            return NotImplemented
+        x.copy_(_masked_scatter(x, mask, value))
+    elif isinstance(value, torch.Tensor):
         x.copy_(torch.where(mask, value.to(x.dtype).reshape(()), x))
     else:
         x.masked_fill_(mask, value)
