@@ -61,6 +61,9 @@ TAIL = 8_000
 STACKS = 2 * MB
 LARGEST_OUTPUT = 64 * MB
 
+#: Modules that a message names: a fork server imports those of every architecture.
+SHOWN = 6
+
 #: What faulthandler prints before it ends a process whose time is over.
 _TIMER = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.MULTILINE)
 
@@ -316,9 +319,10 @@ def probe(request: ProbeRequest, settings: Settings) -> Probe:
         return ending.value
     if ending.refusal is not None:
         raise ending.refusal
-    imported = (
-        f" (the fork server imports {', '.join(settings.preload)})" if settings.preload else ""
-    )
+    modules = ", ".join(settings.preload[:SHOWN])
+    more = len(settings.preload) - SHOWN
+    modules += f" and {more} more" if more > 0 else ""
+    imported = f" (the fork server imports {modules})" if modules else ""
     raise HarnessError(
         f"expected backend {request.backend} to say which device it has, found that its process "
         f"ended with {ending.outcome}: {ending.reason}{imported}. Fix: its backend.py, or what it "
