@@ -108,7 +108,7 @@ class TorchBackend:
         Precision("f16", "float16"),
         Precision("bf16-autocast", "bfloat16"),
         Precision("f16-autocast", "float16"),
-        Precision("compile", "float32", patience=3.0),
+        Precision("compile", "float32", patience=5.0),
     )
     device = torch.device("cpu")
     program: type[TorchProgram] = TorchProgram
