@@ -20,6 +20,7 @@ import psutil
 from harness import catalog as catalogs
 from harness import expectations as expecting
 from harness import isolation, processes, registry, signature
+from harness.cache import Cache
 from harness.catalog import Catalog
 from harness.child import Limits
 from harness.contract import (
@@ -92,6 +93,7 @@ class Run:
         results: what has been stored so far, in the order in which cells ended.
         absence: why the backend cannot run here, once `open` has found out.
         device: what the backend says about itself, once `open` has asked.
+        cache: where the backend keeps what it would otherwise make again.
 
     Raises:
         HarnessError: the backend, a list, the expectations or an option is wrong.
@@ -113,6 +115,7 @@ class Run:
             else self.spec.missing_hardware()
         )
         self.device: Probe | None = None
+        self.cache = Cache.of(options.backend_options)
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.settings = Settings(
             workers=options.workers,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cache import Cache
 from harness.contract import BASE, FAMILIES, GREEN, Cell, CellResult, Outcome, Stage, Verdict, label
 from harness.progress import duration
 
@@ -54,8 +53,7 @@ def begin(run: Run, cells: Sequence[Cell]) -> list[str]:
     )
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
-    obstacle = Cache.of(options.backend_options).obstacle()
-    warnings = [*run.expectations.warnings, *filter(None, [obstacle])]
+    warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
     return [*lines, *(f"warning: {warning}" for warning in warnings)]
 
 

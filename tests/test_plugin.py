@@ -431,6 +431,15 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_stored(workplace: Workplace
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
+def test_a_cache_limit_that_is_no_number_is_a_usage_error(workplace: Workplace) -> None:
+    workplace.write(vision="vit")
+    done = workplace.run("good", HARNESS_CACHE_MB="much")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "ERROR: expected HARNESS_CACHE_MB to be a number of megabytes, found 'much'" in done.stdout
+    )
+
+
 def test_results_in_use_are_a_usage_error(workplace: Workplace) -> None:
     workplace.write(vision="vit")
     workplace.results.mkdir()

@@ -324,6 +324,24 @@ def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, st
     assert compared(result) == {"left-padded": False, "right-padded": False, RESHAPED: True}
 
 
+def test_the_padded_batches_are_those_that_a_cell_is_asked_with(
+    spare: Callable[[str, str], None],
+) -> None:
+    case: Any = TextCase()
+    base = case.inputs()
+    asked = variants.of(case, base, case.reference(base), "float64")
+    padded = variants.padded(case, base)
+    assert list(padded) == ["left-padded", "right-padded"]
+    for name, inputs in padded.items():
+        variant = asked.get(name)
+        assert variant is not None
+        assert inputs["attention_mask"].min() == 0
+        np.testing.assert_equal(inputs, variant.inputs)
+    assert variants.padded(case, {"input_ids": base["input_ids"]}) == {}
+    spare(variants.PADDED, "Says so.")
+    assert variants.padded(case, base) == {}
+
+
 def test_a_case_without_a_shorter_text_is_recorded(run: Runner) -> None:
     class Recorded(TextCase):
         def reference(
