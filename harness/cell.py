@@ -59,6 +59,9 @@ FALLBACK = "fallback/"
 #: How the reason of a cell begins whose work ran elsewhere.
 PLACEMENT = "placement: "
 
+#: Dtypes in which some modeling code cannot run, because it makes tensors of float32.
+HALVES = frozenset({"float16", "bfloat16"})
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -254,10 +257,23 @@ def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
 
 
 def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
-    """An inference in the backend's dtype, or with weights moved where the reference has it too."""
-    if dtype == "float64" or precision.dtype != "float32":
-        return lambda inputs: case.reference(inputs, precision.dtype)
-    return lambda inputs: case.jittered(inputs, "float32")
+    """An inference in the backend's dtype, or with weights moved where the reference has it too.
+
+    They are moved too where PyTorch cannot run the model in 16 bits, because its code makes tensors
+    of float32: other runtimes may.
+    """
+    if dtype != "float64" and precision.dtype == "float32":
+        return lambda inputs: case.jittered(inputs, "float32")
+
+    def inference(inputs: Arrays) -> Arrays:
+        try:
+            return case.reference(inputs, precision.dtype)
+        except RuntimeError:  # what PyTorch raises on operands of two dtypes
+            if precision.dtype not in HALVES:
+                raise
+            return case.jittered(inputs, precision.dtype)
+
+    return inference
 
 
 def _floor(noisy: numerics.Difference, precision: Precision) -> float:

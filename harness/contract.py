@@ -354,7 +354,10 @@ class Case(Protocol):
         """The reference with noise on one weight, `scale` times that weight's own RMS."""
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        """Outputs after every weight moved by one rounding: a floor where float64 is refused."""
+        """Outputs in float32 after every weight moved by one rounding of a dtype.
+
+        A noise floor where the reference is no better than float32, or the dtype is refused.
+        """
 
     def weights(self) -> Sequence[str]:
         """Names of the weights that a control may perturb, the likeliest first."""

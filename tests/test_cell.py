@@ -100,8 +100,9 @@ class FunctionCase:
         return self._computed(inputs, weights, dtype)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        moved = {n: np.nextafter(a, np.float32(9)) for n, a in self.module().items()}
-        return self._computed(inputs, moved, dtype)
+        step = np.float32(numerics.SMALLEST_FLOOR[dtype])
+        moved = {n: a * (1 + step * (-1) ** i) for i, (n, a) in enumerate(self.module().items())}
+        return self._computed(inputs, moved, "float32")
 
     def weights(self) -> Sequence[str]:
         return ["inner", "outer", "other"]
@@ -451,6 +452,26 @@ def test_a_model_that_refuses_double_precision_is_held_to_single(run: Runner) ->
     assert 5e-4 <= half.noise_floor < 1e-2
     drift = run(FunctionBackend(Single(), lambda o: {**o, "y": o["y"] * np.float32(1.001)}))
     assert drift.outcome is Outcome.FAIL
+
+
+def test_a_model_that_eager_execution_refuses_in_half_precision_is_judged(run: Runner) -> None:
+    class Mixed(FunctionCase):
+        def reference(
+            self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+        ) -> Arrays:
+            if dtype == "float16":
+                raise RuntimeError("expected m1 and m2 to have the same dtype: float != c10::Half")
+            return super().reference(inputs, dtype)
+
+    def off(by: float) -> CellResult:
+        backend = FunctionBackend(Mixed(), lambda o: {**o, "y": o["y"] * np.float32(1 + by)})
+        return run(backend, precision="f16")
+
+    result = off(1e-4)
+    assert result.outcome is Outcome.PASS, result.error
+    assert result.noise_floor is not None
+    assert 5e-4 <= result.noise_floor < 5e-3
+    assert off(0.1).outcome is Outcome.FAIL
 
 
 def test_a_model_that_is_not_finite_in_double_precision_is_held_to_single(run: Runner) -> None:

@@ -27,6 +27,7 @@ from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
+from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
 from backends._onnx.runtime import placement_on  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
@@ -127,6 +128,77 @@ def test_trilu(upper: int, diagonal: int | None, dtype: type) -> None:
     constants = {} if diagonal is None else {"k": np.array(diagonal, dtype=np.int64)}
     x: Array = (values(2, 4, 5) + 3).astype(dtype)
     holds("Trilu", {"x": x}, constants, MISSING, upper=upper)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_])
+@pytest.mark.parametrize("value", [None, 1])
+def test_pad_of_what_is_exact(dtype: type, value: int | None) -> None:
+    x: Array = (values(2, 3) > 0).astype(dtype)
+    constants = {"pads": np.array([0, 2, 1, 3], dtype=np.int64)}
+    if value is not None:
+        constants["value"] = np.array(value, dtype=dtype)
+    holds("Pad", {"x": x}, constants, MISSING)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_equal_to_a_truth(known: bool) -> None:
+    holds("Equal", {"x": values(2, 3) > 0}, {"known": np.array(known)}, MISSING)
+
+
+@pytest.mark.parametrize("op", ["Acos", "Asinh"])
+def test_functions_of_one_number(op: str) -> None:
+    scale = np.float32(1.0 if op == "Acos" else 1e3)
+    holds(op, {"x": np.clip(values(4, 5), -1, 1) * scale}, {}, MISSING)
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (2, 1), (4, 1), (1, 3), (0, 5), (-2, 2)])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_scatter_to_known_places(start: int, count: int, axis: int) -> None:
+    x, updates = values(3, 5, 5), values(3, 5, 5, seed=1)
+    shape = [3, 5, 5]
+    shape[axis] = count
+    places = np.expand_dims(np.arange(start, start + count), [i for i in range(3) if i != axis % 3])
+    constants = {"places": np.ascontiguousarray(np.broadcast_to(places, shape), dtype=np.int64)}
+    taken = updates.take(np.arange(count), axis)
+    data = graph_of(
+        [helper.make_node("ScatterElements", ["x", "places", "updates"], ["y"], axis=axis)],
+        {"x": x, "updates": np.ascontiguousarray(taken)},
+        constants,
+    )
+    after, counts, ops = rewritten(data, KNOWN_PLACES)
+    assert counts == {"known-places": 1}
+    assert "ScatterElements" not in ops
+    given = {"x": x, "updates": taken}
+    np.testing.assert_array_equal(run(after, given), run(data, given))
+
+
+@pytest.mark.parametrize(
+    "places", [[[0, 1], [1, 0], [0, 1]], [[0, 2], [0, 2], [0, 2]], [[0, 1], [0, 1]]]
+)
+def test_a_scatter_to_places_that_differ_stays(places: list[list[int]]) -> None:
+    constants = {"places": np.array(places), "updates": values(len(places), 2)}
+    data = model("ScatterElements", {"x": values(3, 4)}, constants, axis=1)
+    assert rewritten(data, KNOWN_PLACES)[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("op", "sizes", "constants", "attributes"),
+    [
+        ("Neg", (2, 1, 3, 2, 4), {}, {}),
+        ("Gather", (2, 3, 2, 1, 2, 4), {"i": np.array(1)}, {"axis": 1}),
+        ("Gather", (2, 3, 2, 1, 2, 4), {"i": np.array([[2, -1]])}, {"axis": 1}),
+        ("Squeeze", (2, 1, 3, 1, 2, 4), {"axes": np.array([1])}, {}),
+        ("Squeeze", (2, 1, 3, 1, 2, 4), {}, {}),
+    ],
+)
+def test_operators_on_many_dimensions(
+    op: str, sizes: tuple[int, ...], constants: Arrays, attributes: dict[str, int]
+) -> None:
+    x = {"x": values(*sizes)}
+    data = model(op, x, constants, **attributes)
+    after, counts, _ = rewritten(data, LOW_RANK)
+    assert counts == {"low-rank": 1}
+    np.testing.assert_array_equal(run(after, x), run(data, x))
 
 
 @pytest.mark.parametrize("axis", [1, 2, -2])

@@ -11,6 +11,7 @@ torch: Any = pytest.importorskip("torch")
 from backends._onnx.static import static_shapes  # noqa: E402  (it needs torch)
 
 MASK = torch.tensor([[True, False, True], [False, True, True]])
+TOP = torch.tensor([[2, 0], [1, 2]])
 X = torch.arange(6.0).reshape(2, 3)
 ROWS = torch.arange(24.0).reshape(2, 3, 4)
 
@@ -29,6 +30,18 @@ def written(x: Any, mask: Any, values: Any) -> Any:
     return changed
 
 
+def scattered_to(x: Any, index: Any, given: Any) -> Any:
+    return x.scatter(-1, index, given)
+
+
+def scattered_down(x: Any, index: Any, given: Any) -> Any:
+    return torch.scatter(x, 0, index, given)
+
+
+def scattered_to_in_place(x: Any, index: Any, given: Any) -> Any:
+    return x.clone().scatter_(dim=1, index=index, src=given)
+
+
 CASES = [
     (scattered, X, MASK, torch.tensor([9.0, 8.0, 7.0, 6.0])),
     (scattered, X, MASK, torch.tensor([9.0, 8.0, 7.0, 6.0, 5.0])),  # more than are taken
@@ -44,6 +57,16 @@ CASES = [
     (written, ROWS, MASK, torch.tensor([1.0, 2.0, 3.0, 4.0])),
     (written, ROWS, torch.tensor([True, False]), -torch.arange(12.0).reshape(1, 3, 4)),
     (written, ROWS, (MASK, 1), 5.0),
+    (scattered_to, X, TOP, 9.0),
+    (scattered_to, X > 2, TOP, True),
+    (scattered_to, X, TOP, torch.tensor([[9.0, 8.0], [7.0, 6.0]])),
+    (scattered_to, X, TOP[:1], 9.0),  # of the first row alone
+    (scattered_to, X, TOP[:, :1], torch.tensor([[9.0, 8.0], [7.0, 6.0]])),  # more than are taken
+    (scattered_down, X, torch.tensor([[1, 0, 1]]), torch.tensor([[9.0, 8.0, 7.0]])),
+    (scattered_to_in_place, X, TOP, torch.tensor([[9.0, 8.0], [7.0, 6.0]])),
+    (written, ROWS, (MASK, slice(None)), -torch.arange(16.0).reshape(4, 4)),
+    (written, X, MASK, torch.tensor([9.0])),
+    (written, ROWS, torch.tensor([True, False]), torch.tensor([[1.0], [2.0], [3.0]])),
 ]
 
 
@@ -65,6 +88,7 @@ def exported(function: Any, *values: Any) -> set[str]:
 
 
 def test_no_size_depends_on_data_then() -> None:
-    for values in (-torch.arange(16.0).reshape(4, 4), torch.tensor(5.0)):
+    row = torch.arange(4.0)
+    for values in (-torch.arange(16.0).reshape(4, 4), torch.tensor(5.0), row, row[None]):
         found = exported(written, values)
         assert not [name for name in found if "nonzero" in name or "index_put" in name], found

@@ -12,7 +12,6 @@ import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 
-from backends._onnx.static import static_shapes
 from backends._onnx.trace import Trace, quiet
 from harness import causes
 from harness.contract import Arrays
@@ -46,7 +45,7 @@ class ExportFailed(Exception):
 
 
 def _dynamo(trace: Trace) -> ir.Model:
-    with quiet(), static_shapes():
+    with quiet():
         program = torch.onnx.export(
             trace.module,
             trace.tensors,
@@ -59,9 +58,14 @@ def _dynamo(trace: Trace) -> ir.Model:
     return program.model
 
 
+def _recorded(trace: Trace) -> ir.Model:
+    trace.module.answers = trace.answers
+    return _dynamo(trace)
+
+
 def _torchscript(trace: Trace) -> ir.Model:
     written = io.BytesIO()
-    with quiet(), static_shapes():
+    with quiet():
         torch.onnx.export(
             trace.module,
             trace.tensors,
@@ -99,6 +103,12 @@ ROUTES: tuple[Route, ...] = (
     Route("dynamo", "torch.export: sees the whole program, static shapes", _dynamo),
     Route("dynamo-sizes", "the same, the sizes of images and sounds as constants", _dynamo, _sizes),
     Route("dynamo-masks", "the same, masks that padding does not change too", _dynamo, _unchanging),
+    Route(
+        "dynamo-recorded",
+        "what Python reads from tensors is what it read on the plain example",
+        _recorded,
+        _sizes,
+    ),
     Route(
         "torchscript",
         "tracing: values of one run decide what depends on data",

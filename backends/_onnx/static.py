@@ -1,4 +1,4 @@
-"""Operations whose result has a size that depends on data, as equal ones of static size.
+"""Operations whose size or place depends on data, as equal ones of comparisons and choices.
 
 In force while a module is exported. The harness compares the graph with the plain module, so that
 a wrong replacement is a failed check.
@@ -14,6 +14,8 @@ from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from backends._onnx.replay import leading_mask
 
 #: Leaves out transformers' own checks of values, which only a run can make.
 NO_CHECKS = {"TRANSFORMERS_DISABLE_TORCH_CHECK": "1"}
@@ -67,19 +69,56 @@ def _masked_scatter_(x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor) 
 
 def _set_item(x: torch.Tensor, index: Any, value: Any) -> Any:
     """`x[mask] = value` as a choice: for one value, or for one of each true element."""
-    if not (isinstance(index, torch.Tensor) and index.dtype == torch.bool):
+    chosen = leading_mask(index)
+    if chosen is None:
         return NotImplemented
-    mask = index.reshape(*index.shape, *(1,) * (x.ndim - index.ndim))
-    if isinstance(value, torch.Tensor) and value.numel() != 1:
-        each = value.ndim > 0 and value.shape[0] != 1 and value.shape[1:] == x.shape[index.ndim :]
-        if not each:  # it is broadcast
-            return NotImplemented
-        x.copy_(_masked_scatter(x, mask, value))
-    elif isinstance(value, torch.Tensor):
-        x.copy_(torch.where(mask, value.to(x.dtype).reshape(()), x))
-    else:
+    mask = chosen.reshape(*chosen.shape, *(1,) * (x.ndim - chosen.ndim))
+    if not isinstance(value, torch.Tensor):
         x.masked_fill_(mask, value)
+        return None
+    row = x.ndim - chosen.ndim
+    if value.ndim == row + 1 and value.shape[0] == 1:
+        value = value[0]
+    if value.ndim <= row:  # the same for each true element
+        x.copy_(torch.where(mask, value.to(x.dtype), x))
+    elif value.shape[1:] == x.shape[chosen.ndim :]:
+        x.copy_(_masked_scatter(x, mask, value))
+    else:
+        return NotImplemented
     return None
+
+
+def _scatter(
+    x: torch.Tensor,
+    dim: int,
+    index: torch.Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
+) -> Any:
+    """Each place looks up which index names it: a comparison with all of them, and a choice.
+
+    Of several indices that name one place, PyTorch leaves open which one counts; here none may.
+    """
+    dim %= x.ndim
+    along = (*x.shape[:dim], *x.shape[dim + 1 :])
+    if reduce is not None or (*index.shape[:dim], *index.shape[dim + 1 :]) != along:
+        return NotImplemented
+    named = index.movedim(dim, -1)[..., None] == torch.arange(x.shape[dim])
+    hit = named.any(-2).movedim(-1, dim)
+    given = torch.as_tensor(value if src is None else src, dtype=x.dtype)
+    if given.ndim:
+        given = given[tuple(slice(size) for size in index.shape)].movedim(dim, -1)[..., None]
+        given = torch.where(named, given, torch.zeros((), dtype=given.dtype))
+        given = given.sum(-2, dtype=given.dtype).movedim(-1, dim)
+    # ONNX Runtime has no choice between truths.
+    return (hit & given) | (~hit & x) if x.dtype == torch.bool else torch.where(hit, given, x)
+
+
+def _scatter_(x: torch.Tensor, *args: Any, **named: Any) -> Any:
+    found = _scatter(x, *args, **named)
+    return found if found is NotImplemented else x.copy_(found)
 
 
 REPLACEMENTS: Mapping[Any, Callable[..., Any]] = {
@@ -87,4 +126,7 @@ REPLACEMENTS: Mapping[Any, Callable[..., Any]] = {
     torch.masked_scatter: _masked_scatter,
     torch.Tensor.masked_scatter_: _masked_scatter_,
     torch.Tensor.__setitem__: _set_item,
+    torch.Tensor.scatter: _scatter,
+    torch.scatter: _scatter,
+    torch.Tensor.scatter_: _scatter_,
 }

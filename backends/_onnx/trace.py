@@ -13,6 +13,8 @@ import torch
 from torch.utils import _pytree
 
 from backends._onnx import partial
+from backends._onnx.replay import Answers, Recording, Replay
+from backends._onnx.static import static_shapes
 from harness.contract import Array, Case
 
 
@@ -25,6 +27,9 @@ class Traced(torch.nn.Module):
         options: its arguments that are no tensors.
         leaves: which tensors of its (nested) output to return, by their position in it.
         fixed: its arguments that are constants of the program, by name.
+
+    Attributes:
+        answers: what it is told when it asks for values; nothing, unless a route sets them.
     """
 
     def __init__(
@@ -41,16 +46,19 @@ class Traced(torch.nn.Module):
         self.options = dict(options)
         self.leaves = tuple(leaves)
         self.fixed = dict(fixed or {})
+        self.answers: Answers = {}
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The chosen outputs; complex ones as pairs of real numbers."""
         given = dict(zip(self.names, tensors, strict=True))
-        if not self.fixed:
-            return self._chosen(self.module(**given, **self.options))
-        given |= {name: partial.known(array) for name, array in self.fixed.items()}
-        with partial.PartialEvaluation():
-            found = self.module(**given, **self.options)
-        return partial.lifted(self._chosen(found))
+        # The later one is asked first, and all of them before the exporter.
+        with static_shapes(), Replay(self.answers):
+            if not self.fixed:
+                return self._chosen(self.module(**given, **self.options))
+            given |= {name: partial.known(array) for name, array in self.fixed.items()}
+            with partial.PartialEvaluation():
+                found = self.module(**given, **self.options)
+            return partial.lifted(self._chosen(found))
 
     def _chosen(self, found: Any) -> tuple[torch.Tensor, ...]:
         leaves = _pytree.tree_leaves(found)
@@ -68,6 +76,7 @@ class Trace:
         outputs: the model's name of each output -> its position among the module's outputs; two
             names may share one tensor.
         fixed: the inputs that are constants of the program, with their values.
+        answers: what the module asked of its tensors' values on the example.
     """
 
     module: Traced
@@ -75,6 +84,7 @@ class Trace:
     inputs: tuple[str, ...]
     outputs: Mapping[str, int]
     fixed: Mapping[str, Array]
+    answers: Answers
 
 
 def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) -> Trace:
@@ -91,7 +101,7 @@ def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) 
     module = case.module().eval()
     _prefer_batched_experts(module)
     every = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
-    with torch.no_grad():
+    with torch.no_grad(), Recording() as recording:
         torch.manual_seed(0)
         leaves, structure = _pytree.tree_flatten(module(**every, **case.options()))
     numbered = [
@@ -110,6 +120,7 @@ def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) 
         names,
         {name: kept.index(i) for name, i in first.items()},
         held,
+        recording.answers,
     )
 
 

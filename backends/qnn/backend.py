@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime_qnn
 
 from backends import _positions
@@ -39,6 +40,9 @@ TOO_EXACT = 1e-5
 
 #: So many routes' graphs are compiled at most, where the HTP does not take all of one.
 ROUTES_TRIED = 2
+
+#: Operators whose result is as long as values say; the HTP takes static shapes alone.
+SIZED_BY_VALUES = frozenset({"NonZero", "Compress", "Unique"})
 
 #: Precision -> bits of the activations, where the graph is quantised.
 QUANTISED: Mapping[str, int] = {"a16w8": 16, "a8w8": 8}
@@ -173,8 +177,8 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
     """The graph that the HTP takes most of, compiled: its session, its context binary, where it is.
 
     Args:
-        graphs: right ones, the preferred one first; the next is only made where that one is not
-            taken as a whole.
+        graphs: right ones, the preferred one first; the next is only made where that one has
+            sizes that follow from values, or is not taken as a whole.
         soc: to compile for.
 
     Raises:
@@ -183,7 +187,7 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
     """
     best: tuple[Any, Exported, Placement] | None = None
     failures: list[Exception] = []
-    for graph in islice(graphs, ROUTES_TRIED):
+    for graph in islice(_static_first(graphs), ROUTES_TRIED):
         try:
             session, context = sessions.compiled(graph.model, soc)
         except Exception as error:  # of another route's graph it may make something
@@ -199,6 +203,18 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
     if best is None:
         raise failures[0]
     return best
+
+
+def _static_first(graphs: Iterator[Exported]) -> Iterator[Exported]:
+    """The graphs, those last of which the HTP is known not to take all."""
+    sized_by_values = []
+    for graph in graphs:
+        nodes = onnx.load_from_string(graph.model).graph.node
+        if SIZED_BY_VALUES & {node.op_type for node in nodes}:
+            sized_by_values.append(graph)
+        else:
+            yield graph
+    yield from sized_by_values
 
 
 def quantised(made: Exported, case: Case, bits: int) -> Exported:

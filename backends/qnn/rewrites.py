@@ -12,9 +12,11 @@ from backends._onnx.passes.missing import MISSING
 from backends._onnx.passes.norm import NARROW_NORM, WEIGHT_SECOND
 from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
+from backends._onnx.passes.scatter import KNOWN_PLACES
 
 PASSES: tuple[Pass, ...] = (
     GATHER_ND,
+    KNOWN_PLACES,
     CUM_SUM,
     EINSUM,
     MISSING,

@@ -280,17 +280,17 @@ class TinyCase:
                 parameter.copy_(before)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        """Outputs after every weight moved by about one rounding of `dtype`.
+        """Outputs in float32 after every weight moved by about one rounding of `dtype`.
 
-        The noise floor of a model that refuses float64: by backward error analysis a computation
-        in finite precision is the exact one of slightly moved data (Higham, Accuracy and
-        Stability of Numerical Algorithms, 2nd ed., section 1.5).
+        The noise floor of a model that refuses float64, or that dtype: by backward error analysis a
+        computation in finite precision is the exact one of slightly moved data (Higham, Accuracy
+        and Stability of Numerical Algorithms, 2nd ed., section 1.5).
         """
         import torch
 
         key = f"jittered {dtype}"
         if key not in self._references:
-            module = copy.deepcopy(self._reference_module(dtype))
+            module = copy.deepcopy(self._reference_module("float32"))
             step = torch.finfo(getattr(torch, dtype)).eps
             with torch.no_grad():
                 for name, p in module.named_parameters():
@@ -299,7 +299,7 @@ class TinyCase:
                         p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
             self._references[key] = module
         torch.manual_seed(0)
-        return self._forward(self._references[key], inputs, getattr(torch, dtype))
+        return self._forward(self._references[key], inputs, torch.float32)
 
     @cached_property
     def _spared(self) -> Mapping[str, str]:

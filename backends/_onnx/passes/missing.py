@@ -148,8 +148,98 @@ class Col2ImAsTranspose(RewriteRuleClassBase):
         return op.Reshape(turned, dims(op, of_x[0], channels, height, width))
 
 
+class PadAsConcat(RewriteRuleClassBase):
+    """Integers or truths with as many of one value before and after them."""
+
+    def pattern(self, op: Any, x: Any, pads: Any) -> Any:
+        """With or without a value and axes of its own."""
+        return op.Pad(x, pads, _allow_other_inputs=True, _outputs=["padded"])
+
+    def check(self, context: Any, x: ir.Value, pads: ir.Value, padded: ir.Value) -> bool:
+        """A static shape, known widths of at least 0, one value, and no floating numbers."""
+        widths, inputs = constant(pads), node_of(padded).inputs
+        value = constant(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else np.zeros(())
+        mode = node_of(padded).attributes.get_string("mode", "constant")
+        if shape(x) is None or widths is None or value is None or len(inputs) > 3:
+            return False
+        exact = x.dtype is not None and not x.dtype.is_floating_point()
+        return exact and mode == "constant" and bool((widths >= 0).all())
+
+    def rewrite(self, op: Any, x: ir.Value, pads: ir.Value, padded: ir.Value) -> Any:
+        """A Concat for each axis that grows."""
+        sizes, widths, value = list(shape(x) or ()), constant(pads), _optional(padded, 2)
+        assert widths is not None
+        assert x.dtype is not None
+        filler = np.zeros((), x.dtype.numpy()) if value is None else value.reshape(())
+        found = x
+        for axis, (before, after) in enumerate(widths.reshape(2, -1).T.tolist()):
+
+            def block(width: int, axis: int = axis) -> Any:
+                return const(op, np.full([*sizes[:axis], width, *sizes[axis + 1 :]], filler))
+
+            front, back = [block(before)] * bool(before), [block(after)] * bool(after)
+            if front or back:
+                found = op.Concat(*front, found, *back, axis=axis)
+                sizes[axis] += before + after
+        return found if found is not x else op.Identity(x)
+
+
+class EqualToTruth(RewriteRuleClassBase):
+    """Truths that are compared with a known one."""
+
+    def pattern(self, op: Any, x: Any, known: Any) -> Any:
+        """The known one is the second."""
+        return op.Equal(x, known)
+
+    def check(self, context: Any, x: ir.Value, known: ir.Value) -> bool:
+        """Truths, and one value."""
+        array = constant(known)
+        return x.dtype == ir.DataType.BOOL and array is not None and array.size == 1
+
+    def rewrite(self, op: Any, x: ir.Value, known: ir.Value) -> Any:
+        """The truths themselves, or the opposite."""
+        array = constant(known)
+        assert array is not None
+        return op.Identity(x) if array.ravel()[0] else op.Not(x)
+
+
+class AcosThroughAsin(RewriteRuleClassBase):
+    """acos(x) = pi / 2 - asin(x)."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """The operator."""
+        return op.Acos(x)
+
+    def rewrite(self, op: Any, x: ir.Value) -> Any:
+        """Sub, Asin."""
+        return op.Sub(const(op, np.array(np.pi / 2, np.float32)), op.Asin(x))
+
+
+class AsinhAsLog(RewriteRuleClassBase):
+    """asinh(x) = sign(x) log(|x| + sqrt(x^2 + 1)), which does not cancel where x is negative."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """The operator."""
+        return op.Asinh(x)
+
+    def rewrite(self, op: Any, x: ir.Value) -> Any:
+        """Abs, Mul, Add, Sqrt, Log, Sign."""
+        size = op.Abs(x)
+        one = const(op, np.array(1.0, np.float32))
+        return op.Mul(op.Sign(x), op.Log(op.Add(size, op.Sqrt(op.Add(op.Mul(x, x), one)))))
+
+
 MISSING = Pass(
     "missing",
-    "The provider has no Trilu, DFT and Col2Im: the graph is split there.",
-    rules(TriluAsChoice, DftAsMatMul, Col2ImAsTranspose),
+    "The provider has no Trilu, DFT, Col2Im, Acos and Asinh, no Pad of integers and no Equal of "
+    "truths: the graph is split there.",
+    rules(
+        TriluAsChoice,
+        DftAsMatMul,
+        Col2ImAsTranspose,
+        PadAsConcat,
+        EqualToTruth,
+        AcosThroughAsin,
+        AsinhAsLog,
+    ),
 )

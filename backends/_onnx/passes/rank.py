@@ -1,4 +1,4 @@
-"""Transposes of more dimensions than the HTP has, in fewer."""
+"""Operators on more dimensions than the HTP has, in fewer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import constant, dims, rules, shape
+from backends._onnx.passes._graph import constant, dims, node_of, rules, shape
 
 #: Dimensions that operators on the HTP may have.
 LARGEST_RANK = 5
@@ -53,6 +53,66 @@ class LowRankTranspose(RewriteRuleClassBase):
                 value = op.Transpose(op.Reshape(value, dims(op, *parts)), perm=[0, 2, 1, 3])
                 now.insert(i, now.pop(j))
         return op.Reshape(value, dims(op, *(sizes[k] for k in perm)))
+
+
+class LowRankNeg(RewriteRuleClassBase):
+    """A sign, over all but the last dimension at once."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """The operator."""
+        return op.Neg(x)
+
+    def check(self, context: Any, x: ir.Value) -> bool:
+        """More dimensions than this operator may have, which is one less than others."""
+        sizes = shape(x)
+        return sizes is not None and len(sizes) >= LARGEST_RANK and all(sizes)
+
+    def rewrite(self, op: Any, x: ir.Value) -> Any:
+        """Reshape, Neg, Reshape."""
+        sizes = shape(x)
+        assert sizes is not None
+        return op.Reshape(op.Neg(op.Reshape(x, dims(op, -1, sizes[-1]))), dims(op, *sizes))
+
+
+class LowRankGather(RewriteRuleClassBase):
+    """Choosing along one axis: what comes before it is one dimension, and what comes after it."""
+
+    def pattern(self, op: Any, x: Any, indices: Any) -> Any:
+        """The operator."""
+        return op.Gather(x, indices, _outputs=["gathered"])
+
+    def check(self, context: Any, x: ir.Value, indices: ir.Value, gathered: ir.Value) -> bool:
+        """Too many dimensions, all of them static."""
+        sizes, result = shape(x), shape(gathered)
+        return sizes is not None and result is not None and len(sizes) > LARGEST_RANK
+
+    def rewrite(self, op: Any, x: ir.Value, indices: ir.Value, gathered: ir.Value) -> Any:
+        """Reshape, Gather, Reshape."""
+        sizes, result = shape(x), shape(gathered)
+        assert sizes is not None
+        assert result is not None
+        axis = node_of(gathered).attributes.get_int("axis", 0) % len(sizes)
+        flat = dims(op, prod(sizes[:axis]), sizes[axis], prod(sizes[axis + 1 :]))
+        chosen = op.Gather(op.Reshape(x, flat), op.Reshape(indices, dims(op, -1)), axis=1)
+        return op.Reshape(chosen, dims(op, *result))
+
+
+class SqueezeAsReshape(RewriteRuleClassBase):
+    """Leaving out dimensions of size 1 where there are too many."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """With or without axes."""
+        return op.Squeeze(x, _allow_other_inputs=True, _outputs=["squeezed"])
+
+    def check(self, context: Any, x: ir.Value, squeezed: ir.Value) -> bool:
+        """Too many dimensions, all of them static."""
+        sizes, result = shape(x), shape(squeezed)
+        known = sizes is not None and result is not None and all(result)
+        return known and len(sizes or ()) > LARGEST_RANK
+
+    def rewrite(self, op: Any, x: ir.Value, squeezed: ir.Value) -> Any:
+        """Reshape."""
+        return op.Reshape(x, dims(op, *(shape(squeezed) or ())))
 
 
 class ReshapeOnce(RewriteRuleClassBase):
@@ -123,9 +183,9 @@ def _blocks(sizes: tuple[int, ...], perm: list[int]) -> tuple[list[int], list[in
 
 LOW_RANK = Pass(
     "low-rank",
-    "The HTP has tensors of at most five dimensions: windows and patches, cut out by a reshape and "
-    "a transpose of six, fall to the CPU.",
-    rules(LowRankTranspose),
+    "The HTP has tensors of at most five dimensions, and Neg of four: windows and patches, cut out "
+    "by a reshape and a transpose of six, fall to the CPU.",
+    rules(LowRankTranspose, LowRankNeg, LowRankGather, SqueezeAsReshape),
 )
 
 RESHAPE_ONCE = Pass(
