@@ -366,7 +366,7 @@ def add_backend(backend: Backend, machine: Machine, words: Sequence[str] = ()) -
 
     def run_backend(session: nox.Session) -> None:
         if lack and (skips or "--require-device" in session.posargs):
-            message = f"{lack.reason} Fix: {lack.fix}"
+            message = f"{lack.reason} Fix: {lack.fix}".removesuffix(".")  # nox adds its own
             if "--require-device" in session.posargs:
                 session.error(message)
             session.skip(message)
