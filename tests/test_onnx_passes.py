@@ -26,6 +26,7 @@ from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
+from backends._onnx.passes.pooling import PADDED_AVERAGE  # noqa: E402
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
 from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
 from backends._onnx.runtime import placement_on  # noqa: E402
@@ -138,6 +139,17 @@ def test_pad_of_what_is_exact(dtype: type, value: int | None) -> None:
     if value is not None:
         constants["value"] = np.array(value, dtype=dtype)
     holds("Pad", {"x": x}, constants, MISSING)
+
+
+@pytest.mark.parametrize("strides", [[1, 1], [2, 1]])
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 2, 1, 0]])
+def test_an_average_that_counts_no_padding(pads: list[int], strides: list[int]) -> None:
+    attributes = {"kernel_shape": [3, 3], "pads": pads, "strides": strides}
+    x = {"x": values(2, 3, 5, 6)}
+    data = model("AveragePool", x, {}, **attributes)
+    after, counts, _ = rewritten(data, PADDED_AVERAGE)
+    assert counts == {"padded-average": 1}
+    np.testing.assert_allclose(run(after, x), run(data, x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("known", [True, False])
