@@ -58,7 +58,7 @@ def _shares(
 
 PADDED_AVERAGE = Pass(
     "padded-average",
-    "Silent: an AveragePool that does not count its padding is wrong on images of 12 by 12 pixels and "
-    "more; see docs/upstream/qnn_average_pool.md.",
+    "Silent: an AveragePool that does not count its padding is wrong on images of 12 by 12 pixels "
+    "and more; see docs/upstream/qnn_average_pool.md.",
     rules(PaddedAverage),
 )
