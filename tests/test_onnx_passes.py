@@ -26,7 +26,7 @@ from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
-from backends._onnx.passes.pooling import PADDED_AVERAGE  # noqa: E402
+from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
 from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
 from backends._onnx.runtime import placement_on  # noqa: E402
@@ -150,6 +150,26 @@ def test_an_average_that_counts_no_padding(pads: list[int], strides: list[int]) 
     after, counts, _ = rewritten(data, PADDED_AVERAGE)
     assert counts == {"padded-average": 1}
     np.testing.assert_allclose(run(after, x), run(data, x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_norm_of_videos() -> None:
+    numbers = {name: values(3, seed=i) for i, name in enumerate(["scale", "bias", "mean"])}
+    holds(
+        "BatchNormalization",
+        {"x": values(2, 3, 1, 4, 4)},
+        {**numbers, "variance": np.abs(values(3, seed=9))},
+        MISSING,
+        epsilon=1e-3,
+    )
+
+
+def test_an_average_of_a_whole_image() -> None:
+    holds("AveragePool", {"x": values(2, 3, 2, 4)}, {}, AVERAGE_OF_ALL, kernel_shape=[2, 4])
+    # As PyTorch lets a window be.
+    wide = {"kernel_shape": [4, 9], "strides": [4, 9], "ceil_mode": 1, "count_include_pad": 1}
+    holds("AveragePool", {"x": values(2, 3, 2, 4)}, {}, AVERAGE_OF_ALL, **wide)
+    part = model("AveragePool", {"x": values(2, 3, 4, 4)}, {}, kernel_shape=[2, 4])
+    assert rewritten(part, AVERAGE_OF_ALL)[1] == {}
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -10,7 +10,7 @@ from backends._onnx.passes.einsum import EINSUM
 from backends._onnx.passes.gather import GATHER_ND
 from backends._onnx.passes.missing import MISSING
 from backends._onnx.passes.norm import NARROW_NORM, WEIGHT_SECOND
-from backends._onnx.passes.pooling import PADDED_AVERAGE
+from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE
 from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
 from backends._onnx.passes.scatter import KNOWN_PLACES
@@ -27,6 +27,7 @@ PASSES: tuple[Pass, ...] = (
     BROADCAST_BATCH,
     NARROW_NORM,
     WEIGHT_SECOND,
+    AVERAGE_OF_ALL,
     PADDED_AVERAGE,
     SOFTPLUS,
     EXACT_ACTIVATION,

@@ -203,16 +203,19 @@ class EqualToTruth(RewriteRuleClassBase):
         return op.Identity(x) if array.ravel()[0] else op.Not(x)
 
 
-class AcosThroughAsin(RewriteRuleClassBase):
-    """acos(x) = pi / 2 - asin(x)."""
+class AcosThroughAtan(RewriteRuleClassBase):
+    """acos(x) = pi / 2 - 2 atan(x / (1 + sqrt(1 - x^2))), which is finite at both ends."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         """The operator."""
         return op.Acos(x)
 
     def rewrite(self, op: Any, x: ir.Value) -> Any:
-        """Sub, Asin."""
-        return op.Sub(const(op, np.array(np.pi / 2, np.float32)), op.Asin(x))
+        """Mul, Sub, Relu, Sqrt, Add, Div, Atan."""
+        one, two = const(op, np.array(1, np.float32)), const(op, np.array(2, np.float32))
+        side = op.Sqrt(op.Relu(op.Sub(one, op.Mul(x, x))))
+        angle = op.Mul(op.Atan(op.Div(x, op.Add(side, one))), two)
+        return op.Sub(const(op, np.array(np.pi / 2, np.float32)), angle)
 
 
 class AsinhAsLog(RewriteRuleClassBase):
@@ -229,17 +232,45 @@ class AsinhAsLog(RewriteRuleClassBase):
         return op.Mul(op.Sign(x), op.Log(op.Add(size, op.Sqrt(op.Add(op.Mul(x, x), one)))))
 
 
+class NormOfBatch(RewriteRuleClassBase):
+    """A batch norm of videos, whose numbers are all known: a factor and a term for each channel."""
+
+    def pattern(self, op: Any, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Any:
+        """The operator."""
+        return op.BatchNormalization(x, scale, bias, mean, variance, _outputs=["normed"])
+
+    def check(self, context: Any, x: ir.Value, **given: ir.Value) -> bool:
+        """More dimensions than an image has, and known numbers."""
+        known = (given[name] for name in ("scale", "bias", "mean", "variance"))
+        sizes = shape(x)
+        return sizes is not None and len(sizes) > 4 and all(constant(v) is not None for v in known)
+
+    def rewrite(self, op: Any, x: ir.Value, normed: ir.Value, **given: ir.Value) -> Any:
+        """Mul, Add."""
+        scale, bias, mean, variance = (
+            np.asarray(constant(given[name])) for name in ("scale", "bias", "mean", "variance")
+        )
+        epsilon = node_of(normed).attributes.get_float("epsilon", 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        wide = [len(factor), *(1,) * (len(shape(x) or ()) - 2)]
+        term = (bias - mean * factor).reshape(wide).astype(np.float32)
+        return op.Add(
+            op.Mul(x, const(op, factor.reshape(wide).astype(np.float32))), const(op, term)
+        )
+
+
 MISSING = Pass(
     "missing",
-    "The provider has no Trilu, DFT, Col2Im, Acos and Asinh, no Pad of integers and no Equal of "
-    "truths: the graph is split there.",
+    "The provider has no Trilu, DFT, Col2Im, Acos and Asinh, no Pad of integers, no Equal of "
+    "truths and no batch norm of videos: the graph is split there.",
     rules(
         TriluAsChoice,
         DftAsMatMul,
         Col2ImAsTranspose,
         PadAsConcat,
         EqualToTruth,
-        AcosThroughAsin,
+        AcosThroughAtan,
+        NormOfBatch,
         AsinhAsLog,
     ),
 )

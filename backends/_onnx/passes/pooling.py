@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import const, node_of, rules, shape
+from backends._onnx.passes._graph import const, dims, node_of, rules, shape
 from harness.contract import Array
 
 
@@ -42,6 +42,27 @@ class PaddedAverage(RewriteRuleClassBase):
         return op.Mul(found, const(op, _shares(sizes[2:], kernel, pads, strides)))
 
 
+class AverageOfAll(RewriteRuleClassBase):
+    """An average over the whole image."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        """The operator."""
+        return op.AveragePool(x, _outputs=["pooled"])
+
+    def check(self, context: Any, x: ir.Value, pooled: ir.Value) -> bool:
+        """One window that holds the image, without padding."""
+        attributes, sizes, result = node_of(pooled).attributes, shape(x), shape(pooled)
+        if sizes is None or result is None or any(attributes.get_ints("pads", ())):
+            return False
+        window = attributes.get_ints("kernel_shape", ())
+        holds = all(wide >= size for wide, size in zip(window, sizes[2:], strict=True))
+        return holds and set(result[2:]) == {1}
+
+    def rewrite(self, op: Any, x: ir.Value, **_: Any) -> Any:
+        """ReduceMean."""
+        return op.ReduceMean(x, dims(op, *range(2, len(shape(x) or ()))), keepdims=1)
+
+
 def _shares(
     sizes: tuple[int, ...], kernel: list[int], pads: list[int], strides: list[int]
 ) -> Array:
@@ -55,6 +76,13 @@ def _shares(
         found = (found[..., None] * share.astype(np.float32)).astype(np.float32)
     return found
 
+
+AVERAGE_OF_ALL = Pass(
+    "average-of-all",
+    "ONNX Runtime moves an AveragePool over a whole small image to another layout for the HTP, "
+    "which then refuses it.",
+    rules(AverageOfAll),
+)
 
 PADDED_AVERAGE = Pass(
     "padded-average",
