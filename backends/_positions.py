@@ -20,10 +20,14 @@ from harness.contract import Array, Arrays, Case, Placement, Program
 METHOD, ARGUMENT = "get_rope_index", "position_ids"
 
 
-def completing(case: Case) -> Callable[[Mapping[str, Array]], Arrays]:
+def completing(case: Case, *, anew: bool = False) -> Callable[[Mapping[str, Array]], Arrays]:
     """A function that adds a model's positions to its inputs, where it computes them in Python.
 
     Positions are integers of shape (axes, batch, length).
+
+    Args:
+        case: whose module computes them.
+        anew: in place of those that the inputs have, too: of a text that was padded since.
     """
     module = case.module()
     owner = next((part for part in module.modules() if hasattr(part, METHOD)), None)
@@ -35,7 +39,7 @@ def completing(case: Case) -> Callable[[Mapping[str, Array]], Arrays]:
     pictures = {*taken} - {*needed} - {"attention_mask"}
 
     def completed(inputs: Mapping[str, Array]) -> Arrays:
-        if ARGUMENT in inputs or any(name not in inputs for name in needed):
+        if (ARGUMENT in inputs and not anew) or any(name not in inputs for name in needed):
             return dict(inputs)
         if not any(name in inputs for name in pictures):
             return dict(inputs)  # text alone is counted within the model

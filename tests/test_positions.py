@@ -75,6 +75,13 @@ def test_a_completed_case_is_the_case_with_positions() -> None:
     assert completed(INPUTS).keys() == made.inputs("base").keys()
 
 
+def test_a_text_that_was_padded_since_gets_others() -> None:
+    case: Any = SimpleNamespace(module=Counting)
+    stale = {**INPUTS, "position_ids": np.zeros((2, 1, 3))}
+    found = positions.completing(case, anew=True)(stale)
+    assert found["position_ids"].tolist() == [[[0, 1, 2]]] * 2
+
+
 def test_what_needs_no_positions_gets_none() -> None:
     given = {"position_ids": np.zeros((2, 1, 3)), **INPUTS}
     assert complete(Counting(), given) == given  # the case's own stay

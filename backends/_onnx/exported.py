@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from backends import _positions
 from backends._onnx import passes as passes_
 from backends._onnx.routes import ROUTES, ExportFailed, Route, why
 from backends._onnx.runtime import Inference, cpu_session
@@ -68,7 +69,8 @@ def exports(
             runs the graph.
     """
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
-    asked = [*inputs.values(), *variants.padded(case, inputs["base"]).values()]
+    padded = variants.padded(case, inputs["base"]).values()
+    asked = [*inputs.values(), *map(_positions.completing(case, anew=True), padded)]
     expected = _expected(case, inputs)
     failures = []
     tried = set()
