@@ -357,9 +357,9 @@ class TestSessions:
         function = self.registered(noxfile, backend, machine)
         assert function.venv_backend == "none"
         session = FakeSession(tmp_path)
-        with pytest.raises(_SessionSkip, match=r"needs a GPU.* Fix: install its driver\."):
+        with pytest.raises(_SessionSkip, match=r"needs a GPU.* Fix: install its driver$"):
             function(session)
-        with pytest.raises(_SessionQuit, match=r"needs a GPU.* Fix: install its driver\."):
+        with pytest.raises(_SessionQuit, match=r"needs a GPU.* Fix: install its driver$"):
             function(FakeSession(tmp_path, "--require-device"))
         assert not session.installed
 
