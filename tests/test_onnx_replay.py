@@ -35,6 +35,10 @@ def counted(x: Any, mask: Any) -> Any:
     return x.new_zeros(mask.sum(), 2) + torch.arange(mask.sum())[:, None]
 
 
+def filled(x: Any, mask: Any) -> Any:
+    return torch.full((2,), mask.sum() / 8) + torch.arange(0, mask.sum() / 4, mask.sum() / 8)
+
+
 def cut(x: Any, mask: Any) -> Any:
     first, second = x.reshape(-1, 4)[: mask.sum().item()].split([2, int(mask.sum()) - 2])
     return second.sum() + first.sum()
@@ -52,7 +56,7 @@ def decided(x: Any, mask: Any) -> Any:
     return x + 1 if mask.any() else x
 
 
-FUNCTIONS = [rows, selected, places, counted, cut, listed, repeated, decided]
+FUNCTIONS = [rows, selected, places, counted, filled, cut, listed, repeated, decided]
 
 
 def exported(function: Function, answers: Any) -> Any:
@@ -100,6 +104,9 @@ def test_answers_are_given_once() -> None:
 
 def test_places_of_what_is_true() -> None:
     assert true_positions(MASK, 4).tolist() == [0, 2, 4, 5]
+    with Recording() as recording:
+        assert torch.tensor(5).nonzero().shape == (1, 0)  # a number has no places
+    assert not recording.answers
 
 
 @pytest.mark.parametrize(

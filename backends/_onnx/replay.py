@@ -73,7 +73,7 @@ class Recording(TorchFunctionMode):
         if func in _READS:
             self.answers[_site()].extend(np.ravel(found).tolist())
         elif func in _SIZED and (sizes := _sizes(func, args)):
-            self.answers[_site()].extend(int(size) for size in sizes)
+            self.answers[_site()].extend(size.item() for size in sizes)
         elif func in SELECTIONS:
             first = found[0] if isinstance(found, tuple) else found
             site = _site()
@@ -169,6 +169,8 @@ def _masked_select(count: Count, x: torch.Tensor, mask: torch.Tensor) -> torch.T
 
 
 def _nonzero(count: Count, x: torch.Tensor, *, as_tuple: bool = False) -> Any:
+    if not x.ndim:
+        return NotImplemented
     flat = true_positions(x != 0, count())
     steps = [int(torch.Size(x.shape[axis + 1 :]).numel()) for axis in range(x.ndim)]
     places = tuple(flat // step % size for step, size in zip(steps, x.shape, strict=True))
