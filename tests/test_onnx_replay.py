@@ -92,6 +92,17 @@ def test_a_line_that_did_not_ask_gets_no_answer() -> None:
         assert rows(X, torch.ones(2, 3, dtype=torch.bool)).shape == (4, 4)  # as it was told
 
 
+def test_a_row_of_one_is_read_as_a_number() -> None:
+    def read() -> tuple[int, bool, list[bool]]:
+        row = MASK.sum()[None]
+        return int(row), bool(row), (row > 3).tolist()
+
+    with Recording() as recording:
+        want = read()
+    with Replay(recording.answers):
+        assert read() == want == (4, True, [True])
+
+
 def test_answers_are_given_once() -> None:
     def sizes(*masks: Any) -> list[int]:
         return [int(mask.sum()) for mask in masks]

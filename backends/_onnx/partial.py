@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from backends._onnx.modes import FunctionMode
 from harness.contract import Array
 
 #: Functions without tensor arguments whose results are known.
@@ -34,17 +34,11 @@ class WrittenInto(Exception):
     """A traced value was written into a constant, which cannot be undone in the graph."""
 
 
-class PartialEvaluation(TorchFunctionMode):
+class PartialEvaluation(FunctionMode):
     """Functions of known tensors are called at once; known tensors that meet others are lifted."""
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
+    def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """A known result of known tensors; a traced one of others."""
         tensors = [x for x in _leaves((args, given)) if isinstance(x, torch.Tensor)]
         if tensors and all(map(_is_known, tensors)):
             return _evaluate(func, args, given)

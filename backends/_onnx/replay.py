@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
+
+from backends._onnx.modes import FunctionMode
 
 #: Line of code -> what it was told, in order.
 Answers = Mapping[tuple[str, int], Sequence[Any]]
@@ -54,21 +55,15 @@ _SIZED: Mapping[Any, int] = {
 _BETWEEN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
-class Recording(TorchFunctionMode):
+class Recording(FunctionMode):
     """Keeps what is asked while a module runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers: dict[tuple[str, int], list[Any]] = defaultdict(list)
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
+    def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """The function's own result."""
         found = func(*args, **given)
         if func in _READS:
             self.answers[_site()].extend(np.ravel(found).tolist())
@@ -76,17 +71,16 @@ class Recording(TorchFunctionMode):
             self.answers[_site()].extend(size.item() for size in sizes)
         elif func in SELECTIONS:
             first = found[0] if isinstance(found, tuple) else found
-            site = _site()
 
             def count() -> int:
-                self.answers[site].append(first.shape[0])
+                self.answers[_site()].append(first.shape[0])
                 return int(first.shape[0])
 
             SELECTIONS[func](count, *args, **given)
         return found
 
 
-class Replay(TorchFunctionMode):
+class Replay(FunctionMode):
     """Gives the kept answers; a line that was not seen to ask gets none.
 
     Args:
@@ -97,40 +91,30 @@ class Replay(TorchFunctionMode):
         super().__init__()
         self._left = {site: iter(given) for site, given in answers.items()}
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
+    def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """The answer that is kept; the function's own result, where there is none."""
         if func in _READS:
             # Of a list an exporter asks element by element.
-            values = list(islice(self._told(_site()), args[0].numel()))
+            values = list(islice(self._told(), args[0].numel()))
             if values:
-                return np.reshape(values, tuple(args[0].shape)).tolist()
+                whole = func is torch.Tensor.tolist
+                return np.reshape(values, tuple(args[0].shape)).tolist() if whole else values[0]
         elif func in _SIZED and _sizes(func, args):
-            told, first = self._told(_site()), _SIZED[func]
+            told, first = self._told(), _SIZED[func]
             args = (
                 *args[:first],
                 *(next(told, a) if isinstance(a, torch.Tensor) else a for a in args[first:]),
             )
         elif func in SELECTIONS:
-            site = _site()
-
-            def count() -> int:
-                return int(next(self._told(site)))
-
             with suppress(StopIteration):
-                selected = SELECTIONS[func](count, *args, **given)
+                selected = SELECTIONS[func](lambda: next(self._told()), *args, **given)
                 if selected is not NotImplemented:
                     return selected
         return func(*args, **given)
 
-    def _told(self, site: tuple[str, int]) -> Iterator[Any]:
-        """What is left of the answers that a line of code got."""
-        return self._left.get(site, iter(()))
+    def _told(self) -> Iterator[Any]:
+        """What is left of the answers that the line of code got which asks."""
+        return self._left.get(_site(), iter(()))
 
 
 def true_positions(mask: torch.Tensor, count: int) -> torch.Tensor:

@@ -7,14 +7,14 @@ a wrong replacement is a failed check.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
 import torch
-from torch.overrides import TorchFunctionMode
 
+from backends._onnx.modes import FunctionMode
 from backends._onnx.replay import leading_mask
 
 #: Leaves out transformers' own checks of values, which only a run can make.
@@ -28,17 +28,11 @@ def static_shapes() -> Iterator[None]:
         yield
 
 
-class _Replace(TorchFunctionMode):
+class _Replace(FunctionMode):
     """Calls the replacement of a function where there is one that takes the arguments."""
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
+    def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """The replacement's result, where it takes the arguments."""
         replacement = REPLACEMENTS.get(func)
         if replacement is not None:
             found = replacement(*args, **given)

@@ -172,15 +172,16 @@ class PadAsConcat(RewriteRuleClassBase):
         assert x.dtype is not None
         filler = np.zeros((), x.dtype.numpy()) if value is None else value.reshape(())
         found = x
-        for axis, (before, after) in enumerate(widths.reshape(2, -1).T.tolist()):
-
-            def block(width: int, axis: int = axis) -> Any:
-                return const(op, np.full([*sizes[:axis], width, *sizes[axis + 1 :]], filler))
-
-            front, back = [block(before)] * bool(before), [block(after)] * bool(after)
+        for axis, pair in enumerate(widths.reshape(2, -1).T.tolist()):
+            front, back = (
+                [const(op, np.full([*sizes[:axis], width, *sizes[axis + 1 :]], filler))]
+                if width
+                else []
+                for width in pair
+            )
             if front or back:
                 found = op.Concat(*front, found, *back, axis=axis)
-                sizes[axis] += before + after
+                sizes[axis] += sum(pair)
         return found if found is not x else op.Identity(x)
 
 
