@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "expectations": ("harness.expectations", "check and show the expected failures"),
     "report": ("harness.report", "results of all sessions, as HTML and Markdown"),
     "operators": ("harness.operators", "which unsupported operator blocks which entries"),
+    "seeds": ("harness.tiny.example_seeds", "example inputs that are far from ties, by trying"),
     "record": ("harness.record", "the models' signatures, for the mock backend"),
 }
 

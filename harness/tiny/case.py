@@ -32,7 +32,7 @@ from harness.contract import (
 )
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
-from harness.tiny import calibrate, libraries, quantized
+from harness.tiny import calibrate, example_seeds, libraries, quantized
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
@@ -68,6 +68,7 @@ class TinyCase:
         self.checkpoints = checkpoints
         self.entry = entry
         self.seed = seed
+        self.example_seed = seed + example_seeds.offset(entry.architecture)
         self.size = size
         self.head = head
         self._references: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
@@ -117,7 +118,7 @@ class TinyCase:
         weights_.fill(module, self.seed)
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on
         if calibrate.needs_calibration(module):
-            given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH)
+            given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH, self.seed)
             options = self._options_of(module)
             calibrate.calibrate(module, tensors(given, torch.float32), options)
         return module
@@ -154,13 +155,20 @@ class TinyCase:
             self._examples[variant] = (
                 self._reshaped()
                 if variant == "reshaped"
-                else (self._example(self._template, variant, BATCH, LENGTH))
+                else self._example(self._template, variant, BATCH, LENGTH, self.example_seed)
             )
         return dict(self._examples[variant])
 
+    def with_examples_of(self, seed: int) -> TinyCase:
+        """The same model with example inputs of another seed."""
+        other = copy.copy(self)
+        other.example_seed, other._examples = seed, {}
+        return other
+
     def _reshaped(self) -> Arrays:
+        batch, length = RESHAPED_BATCH, RESHAPED_LENGTH
         try:
-            return self._example(self._template, "reshaped", RESHAPED_BATCH, RESHAPED_LENGTH)
+            return self._example(self._template, "reshaped", batch, length, self.example_seed)
         except Exception as error:
             raise Unsupported(f"takes no other batch or length: {error}") from error
 
@@ -171,9 +179,9 @@ class TinyCase:
         # A small vocabulary may have given padding the id of an image's placeholder.
         return next(i for i in itertools.chain([token], itertools.count()) if i not in used)
 
-    def _example(self, module: Any, variant: str, batch: int, length: int) -> Arrays:
+    def _example(self, module: Any, variant: str, batch: int, length: int, seed: int) -> Arrays:
         return self._library.inputs(
-            module, self._config, seed=self.seed, variant=variant, batch=batch, length=length
+            module, self._config, seed=seed, variant=variant, batch=batch, length=length
         )
 
     def options(self) -> Mapping[str, Any]:
@@ -279,19 +287,24 @@ class TinyCase:
             with torch.no_grad():
                 parameter.copy_(before)
 
-    def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+    def jittered(self, inputs: Mapping[str, Array], dtype: str, times: float = 1.0) -> Arrays:
         """Outputs in float32 after every weight moved by about one rounding of `dtype`.
 
         The noise floor of a model that refuses float64, or that dtype: by backward error analysis a
         computation in finite precision is the exact one of slightly moved data (Higham, Accuracy
         and Stability of Numerical Algorithms, 2nd ed., section 1.5).
+
+        Args:
+            inputs: by argument name.
+            dtype: whose rounding is meant.
+            times: so many roundings.
         """
         import torch
 
-        key = f"jittered {dtype}"
+        key = f"jittered {dtype} {times}"
         if key not in self._references:
             module = copy.deepcopy(self._reference_module("float32"))
-            step = torch.finfo(getattr(torch, dtype)).eps
+            step = times * torch.finfo(getattr(torch, dtype)).eps
             with torch.no_grad():
                 for name, p in module.named_parameters():
                     if p.is_floating_point():
