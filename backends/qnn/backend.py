@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime_qnn
 
-from backends import _positions
+from backends import _positions, _timesteps
 from backends._onnx import artefacts
 from backends._onnx.exported import Exported
 from backends._onnx.passes import chosen
@@ -150,8 +150,10 @@ class Backend:
             ExportFailed: no exporter gives a right graph; the provider is not to blame.
             What ONNX Runtime raises when the provider cannot compile it.
         """
-        case, complete = _positions.completed(case)
-        return _positions.Completed(self._prepared(case, precision), complete)
+        case, sinusoids = _timesteps.completed(case)
+        case, positions = _positions.completed(case)
+        program = _positions.Completed(self._prepared(case, precision), positions)
+        return _positions.Completed(program, sinusoids)
 
     def _prepared(self, case: Case, precision: Precision) -> QnnProgram:
         soc = choose(self.options.get("soc", ""), detect())
