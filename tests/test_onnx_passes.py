@@ -24,10 +24,11 @@ from backends._onnx import artefacts, passes  # noqa: E402
 from backends._onnx.passes import Pass, chosen  # noqa: E402
 from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
+from backends._onnx.passes.many_dimensions import merged  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
 from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
 from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
-from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK  # noqa: E402
+from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
 from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
 from backends._onnx.runtime import placement_on  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
@@ -221,6 +222,26 @@ def test_a_scatter_to_places_that_differ_stays(places: list[list[int]]) -> None:
         ("Gather", (2, 3, 2, 1, 2, 4), {"i": np.array([[2, -1]])}, {"axis": 1}),
         ("Squeeze", (2, 1, 3, 1, 2, 4), {"axes": np.array([1])}, {}),
         ("Squeeze", (2, 1, 3, 1, 2, 4), {}, {}),
+        ("Gather", (2, 3, 2, 1, 4), {"i": np.array([[2, -1], [0, 1]])}, {"axis": 1}),
+        ("Unsqueeze", (2, 3, 4), {"axes": np.array([1, 3, 5])}, {}),
+        ("ReduceMax", (2, 3, 2, 1, 2, 4), {"axes": np.array([2, 3])}, {"keepdims": 0}),
+        ("ReduceMean", (2, 3, 2, 2, 2, 3), {"axes": np.array([-1, 1])}, {"keepdims": 1}),
+        ("Mul", (2, 3, 2, 1, 2, 4), {"b": np.array(2.5, np.float32)}, {}),
+        ("Mul", (2, 3, 2, 1, 2, 4), {"b": values(3, 1, 1, 1, 4)}, {}),
+        ("Sub", (2, 1, 1, 2, 1, 4), {"b": values(2, 3, 2, 1, 2, 4)}, {}),
+        (
+            "Slice",
+            (3, 2, 2, 1, 2, 4),
+            {n: np.array([v]) for n, v in {"s": 1, "e": 2, "a": 0}.items()},
+            {},
+        ),
+        (
+            "Slice",
+            (3, 2, 2, 1, 2, 4),
+            {"s": np.array([-1, 3]), "e": np.array([9, 0]), "a": np.array([0, -1])}
+            | {"t": np.array([1, -2])},
+            {},
+        ),
     ],
 )
 def test_operators_on_many_dimensions(
@@ -230,6 +251,52 @@ def test_operators_on_many_dimensions(
     data = model(op, x, constants, **attributes)
     after, counts, _ = rewritten(data, LOW_RANK)
     assert counts == {"low-rank": 1}
+    np.testing.assert_array_equal(run(after, x), run(data, x))
+
+
+def test_a_choice_over_six_dimensions() -> None:
+    x = {"x": values(2, 3, 3, 2, 3, 2)}
+    constants: Arrays = {"c": np.arange(6).reshape(3, 2, 1, 1) > 2, "a": np.array(0, np.float32)}
+    nodes = [helper.make_node("Where", ["c", "a", "x"], ["y"])]
+    data = graph_of(nodes, x, constants)
+    after, counts, ops = rewritten(data, LOW_RANK)
+    assert counts == {"low-rank": 1}
+    assert {"Where", "Reshape"} <= ops
+    np.testing.assert_array_equal(run(after, x), run(data, x))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "want"),
+    [
+        ([(2, 3, 4), (2, 3, 4)], [[24], [24]]),
+        ([(2, 3, 4), (1,), (2, 3, 4)], [[24], [1], [24]]),
+        ([(2, 3, 4, 5), (4, 5), (2, 3, 4, 5)], [[6, 20], [1, 20], [6, 20]]),
+        ([(2, 1, 4), (1, 3, 1), (2, 3, 4)], [[2, 1, 4], [1, 3, 1], [2, 3, 4]]),
+        ([(2, 1, 4), (2, 1, 1), (2, 1, 4)], [[2, 4], [2, 1], [2, 4]]),
+        ([(1, 1), (1, 1)], [[1], [1]]),
+    ],
+)
+def test_neighbouring_dimensions_become_one(
+    shapes: list[tuple[int, ...]], want: list[list[int]]
+) -> None:
+    assert merged(shapes) == want
+
+
+def test_a_reshape_that_others_read_too_is_passed_over() -> None:
+    x = {"x": values(4, 6)}
+    constants: Arrays = {"six": np.array([2, 2, 1, 2, 3, 1]), "s": np.array([8, 3])}
+    constants["t"] = np.array([3, 8])
+    nodes = [
+        helper.make_node("Reshape", ["x", "six"], ["between"]),
+        helper.make_node("Reshape", ["between", "s"], ["a"]),
+        helper.make_node("Reshape", ["between", "t"], ["b"]),
+        helper.make_node("MatMul", ["a", "b"], ["y"]),
+    ]
+    data = graph_of(nodes, x, constants)
+    after, counts, _ = rewritten(data, RESHAPE_ONCE)
+    assert counts == {"reshape-once": 2}
+    left = onnx.load_from_string(after).graph.node
+    assert [node.op_type for node in left if node.op_type == "Reshape"] == ["Reshape"] * 2
     np.testing.assert_array_equal(run(after, x), run(data, x))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from harness.contract import HarnessError
 
@@ -43,6 +43,8 @@ def apply(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
             if not count:
                 break
             counts[each.name] = counts.get(each.name, 0) + count
+            # What a rule went past is still there; an accelerator would be asked to take it.
+            RemoveUnusedNodesPass()(model)
             # New values have no shapes, which later passes ask for, and this one again.
             ShapeInferencePass()(model)
     return counts

@@ -11,9 +11,7 @@ from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
 from backends._onnx.passes._graph import constant, dims, node_of, rules, shape
-
-#: Dimensions that operators on the HTP may have.
-LARGEST_RANK = 5
+from backends._onnx.passes.many_dimensions import LARGEST_RANK, RULES
 
 
 class LowRankTranspose(RewriteRuleClassBase):
@@ -84,7 +82,9 @@ class LowRankGather(RewriteRuleClassBase):
     def check(self, context: Any, x: ir.Value, indices: ir.Value, gathered: ir.Value) -> bool:
         """Too many dimensions, all of them static."""
         sizes, result = shape(x), shape(gathered)
-        return sizes is not None and result is not None and len(sizes) > LARGEST_RANK
+        if sizes is None or result is None:
+            return False
+        return max(len(sizes), len(result)) > LARGEST_RANK
 
     def rewrite(self, op: Any, x: ir.Value, indices: ir.Value, gathered: ir.Value) -> Any:
         """Reshape, Gather, Reshape."""
@@ -118,20 +118,20 @@ class SqueezeAsReshape(RewriteRuleClassBase):
 class ReshapeOnce(RewriteRuleClassBase):
     """A reshape of a reshape: what lies between may have too many dimensions."""
 
-    def pattern(self, op: Any, x: Any, first: Any, second: Any) -> Any:
-        """Two in a row."""
-        return op.Reshape(op.Reshape(x, first), second, _outputs=["reshaped"])
+    def pattern(self, op: Any, between: Any, second: Any) -> Any:
+        """The second one: others may read what lies between, too."""
+        return op.Reshape(between, second, _outputs=["reshaped"])
 
-    def check(self, context: Any, reshaped: ir.Value, **_: Any) -> bool:
-        """The result's shape is static and has elements."""
-        sizes = shape(reshaped)
-        return sizes is not None and all(sizes)
+    def check(self, context: Any, between: ir.Value, reshaped: ir.Value, **_: Any) -> bool:
+        """A first one, and a result whose shape is static and has elements."""
+        sizes, first = shape(reshaped), between.producer()
+        return sizes is not None and all(sizes) and first is not None and first.op_type == "Reshape"
 
-    def rewrite(self, op: Any, x: ir.Value, reshaped: ir.Value, **_: Any) -> Any:
+    def rewrite(self, op: Any, between: ir.Value, reshaped: ir.Value, **_: Any) -> Any:
         """One."""
         sizes = shape(reshaped)
         assert sizes is not None
-        return op.Reshape(x, dims(op, *sizes))
+        return op.Reshape(node_of(between).inputs[0], dims(op, *sizes))
 
 
 class RowsTimesMatrix(RewriteRuleClassBase):
@@ -185,7 +185,7 @@ LOW_RANK = Pass(
     "low-rank",
     "The HTP has tensors of at most five dimensions, and Neg of four: windows and patches, cut out "
     "by a reshape and a transpose of six, fall to the CPU.",
-    rules(LowRankTranspose, LowRankNeg, LowRankGather, SqueezeAsReshape),
+    rules(LowRankTranspose, LowRankNeg, LowRankGather, SqueezeAsReshape, *RULES),
 )
 
 RESHAPE_ONCE = Pass(
