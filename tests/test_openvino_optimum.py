@@ -176,6 +176,9 @@ def bert(weight: bytes = b"2") -> SmallCase:
     [
         (bert(), "OVModelForFeatureExtraction"),
         (SmallCase("vit", BASE, "pixel_values"), "OVModelForCustomTasks"),
+        pytest.param(
+            SmallCase("bert", BASE, "input_ids"), "OVModelForCustomTasks", id="text without a mask"
+        ),
         (SmallCase("gpt2", "text-generation", *TEXT), "OVModelForCausalLM"),
         (SmallCase("sam", BASE, "pixel_values"), "OVSamModel"),
     ],

@@ -24,6 +24,7 @@ class Row:
     heads: tuple[str, ...]
     types: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     positions: bool = False
     completes: bool = False
@@ -34,9 +35,11 @@ class Row:
         return self.name == "OVModelForCustomTasks"
 
     def fits(self, model_type: str, arguments: Collection[str]) -> bool:
-        """Whether the class is for an architecture, and takes these arguments of forward."""
-        return (not self.types or model_type in self.types) and (
-            not self.takes or set(arguments) <= set(self.takes)
+        """Whether the class is for an architecture, takes these arguments, and needs no others."""
+        return (
+            (not self.types or model_type in self.types)
+            and (not self.takes or set(arguments) <= set(self.takes))
+            and set(self.needs) <= set(arguments)
         )
 
 
@@ -51,6 +54,7 @@ def rows() -> tuple[Row, ...]:
             heads=tuple(row["heads"]),
             types=tuple(row.get("types", ())),
             takes=tuple(row.get("takes", ())),
+            needs=tuple(row.get("needs", ())),
             outputs=tuple(row.get("outputs", ())),
             positions=row.get("positions", False),
             completes=row.get("completes", False),
