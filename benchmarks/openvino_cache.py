@@ -1,8 +1,8 @@
 """What the artefact cache saves: preparing the same models cold and warm, as a ratio.
 
-    nox -s openvino -- --models bert                              # once, for the environment
-    .nox/openvino/bin/python benchmarks/openvino_cache.py         # the smoke list
-    .nox/openvino/bin/python benchmarks/openvino_cache.py bert gpt2 --precision f32
+    nox -s openvino -- --models bert                        # once, for the environment
+    .nox/openvino/bin/python -m benchmarks.openvino_cache   # the smoke list
+    .nox/openvino/bin/python -m benchmarks.openvino_cache bert gpt2 --precision f32
 
 Cold converts and compiles; warm imports what cold has kept, in the same process, so that neither
 pays for imports. The outputs of both must be equal. CPU seconds, because they hold on a busy
