@@ -51,7 +51,7 @@ def completing(case: Case, *, anew: bool = False) -> Callable[[Mapping[str, Arra
     return completed
 
 
-class _CompletedCase:
+class CompletedCase:
     """A case whose inputs are complete; all else is the case's own."""
 
     def __init__(self, case: Case, complete: Callable[[Mapping[str, Array]], Arrays]) -> None:
@@ -61,15 +61,15 @@ class _CompletedCase:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._case, name)
 
-    def inputs(self, name: str) -> Arrays:
-        """The case's, with positions."""
+    def inputs(self, name: str = "base") -> Arrays:
+        """The case's, completed."""
         return self._complete(self._case.inputs(name))
 
 
 def completed(case: Case) -> tuple[Case, Callable[[Mapping[str, Array]], Arrays]]:
     """The same case with complete inputs, and what completes others."""
     complete = completing(case)
-    return cast(Case, _CompletedCase(case, complete)), complete
+    return cast(Case, CompletedCase(case, complete)), complete
 
 
 class Completed:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from backends._positions import CompletedCase
 from harness.contract import Array, Arrays, Case
 
 #: diffusers' module without parameters that computes them.
@@ -53,23 +54,12 @@ class _Given(nn.Module):
         return self.module(**inputs)
 
 
-class _GivenCase:
+class _GivenCase(CompletedCase):
     """A case whose model is given the sinusoids; all else is the case's own."""
-
-    def __init__(self, case: Case, complete: Callable[[Mapping[str, Array]], Arrays]) -> None:
-        self._case = case
-        self._complete = complete
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._case, name)
 
     def module(self) -> Any:
         """A fresh model that takes them."""
         return _Given(self._case.module()).eval()
-
-    def inputs(self, name: str = "base") -> Arrays:
-        """The case's, with sinusoids."""
-        return self._complete(self._case.inputs(name))
 
     def reference(
         self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0

@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from harness.tiny.case import TinyCase
 
 TABLE = Path(__file__).with_suffix(".toml")
-HEADER = """\
-# What is added to the run's seed for the example inputs of an architecture, so that none of its
-# choices (of experts, of queries) lies so near a tie that a rounding of float16 flips it.
-# Written by `python -m harness seeds ENTRY,...`.
-# `aria_text` and `inkling_text` by hand: Qualcomm's emulator, which rounds more, chose otherwise.
-"""
 #: So many roundings of every weight must leave the choices as they are: an accelerator rounds more
 #: often than eager execution, and approximates activations.
 ROUNDINGS = 4.0
@@ -92,8 +86,9 @@ def main(args: argparse.Namespace) -> int:
             f"expected a model that builds, found none; {TABLE} is as it was. Fix: run this in the "
             f"environment of {spec.install}"
         )
+    comment = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
     lines = [f"{name} = {seed}" for name, seed in sorted(found.items()) if seed]
-    toml_text.replace_file(TABLE, HEADER + "\n".join(lines) + "\n")
+    toml_text.replace_file(TABLE, "\n".join([*comment, *lines]) + "\n")
     return 0
 
 
