@@ -33,7 +33,18 @@ def import_inductor(folder: Path) -> None:
         tempfile.tempdir = own
 
 
-os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # processes of its own otherwise
+def _stay_in_process() -> None:
+    """Let inductor compile here, and not in as many processes again as the machine has cores.
+
+    The variable decides as inductor's config is imported, which `torch._dynamo` has done by now.
+    """
+    if "TORCHINDUCTOR_COMPILE_THREADS" not in os.environ:
+        import torch._inductor.config as inductor
+
+        inductor.compile_threads = 1
+
+
+_stay_in_process()
 import_inductor(Path(sys.prefix, "torchinductor"))
 
 

@@ -62,7 +62,10 @@ class TorchProgram:
         """One inference; floating inputs in the program's dtype, outputs on the host."""
         self._inputs = inputs
         raw = self.run(self.tensors(inputs))
-        self._output_devices |= {t.device.type for t in tensors_in(raw)}
+        made = tensors_in(raw)
+        # The numbers of the documents that RAG found are the host's; what it made of them is not.
+        floating = [tensor for tensor in made if tensor.is_floating_point()]
+        self._output_devices |= {tensor.device.type for tensor in floating or made}
         return self.case.outputs(raw)
 
     def run(self, given: Mapping[str, Any]) -> Any:

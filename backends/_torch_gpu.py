@@ -27,7 +27,8 @@ class Work(TorchDispatchMode):
     """Counts the floating values that operators compute, by the kind of device they do it on.
 
     Integers are left out, since the bookkeeping of shapes and positions belongs on the host, and so
-    are constants that nothing is computed from yet.
+    are constants that nothing is computed from yet, and what is only moved or looked at: RAG takes
+    its query to the host, where the documents are searched.
     """
 
     def __init__(self) -> None:
@@ -40,13 +41,26 @@ class Work(TorchDispatchMode):
     ) -> Any:
         """Run one operator and count what it made."""
         made = function(*args, **(kwargs or {}))
-        constant = not tensors_in(args) or function is torch.ops.aten.lift_fresh.default
+        given = tensors_in(args)
+        constant = not given or function is torch.ops.aten.lift_fresh.default
         for tensor in [] if constant else tensors_in(made):
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and not _moved(function, given, tensor):
                 kind = tensor.device.type
                 self.values[kind] += tensor.numel()
                 self.operators.setdefault(kind, Counter())[str(function)] += 1
         return made
+
+
+def _moved(function: Any, given: list[torch.Tensor], made: torch.Tensor) -> bool:
+    """Whether an operator only copied a tensor from another device, or made a view of one."""
+    if made.device.type not in {tensor.device.type for tensor in given}:
+        return True
+    storage = made.untyped_storage()._cdata
+    views = any(
+        returned.alias_info is not None and not returned.alias_info.is_write
+        for returned in function._schema.returns
+    )
+    return views and any(tensor.untyped_storage()._cdata == storage for tensor in given)
 
 
 class GpuProgram(TorchProgram):

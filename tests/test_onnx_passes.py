@@ -226,6 +226,7 @@ def test_a_scatter_to_places_that_differ_stays(places: list[list[int]]) -> None:
         ("Unsqueeze", (2, 3, 4), {"axes": np.array([1, 3, 5])}, {}),
         ("ReduceMax", (2, 3, 2, 1, 2, 4), {"axes": np.array([2, 3])}, {"keepdims": 0}),
         ("ReduceMean", (2, 3, 2, 2, 2, 3), {"axes": np.array([-1, 1])}, {"keepdims": 1}),
+        ("Exp", (2, 3, 2, 1, 2, 4), {}, {}),
         ("Mul", (2, 3, 2, 1, 2, 4), {"b": np.array(2.5, np.float32)}, {}),
         ("Mul", (2, 3, 2, 1, 2, 4), {"b": values(3, 1, 1, 1, 4)}, {}),
         ("Sub", (2, 1, 1, 2, 1, 4), {"b": values(2, 3, 2, 1, 2, 4)}, {}),

@@ -195,6 +195,20 @@ class Bookkeeping(Model):
         return int(torch.arange(7).sum())
 
 
+class Searches(Model):
+    """Looks its query up on the host, as RAG does."""
+
+    def extra(self, x: torch.Tensor) -> Any:
+        return int(torch.ones(x.shape).detach().view(-1).to(torch.float32).argmax())
+
+
+class InPlace(Model):
+    """Computes on the host without a new tensor."""
+
+    def extra(self, x: torch.Tensor) -> Any:
+        return float(torch.ones(100).mul_(torch.ones(100))[0])
+
+
 class FallsBack(Model):
     """PyTorch's own way of saying that it runs an operator on the CPU."""
 
@@ -215,6 +229,37 @@ def test_work_on_the_host_is_found() -> None:
 
 def test_counting_on_the_host_is_none() -> None:
     assert placed(Bookkeeping()).device_share == 1.0
+
+
+def test_looking_up_on_the_host_is_none() -> None:
+    found = placed(Searches())
+    assert found.device_share == 1.0
+    assert found.fallback_ops == {}
+
+
+def test_a_copy_from_the_device_is_no_work() -> None:
+    moved = _torch_gpu._moved
+    host, there = torch.ones(2), torch.ones(2, device=META)
+    copy = torch.ops.aten._to_copy.default
+    assert moved(copy, [there], host)
+    assert not moved(copy, [host], host.to(torch.float16))
+
+
+def test_work_in_place_on_the_host_is_found() -> None:
+    assert placed(InPlace()).fallback_ops == {"aten.mul_.Tensor (cpu)": 1}
+
+
+def test_numbers_of_rows_may_stay_on_the_host() -> None:
+    model = Model()
+    program = GpuProgram(model, case(model), torch.device("cpu"), MODES["f32"])
+    assert program(INPUTS).keys() == {"out"}
+    program._forward = lambda **given: {
+        "out": torch.ones(2),
+        "rows": torch.ones(2, dtype=torch.int64, device=META),
+    }
+    program.case.outputs = lambda raw: {}
+    program(INPUTS)
+    assert program._output_devices == {"cpu"}
 
 
 def test_what_falls_back_is_listed() -> None:

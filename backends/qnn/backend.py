@@ -100,11 +100,12 @@ class QnnProgram:
 class Backend:
     """Implements `harness.contract.Backend`."""
 
+    # The compiler and the emulator need minutes for the largest graphs, those of diffusion.
     precisions: Sequence[Precision] = (
-        Precision("default", "float16"),
-        Precision("f16", "float16"),
-        Precision("a16w8", "int8"),
-        Precision("a8w8", "int8"),
+        Precision("default", "float16", patience=2.0),
+        Precision("f16", "float16", patience=2.0),
+        Precision("a16w8", "int8", patience=2.0),
+        Precision("a8w8", "int8", patience=2.0),
     )
     dynamic = False
 

@@ -32,7 +32,7 @@ from harness.contract import (
 )
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
-from harness.tiny import calibrate, example_seeds, libraries, quantized
+from harness.tiny import calibrate, example_seeds, function_defaults, libraries, quantized
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
@@ -114,6 +114,8 @@ class TinyCase:
         torch.manual_seed(self.seed)
         with torch.no_grad():  # what is derived from parameters has no history, and can be copied
             module = self._library.module(self.entry.architecture, self._config, self.head)
+        if self.size != "full":
+            function_defaults.cap(module)
         module.requires_grad_(False)
         weights_.fill(module, self.seed)
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on

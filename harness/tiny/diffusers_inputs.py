@@ -27,7 +27,7 @@ LAYOUTS = {
 }
 
 #: Pixels of a side, and tokens of a row of patches, where the config says none.
-SIDE = 16
+SIDE = 8
 FRAMES = 2
 
 #: Training steps of a schedule; the ends of it are nearly pure noise and nearly none.

@@ -36,8 +36,11 @@ class TorchGeometric:
         return SimpleNamespace(model_type=architecture, **fields)
 
     def preload(self, architecture: str) -> None:
-        """Import the module that has the class."""
-        _class(architecture)
+        """Nothing: as it is imported it asks how torch was built, and that opens CUDA's driver.
+
+        A driver that the fork server has opened answers none of its children ("initialization
+        error", seen on an H100), so that whoever needs the library imports it.
+        """
 
     def pipeline(
         self, architecture: str, head: str, inputs: Arrays, seed: int

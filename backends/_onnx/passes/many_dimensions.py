@@ -14,7 +14,8 @@ from backends._onnx.passes._graph import constant, dims, node_of, shape
 #: Dimensions that operators on the HTP may have.
 LARGEST_RANK = 5
 
-#: Element by element, with broadcasting.
+#: Element by element: of one operand, and of two, with broadcasting.
+UNARY = ("Exp", "Log", "Neg", "Not", "Reciprocal", "Sigmoid", "Sqrt", "Tanh")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "And", "Or")
 REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
 
@@ -70,6 +71,14 @@ class _Elementwise(RewriteRuleClassBase):
             for value, sizes in zip(values, wanted, strict=True)
         ]
         return op.Reshape(getattr(op, self.operator)(*reshaped), dims(op, *shapes[-1]))
+
+
+class _One(_Elementwise):
+    """Of one operand."""
+
+    def pattern(self, op: Any, a: Any) -> Any:
+        """The operator."""
+        return getattr(op, self.operator)(a, _outputs=["result"])
 
 
 class _Two(_Elementwise):
@@ -186,6 +195,7 @@ class UnsqueezeAsReshape(RewriteRuleClassBase):
 
 
 RULES: tuple[type[RewriteRuleClassBase], ...] = (
+    *(type(f"LowRank{name}", (_One,), {"operator": name}) for name in UNARY),
     *(type(f"LowRank{name}", (_Two,), {"operator": name}) for name in ELEMENTWISE),
     type("LowRankWhere", (_Three,), {"operator": "Where"}),
     *map(reduction, REDUCTIONS),
