@@ -265,8 +265,8 @@ def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
     They are moved too where PyTorch cannot run the model in 16 bits, because its code makes tensors
     of float32: other runtimes may.
     """
-    if dtype != "float64" and precision.dtype == "float32":
-        return lambda inputs: case.jittered(inputs, "float32")
+    if dtype != "float64" and precision.dtype.endswith("float32"):
+        return lambda inputs: case.jittered(inputs, precision.dtype)
 
     def inference(inputs: Arrays) -> Arrays:
         try:

@@ -161,7 +161,7 @@ class Precision:
     """How a backend is asked to compute, and the numpy-style dtype name that it computes in."""
 
     name: str
-    dtype: str  # float64 | float32 | float16 | bfloat16 | int8 ...
+    dtype: str  # float64 | float32 | tfloat32 | float16 | bfloat16 | int8 ...
     patience: float = 1.0  # a cell may take so many times `--timeout`: it is compiled, say
 
 
@@ -344,7 +344,8 @@ class Case(Protocol):
         Args:
             inputs: arrays by forward-argument name.
             dtype: `float64` for the reference, the name of another for a noise floor; `int8` and
-                `int4` mean weights on that grid and float32 arithmetic.
+                `int4` mean weights on that grid and float32 arithmetic, `tfloat32` and
+                `conv-tfloat32` products, or convolutions alone, of factors with 11 bits.
             seed: of the global random generators, so that randomness in forward shows.
         """
 

@@ -225,6 +225,25 @@ def test_what_is_measured(run: Runner) -> None:
     assert 0 < found["detection_limit"].value < 1e-2
 
 
+@pytest.mark.parametrize(("took", "calls"), [(0.01, 4), (10.0, 2)])
+def test_a_slow_inference_is_timed_once(
+    took: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("harness.cell.time.perf_counter", lambda: next(clock) * took)
+    plain: Arrays = {"x": np.ones(2, np.float32)}
+    given: list[Arrays] = []
+
+    def program(inputs: Arrays) -> Arrays:
+        given.append(inputs)
+        return inputs
+
+    outputs, seconds = cell._answers(program, {"base": plain, "other": plain})  # type: ignore[arg-type]
+    assert outputs.keys() == {"base", "other"}
+    assert len(given) == calls  # the first one is not timed: it may still compile
+    assert seconds == pytest.approx(took)
+
+
 def test_a_precision_has_a_floor_of_its_own(run: Runner) -> None:
     single, half = run(), run(precision="f16")
     assert half.outcome is Outcome.PASS

@@ -19,12 +19,11 @@ AS_INSTALLED = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allo
 class Backend(GpuBackend):
     """Implements `harness.contract.Backend`."""
 
-    # TF32 has float16's significand, of 11 bits (NVIDIA A100 whitepaper, "TensorFloat-32"), and is
-    # judged by its noise. As installed, PyTorch lets convolutions use it.
+    # As installed, PyTorch lets convolutions use TF32, and products not.
     precisions: Sequence[Precision] = (
-        Precision("default", "float16"),
+        Precision("default", "conv-tfloat32"),
         Precision("f32", "float32"),
-        Precision("tf32", "float16"),
+        Precision("tf32", "tfloat32"),
         *GpuBackend.precisions[2:],
     )
 

@@ -32,7 +32,14 @@ from harness.contract import (
 )
 from harness.families import spared_checks
 from harness.signature import BATCHES, LENGTHS
-from harness.tiny import calibrate, example_seeds, function_defaults, libraries, quantized
+from harness.tiny import (
+    calibrate,
+    example_seeds,
+    function_defaults,
+    libraries,
+    quantized,
+    tensor_float,
+)
 
 #: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
 #: of which a backend may use. (The grouped product exists in float64 on no device.)
@@ -223,15 +230,16 @@ class TinyCase:
         module = self._reference_module(dtype)
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
-        return self._forward(module, inputs, compute_dtype(dtype))
+        return self._forward(module, inputs, dtype)
 
-    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: Any) -> Arrays:
+    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: str) -> Arrays:
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         # A library without a choice of attention calls PyTorch's; this is the plain form of it.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            raw = module(**tensors(inputs, dtype), **self.options())
+        given = tensors(inputs, compute_dtype(dtype))
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), tensor_float.rounding(dtype):
+            raw = module(**given, **self.options())
         return outputs_.flatten(raw)
 
     def _reference_module(self, dtype: str) -> Any:
@@ -284,7 +292,7 @@ class TinyCase:
                 step = torch.from_numpy(noise.astype(np.float64)).to(before.dtype)
                 parameter.add_(step * (scale * rms * 3**0.5))
             torch.manual_seed(0)
-            return self._forward(module, inputs, getattr(torch, dtype))
+            return self._forward(module, inputs, dtype)
         finally:
             with torch.no_grad():
                 parameter.copy_(before)
@@ -306,7 +314,7 @@ class TinyCase:
         key = f"jittered {dtype} {times}"
         if key not in self._references:
             module = copy.deepcopy(self._reference_module("float32"))
-            step = times * torch.finfo(getattr(torch, dtype)).eps
+            step = times * torch.finfo(compute_dtype(dtype)).eps
             with torch.no_grad():
                 for name, p in module.named_parameters():
                     if p.is_floating_point():
@@ -314,7 +322,8 @@ class TinyCase:
                         p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
             self._references[key] = module
         torch.manual_seed(0)
-        return self._forward(self._references[key], inputs, torch.float32)
+        arithmetic = dtype if dtype in tensor_float.FORMATS else "float32"
+        return self._forward(self._references[key], inputs, arithmetic)
 
     @cached_property
     def _spared(self) -> Mapping[str, str]:
@@ -351,10 +360,11 @@ class TinyCase:
 
 
 def compute_dtype(name: str) -> Any:
-    """The torch dtype that a reference computes in; with quantised weights that is float32."""
+    """The torch dtype of a reference; on a grid and in TensorFloat-32 that is float32."""
     import torch
 
-    return torch.float32 if name in quantized.GRIDS else getattr(torch, name)
+    own = name not in quantized.GRIDS and name not in tensor_float.FORMATS
+    return getattr(torch, name) if own else torch.float32
 
 
 def warm() -> None:
