@@ -23,8 +23,6 @@ LIMIT = 5.0
 SMALLEST_FLOOR: Mapping[str, float] = {
     "float64": 1e-15,
     "float32": 1e-7,
-    "conv-tfloat32": 1e-7,
-    "tfloat32": 1e-7,
     "float16": 5e-4,
     "bfloat16": 4e-3,
     "int8": 1e-2,

@@ -189,7 +189,7 @@ def test_proportions_stay() -> None:
         "use_linear_projection": True,
     }
     assert from_diffusers.tiny(sdxl) == {
-        "block_out_channels": [16, 32, 64],
+        "block_out_channels": [8, 16, 32],
         "attention_head_dim": [1, 2, 4],
         "num_attention_heads": None,
         "transformer_layers_per_block": (1, 2, 2),
