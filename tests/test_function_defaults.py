@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,7 @@ def test_linear_attention_carries_its_state_from_chunk_to_chunk() -> None:
     inputs = case.inputs()
     case.module()
     rule = modeling.torch_chunk_gated_delta_rule
+    assert inspect.signature(rule).parameters["chunk_size"].default == 8
     q, k, v = (torch.randn(1, 16, 2, 4) for _ in range(3))
     g, beta = torch.full((1, 16, 2), -0.1), torch.full((1, 16, 2), 0.5)
     whole, _ = rule(q, k, v, g, beta, chunk_size=64)
