@@ -108,7 +108,10 @@ def is_out_of_memory(kind: str, message: str) -> bool:
 
 
 def of(error: BaseException, names: Iterable[str] = ()) -> str:
-    """The fingerprint of an exception that was caught."""
+    """The fingerprint of an exception that was caught; its own, if it comes with one."""
+    kept: str = getattr(error, "fingerprint", "")
+    if kept:
+        return kept
     frames = traceback.extract_tb(error.__traceback__)
     return fingerprint(type(error).__name__, str(error), frames, names)
 

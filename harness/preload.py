@@ -14,6 +14,10 @@ import os
 
 from harness.child import PRELOAD_VARIABLE
 
+#: Objects of each generation before it is collected. A child makes some hundred thousand that live
+#: as long as it does, above all while a model is exported, and looks through them again and again.
+THRESHOLDS = (100_000, 50, 1000)
+
 #: What every child of a fork server would otherwise import on its way to its first line.
 CHILDS_OWN = ("multiprocessing.popen_forkserver", "encodings.ascii")
 
@@ -35,6 +39,7 @@ def preload() -> list[str]:
             failed.append(name)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
     return failed
 
 

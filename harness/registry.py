@@ -62,6 +62,7 @@ class BackendSpec:
     start_method: str = "forkserver"
     worker: str = "cell"
     environment: Mapping[str, str] = field(default_factory=dict)  # of its processes
+    interpose: str = ""  # a C file of the folder (`harness.interpose`)
     preload: tuple[str, ...] = ()
     preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by precision
     snapshot: bool = False  # its models are held against signature.SNAPSHOT
@@ -174,6 +175,12 @@ def read(folder: Path) -> BackendSpec:
     variables = data.get("environment", {})
     if isinstance(variables, dict):
         _check(path, variables, dict.fromkeys(variables, "a string"), "environment.")
+    interposed = data.get("interpose")
+    if interposed and not (folder / interposed).is_file():
+        raise HarnessError(
+            f"{path}: expected interpose to name a C file in {folder}, found {interposed!r}. "
+            "Fix: add the file, or remove the line"
+        )
     values = _tuples(data)
     values.pop("runs_on", None)
     if "preload_for" in data:
@@ -264,6 +271,7 @@ _KEYS: Mapping[str, str] = {
     "start_method": "a string",
     "worker": "a string",
     "environment": "a table",
+    "interpose": "a string",
     "preload": _STRINGS,
     "preload_for": "a table",
     "snapshot": "true or false",

@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -19,7 +20,7 @@ import psutil
 
 from harness import catalog as catalogs
 from harness import expectations as expecting
-from harness import isolation, processes, registry, signature
+from harness import interpose, isolation, processes, registry, signature
 from harness.cache import Cache
 from harness.catalog import Catalog
 from harness.child import Limits
@@ -122,7 +123,7 @@ class Run:
             limits=options.limits,
             start_method=self.spec.start_method,
             shared=self.spec.worker == "shared",
-            variables=self.spec.environment,
+            variables={**self.spec.environment, **self._interposed()},
             preload=(*self._preload(), *PRELOAD, *self._architectures()),
             root=ROOT,
         )
@@ -134,6 +135,15 @@ class Run:
         self._jobs: dict[str, Job] = {}
         _check_faults(self.spec, self.catalog, options)
         _check_heads(self.catalog, options)
+
+    def _interposed(self) -> dict[str, str]:
+        """What has the backend's C file come before other libraries, in a folder of this run."""
+        if not self.spec.interpose:
+            return {}
+        self._libraries = tempfile.TemporaryDirectory(prefix="harness-")
+        source = self.spec.folder / self.spec.interpose
+        built = interpose.library(source, Path(self._libraries.name))
+        return {interpose.VARIABLE: str(built)} if built else {}
 
     def _preload(self) -> tuple[str, ...]:
         """What the backend wants the fork server to import, for every precision or one of these."""

@@ -20,6 +20,7 @@ BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
 SHARED = {
     "harness.cache",
+    "harness.failures",
     "harness.cast",
     "harness.causes",
     "harness.contract",

@@ -17,7 +17,9 @@ from backends import _identity
 from backends._onnx import exported
 from backends._onnx.exported import Exported
 from backends._onnx.passes import Pass
+from backends._onnx.routes import ExportFailed
 from harness import cache as caches
+from harness import failures
 from harness.contract import Array, Arrays, Case
 
 #: What changes an exported graph when it changes.
@@ -25,35 +27,52 @@ PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "diffu
 
 
 def exports(
-    case: Case, store: caches.Cache, key: str, rewrites: Sequence[Pass] = ()
+    case: Case,
+    store: caches.Cache,
+    key: str,
+    rewrites: Sequence[Pass] = (),
+    *,
+    static: bool = False,
 ) -> Iterator[Exported]:
     """What `exported.exports` gives, the first one from the cache where it is there.
 
     Args:
         case: whose module is exported.
-        store: where the first graph is kept.
+        store: where the first graph is kept, or why there is none.
         key: what `model_key` made.
         rewrites: the passes to apply.
+        static: whether the provider takes static shapes alone.
+
+    Raises:
+        ExportFailed: there is none.
+        KeptFailure: there was none before.
     """
     parts = store.get(key)
     if parts is not None:
+        failures.raise_kept(parts)
         found = unpack(parts)
         yield found
-        made = exported.exports(case, rewrites, after=found.route)
-    else:
-        made = exported.exports(case, rewrites)
+        yield from exported.exports(case, rewrites, static=static, known=found.route)
+        return
+    made = exported.exports(case, rewrites, static=static)
+    try:
         first = next(made)
-        store.put(key, pack(first))
-        yield first
+    except ExportFailed as error:
+        if failures.lasting(error):
+            store.put(key, failures.pack(error))
+        raise
+    store.put(key, pack(first))
+    yield first
     yield from made
 
 
-def model_key(case: Case, rewrites: Sequence[Pass] = ()) -> str:
+def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False) -> str:
     """The key of a case's graph.
 
     Args:
         case: whose weights, config and example inputs count.
         rewrites: the passes that are applied to it.
+        static: whether graphs of static shapes come first.
     """
     return caches.key(
         kind="onnx",
@@ -63,6 +82,7 @@ def model_key(case: Case, rewrites: Sequence[Pass] = ()) -> str:
         inputs=[_identity.inputs(case.inputs(name)) for name in ("base", "other")],
         options=dict(case.options()),
         rewrites=[each.name for each in rewrites],
+        static=static,
         code=_identity.code(Path(__file__).parent),
         versions=_identity.versions(PACKAGES),
     )

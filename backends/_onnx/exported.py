@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from backends import _positions
 from backends._onnx import passes as passes_
-from backends._onnx.routes import ROUTES, ExportFailed, Route, why
+from backends._onnx.routes import ROUTES, Captured, ExportFailed, Route, why
 from backends._onnx.runtime import Inference, cpu_session
 from backends._onnx.trace import Trace, trace
 from harness import numerics, variants
@@ -51,7 +52,11 @@ class _Expected:
 
 
 def exports(
-    case: Case, rewrites: Sequence[passes_.Pass] = (), after: str = ""
+    case: Case,
+    rewrites: Sequence[passes_.Pass] = (),
+    *,
+    static: bool = False,
+    known: str = "",
 ) -> Iterator[Exported]:
     """The right graphs that the routes lead to, in their order; each is made when it is asked for.
 
@@ -61,7 +66,9 @@ def exports(
     Args:
         case: whose module is exported.
         rewrites: the passes to apply.
-        after: the name of the last route that need not be tried again; from the first one, if none.
+        static: whether the provider takes static shapes alone. Of the graphs with lengths that
+            follow from values only the first one is then made, and last.
+        known: the name of a route whose graph is there already, and not made again.
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
@@ -72,38 +79,54 @@ def exports(
     padded = variants.padded(case, inputs["base"]).values()
     asked = [*inputs.values(), *map(_positions.completing(case, anew=True), padded)]
     expected = _expected(case, inputs)
-    failures = []
+    failures: list[tuple[Route, Exception]] = []
+    found = bool(known)
     tried = set()
-    skipping, found = bool(after), bool(after)
+    later: list[tuple[Route, Callable[[], Exported]]] = []
     for route in ROUTES:
         fixed = route.fixes(asked) if route.fixes else frozenset()
-        known = (route.export, fixed) in tried  # nothing more to fix than before
-        tried.add((route.export, fixed))
-        if skipping or known:
-            skipping = skipping and route.name != after
+        tried_before = (route.capture, fixed) in tried  # nothing more to fix than then
+        tried.add((route.capture, fixed))
+        if tried_before or route.name == known:
             continue
         try:
-            model, traced = _by(route, case, fixed, expected)
-            made = _rewritten(model, traced, route, rewrites, expected)
+            traced = trace(case, expected.inputs["base"], fixed)
+            captured = route.capture(traced)
+            make = partial(_made, captured, traced, route, rewrites, expected)
+            if static and captured.sized_by_values:
+                later.append((route, make))
+                continue
+            made = make()
         except Exception as error:
             failures.append((route, error))
             continue
         found = True
         yield made
+    for route, make_late in later:
+        try:
+            made = make_late()
+        except Exception as error:
+            failures.append((route, error))
+            continue
+        yield made
+        return
     if not found:
         raise ExportFailed(
             "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
         ) from failures[0][1]
 
 
-def _by(
-    route: Route, case: Case, fixed: frozenset[str], expected: _Expected
-) -> tuple[ir.Model, Trace]:
-    """The graph of one route, checked."""
-    traced = trace(case, expected.inputs["base"], fixed)
-    model = route.export(traced)
+def _made(
+    captured: Captured,
+    traced: Trace,
+    route: Route,
+    rewrites: Sequence[passes_.Pass],
+    expected: _Expected,
+) -> Exported:
+    """The graph of one route, checked, rewritten, and checked again."""
+    model = captured.graph()
     _answers(ir.serde.serialize_model(model).SerializeToString(), traced, expected)
-    return model, traced
+    return _rewritten(model, traced, route, rewrites, expected)
 
 
 def _rewritten(

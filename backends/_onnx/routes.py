@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import optimizer
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from backends._onnx.trace import Trace, quiet
 from harness import causes
@@ -19,8 +21,24 @@ from harness.contract import Arrays
 #: What `torch.onnx.export(dynamo=True)` emits by itself, so that both routes speak one dialect.
 OPSET = 20
 
+#: Operators whose result is as long as values say.
+SIZED_BY_VALUES = frozenset({"NonZero", "Compress", "Unique"})
+
 #: So many integers are sizes rather than a text or a mask.
 HANDFUL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A module's program, of which a graph can be made.
+
+    Attributes:
+        sized_by_values: whether the length of a tensor in it follows from values.
+        graph: which takes most of the time.
+    """
+
+    sized_by_values: bool
+    graph: Callable[[], ir.Model]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +47,14 @@ class Route:
 
     Attributes:
         name: kept with each result.
-        export: raises what the exporter raises.
+        capture: raises what the exporter raises, as the graph of what it gives does.
         fixes: which inputs the graph may hold as constants, given examples of all that it is asked,
             the plain one first; none by default.
     """
 
     name: str
     about: str
-    export: Callable[[Trace], ir.Model]
+    capture: Callable[[Trace], Captured]
     fixes: Callable[[Sequence[Arrays]], frozenset[str]] | None = None
 
 
@@ -44,26 +62,37 @@ class ExportFailed(Exception):
     """No route led to a right graph; the message says of each route why."""
 
 
-def _dynamo(trace: Trace) -> ir.Model:
+def _dynamo(trace: Trace) -> Captured:
     with quiet():
-        program = torch.onnx.export(
-            trace.module,
-            trace.tensors,
-            dynamo=True,
-            input_names=list(trace.inputs),
-            output_names=_output_names(trace),
-            verbose=False,
-            opset_version=OPSET,
-        )
-    return program.model
+        program = torch.export.export(trace.module, trace.tensors, strict=False)
+
+    def graph() -> ir.Model:
+        with quiet():
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=list(trace.inputs),
+                output_names=_output_names(trace),
+                verbose=False,
+                opset_version=OPSET,
+            )
+        return made.model
+
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    return Captured(any(map(_is_sized_by_values, values)), graph)
 
 
-def _recorded(trace: Trace) -> ir.Model:
+def _is_sized_by_values(value: Any) -> bool:
+    """Whether a tensor's length is a symbol without a value."""
+    return isinstance(value, torch.Tensor) and bool(free_unbacked_symbols(value.shape))
+
+
+def _recorded(trace: Trace) -> Captured:
     trace.module.answers = trace.answers
     return _dynamo(trace)
 
 
-def _torchscript(trace: Trace) -> ir.Model:
+def _torchscript(trace: Trace) -> Captured:
     written = io.BytesIO()
     with quiet():
         torch.onnx.export(
@@ -75,9 +104,15 @@ def _torchscript(trace: Trace) -> ir.Model:
             output_names=_output_names(trace),
             opset_version=OPSET,
         )
-    model = ir.serde.deserialize_model(onnx.load_from_string(written.getvalue()))
-    optimizer.optimize(model)
-    return model
+    proto = onnx.load_from_string(written.getvalue())
+    sized_by_values = any(node.op_type in SIZED_BY_VALUES for node in proto.graph.node)
+
+    def graph() -> ir.Model:
+        model = ir.serde.deserialize_model(proto)
+        optimizer.optimize(model)
+        return model
+
+    return Captured(sized_by_values, graph)
 
 
 def _sizes(examples: Sequence[Arrays]) -> frozenset[str]:

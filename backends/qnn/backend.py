@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime_qnn
 
 from backends import _positions, _timesteps
@@ -23,7 +22,7 @@ from backends.qnn import session as sessions
 from backends.qnn.rewrites import BEFORE_QUANTISING, PASSES
 from backends.qnn.soc import Soc, UnknownSoc, choose, detect
 from harness import cache as caches
-from harness import numerics
+from harness import failures, numerics
 from harness.contract import (
     Array,
     Arrays,
@@ -39,10 +38,7 @@ from harness.contract import (
 TOO_EXACT = 1e-5
 
 #: So many routes' graphs are compiled at most, where the HTP does not take all of one.
-ROUTES_TRIED = 2
-
-#: Operators whose result is as long as values say; the HTP takes static shapes alone.
-SIZED_BY_VALUES = frozenset({"NonZero", "Compress", "Unique"})
+ROUTES_TRIED = 3
 
 #: Precision -> bits of the activations, where the graph is quantised.
 QUANTISED: Mapping[str, int] = {"a16w8": 16, "a8w8": 8}
@@ -149,6 +145,7 @@ class Backend:
 
         Raises:
             ExportFailed: no exporter gives a right graph; the provider is not to blame.
+            KeptFailure: it failed before.
             What ONNX Runtime raises when the provider cannot compile it.
         """
         case, sinusoids = _timesteps.completed(case)
@@ -160,17 +157,23 @@ class Backend:
         soc = choose(self.options.get("soc", ""), detect())
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
-        store, key = caches.Cache.of(self.options), artefacts.model_key(case, passes)
+        store, key = caches.Cache.of(self.options), artefacts.model_key(case, passes, static=True)
         compiled_key = contexts.key(key, soc, bits)
         parts = store.get(compiled_key)
         if parts is not None:
+            failures.raise_kept(parts)
             made, placed = contexts.unpack(parts)
             session = sessions.session(made.model, soc)
             return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
-        graphs = artefacts.exports(case, store, key, passes)
+        graphs = artefacts.exports(case, store, key, passes, static=True)
         if bits:
             graphs = (quantised(made, case, bits) for made in graphs)
-        session, made, placed = compiled(graphs, soc)
+        try:
+            session, made, placed = compiled(graphs, soc)
+        except Exception as error:
+            if failures.lasting(error):
+                store.put(compiled_key, failures.pack(error))
+            raise
         if made.model:
             store.put(compiled_key, contexts.pack(made, placed))
         return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
@@ -180,8 +183,8 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
     """The graph that the HTP takes most of, compiled: its session, its context binary, where it is.
 
     Args:
-        graphs: right ones, the preferred one first; the next is only made where that one has
-            sizes that follow from values, or is not taken as a whole.
+        graphs: right ones, the preferred one first; the next is only made where that one is not
+            taken as a whole.
         soc: to compile for.
 
     Raises:
@@ -189,12 +192,12 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
         first one raises.
     """
     best: tuple[Any, Exported, Placement] | None = None
-    failures: list[Exception] = []
-    for graph in islice(_static_first(graphs), ROUTES_TRIED):
+    refusals: list[Exception] = []
+    for graph in islice(graphs, ROUTES_TRIED):
         try:
             session, context = sessions.compiled(graph.model, soc)
         except Exception as error:  # of another route's graph it may make something
-            failures.append(error)
+            refusals.append(error)
             continue
         ends = len(session.get_inputs()) + len(session.get_outputs())
         placed = placement_on(sessions.PROVIDER, assignment(session), ends)
@@ -204,20 +207,8 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
         if placed.device_share == 1.0:
             break
     if best is None:
-        raise failures[0]
+        raise refusals[0]
     return best
-
-
-def _static_first(graphs: Iterator[Exported]) -> Iterator[Exported]:
-    """The graphs, those last of which the HTP is known not to take all."""
-    sized_by_values = []
-    for graph in graphs:
-        nodes = onnx.load_from_string(graph.model).graph.node
-        if SIZED_BY_VALUES & {node.op_type for node in nodes}:
-            sized_by_values.append(graph)
-        else:
-            yield graph
-    yield from sized_by_values
 
 
 def quantised(made: Exported, case: Case, bits: int) -> Exported:
