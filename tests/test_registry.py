@@ -66,6 +66,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         snapshot = true
         faults = ["crash"]
         models = "vision,bert"
+        interpose = "faster.c"
         runs_on = ["self-hosted", "gpu"]
         [hardware]
         paths = ["/dev/gpu*"]
@@ -75,8 +76,11 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         [environment]
         GPU_DEBUG = "1"
     """
-    spec = registry.read(folder(tmp_path, text))
+    made = folder(tmp_path, text)
+    (made / "faster.c").touch()
+    spec = registry.read(made)
     assert spec.name == "some-gpu"
+    assert spec.interpose == "faster.c"
     assert (spec.torch_backend, spec.python, spec.preload) == ("cu130", ("3.11",), ())
     assert spec.preload_for == {"fast": ("compiler",)}
     assert (spec.start_method, spec.snapshot, spec.faults) == ("spawn", True, ("crash",))
@@ -98,6 +102,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
         ('title = "x"\nsnapshot = "yes"', "expected snapshot to be true or false, found 'yes'"),
         ('title = "x"\nstart_method = "fork"', "one of forkserver, spawn, found 'fork'"),
         ('title = "x"\nworker = "many"', "expected worker to be one of cell, shared, found 'many'"),
+        ('title = "x"\ninterpose = "no.c"', "expected interpose to name a C file"),
         ('title = "x"\nenvironment = 1', "expected environment to be a table"),
         ('title = "x"\n[environment]\nA = 1', "expected environment.A to be a string, found 1"),
         ('title = "x"\nhardware = 1', "expected hardware to be a table"),

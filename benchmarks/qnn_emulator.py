@@ -1,0 +1,104 @@
+"""What `powers_of_two.c` saves on Qualcomm's emulator: inferences with and without, as a ratio.
+
+    nox -s qnn -- --models bert                                 # once, for the environment
+    .nox/qnn/bin/python -m benchmarks.qnn_emulator              # the smoke list
+    .nox/qnn/bin/python -m benchmarks.qnn_emulator swin2sr
+
+Each model is compiled by one process, whose context binary two others load: one as it is, one with
+the library before the C library. Their outputs must be equal to the bit. CPU seconds of one
+inference, after a first one, because they hold on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from harness import cache, catalog, interpose, registry
+from harness.tiny.case import TinyCase
+
+#: A median ratio below this would not be worth a compiler.
+CLAIM = 1.5
+
+#: Inferences that are measured.
+REPEATS = 3
+
+
+def infer(name: str) -> None:
+    """Prints CPU seconds of an inference, and what the outputs hash to."""
+    backend = registry.load(registry.find("qnn"), {})
+    case = TinyCase(catalog.load(catalog.ROOT).entries[name])
+    program = backend.prepare(case, backend.precisions[0])
+    inputs = case.inputs("base")
+    outputs = program(inputs)
+    began = time.process_time()
+    for _ in range(REPEATS):
+        program(inputs)
+    seconds = (time.process_time() - began) / REPEATS
+    found = hashlib.sha256(b"".join(array.tobytes() for array in outputs.values()))
+    print(seconds, found.hexdigest())
+
+
+def measured(name: str, variables: dict[str, str]) -> tuple[float, str]:
+    """What another process prints that infers with these variables."""
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.qnn_emulator", "--infer", name],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, found = run.stdout.split()[-2:]
+    return float(seconds), found
+
+
+def main() -> int:
+    """Measures and prints; 1 where the claim does not hold here."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("models", nargs="*", default=["smoke"], help="as --models takes them")
+    parser.add_argument("--infer", metavar="NAME", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if args.infer:
+        infer(args.infer)
+        return 0
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        source = registry.find("qnn").folder / "powers_of_two.c"
+        library = interpose.library(source, Path(folder))
+        if library is None:
+            raise SystemExit("expected a C compiler on Linux, found none. Fix: install gcc")
+        kept = {cache.FOLDER_VARIABLE: folder}
+        for entry in catalog.load(catalog.ROOT).select(",".join(args.models)):
+            try:
+                measured(entry.name, kept)
+                slow, plain = measured(entry.name, kept)
+                fast, interposed = measured(entry.name, {**kept, interpose.VARIABLE: str(library)})
+            except subprocess.CalledProcessError as error:
+                print(f"{entry.name:32} left out: {error.stderr[-200:]}", file=sys.stderr)
+                continue
+            if plain != interposed:
+                raise SystemExit(f"{entry.name}: expected equal outputs, found other ones")
+            ratios.append(slow / fast)
+            print(
+                f"{entry.name:32} {slow:6.2f} s  with the library {fast:6.2f} s  "
+                f"{ratios[-1]:4.1f} x",
+                flush=True,
+            )
+    ratio = statistics.median(ratios)
+    print(f"median over {len(ratios)} models: {ratio:.1f} x")
+    return int(ratio < CLAIM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
