@@ -1,16 +1,23 @@
-"""Which inputs an exported graph may hold as constants.
+"""Which inputs an exported graph may hold as constants, and which routes' graphs are made.
 
 Skipped where the environment has no onnx; `.ci/run` runs it in that of `qnn`.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 pytest.importorskip("onnxscript")
 
-from backends._onnx import routes
+import torch
+
+from backends import _positions
+from backends._onnx import exported, routes
+from harness import variants
 from harness.contract import Array
 
 IDS = np.array([[5, 6, 7, 8]])
@@ -46,3 +53,67 @@ def test_a_long_row_of_integers_is_no_size() -> None:
     long = {"input_ids": np.ones((1, routes.HANDFUL + 1), np.int64), "image_sizes": SIZES}
     assert fixed("dynamo-sizes", long) == fixed("torchscript", long) == {"image_sizes"}
     assert fixed("dynamo", long) == set()
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The names of routes whose graphs are made, in order; what each captures is given."""
+
+    def names(captured: dict[str, bool | None], **asked: Any) -> list[str]:
+        def route(name: str, sized_by_values: bool | None) -> routes.Route:
+            def capture(_: Any) -> routes.Captured:
+                if sized_by_values is None:
+                    raise RuntimeError(f"{name} cannot be captured")
+                return routes.Captured(sized_by_values, lambda: name)
+
+            return routes.Route(name, "", capture)
+
+        def made(found: Any, *_: Any) -> Any:
+            if "broken" in found.graph():
+                raise ArithmeticError("other values than PyTorch's")
+            return found.graph()
+
+        monkeypatch.setattr(exported, "ROUTES", [route(*each) for each in captured.items()])
+        monkeypatch.setattr(exported, "trace", lambda *_: None)
+        monkeypatch.setattr(exported, "_expected", lambda *_: SimpleNamespace(inputs={"base": {}}))
+        monkeypatch.setattr(exported, "_made", made)
+        monkeypatch.setattr(variants, "padded", lambda *_: {})
+        monkeypatch.setattr(_positions, "completing", lambda *_, **__: dict)
+        case = SimpleNamespace(inputs=lambda _: {})
+        return list(exported.exports(case, **asked))  # type: ignore[arg-type]
+
+    return names
+
+
+def test_of_graphs_sized_by_values_one_is_made_and_last(exports: Any) -> None:
+    captured = {"a": True, "b": None, "c": True, "d": False, "e": False}
+    assert exports(captured, static=True) == ["d", "e", "a"]
+    assert exports(captured) == ["a", "c", "d", "e"]
+
+
+def test_the_next_one_is_made_where_the_first_one_is_wrong(exports: Any) -> None:
+    assert exports({"broken": True, "b": True, "c": True}, static=True) == ["b"]
+
+
+def test_a_graph_that_is_there_is_not_made_again(exports: Any) -> None:
+    captured = {"a": True, "b": False, "c": False}
+    assert exports(captured, static=True, known="b") == ["c", "a"]
+    assert exports({"b": False}, known="b") == []
+
+
+def test_where_no_route_leads_to_a_graph_each_says_why(exports: Any) -> None:
+    with pytest.raises(routes.ExportFailed, match=r"a: .*cannot be captured; broken: Arithmetic"):
+        exports({"a": None, "broken": True}, static=True)
+
+
+def test_lengths_that_follow_from_values_are_seen_before_the_graph_is_made() -> None:
+    class Chosen(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[x > 0] + 1
+
+    def captured(module: torch.nn.Module) -> routes.Captured:
+        trace = SimpleNamespace(module=module, tensors=(torch.ones(4),))
+        return routes._dynamo(trace)  # type: ignore[arg-type]
+
+    assert captured(Chosen()).sized_by_values
+    assert not captured(torch.nn.Linear(4, 2)).sized_by_values
