@@ -115,5 +115,12 @@ def test_lengths_that_follow_from_values_are_seen_before_the_graph_is_made() -> 
         trace = SimpleNamespace(module=module, tensors=(torch.ones(4),))
         return routes._dynamo(trace)  # type: ignore[arg-type]
 
+    class Checked(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            chosen = x[x > 0]
+            torch._check(chosen.shape[0] == 3)
+            return chosen.reshape(3) + 1
+
     assert captured(Chosen()).sized_by_values
+    assert captured(Checked()).sized_by_values
     assert not captured(torch.nn.Linear(4, 2)).sized_by_values

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -78,12 +77,19 @@ def _dynamo(trace: Trace) -> Captured:
             )
         return made.model
 
-    values = (node.meta.get("val") for node in program.graph.nodes)
-    return Captured(any(map(_is_sized_by_values, values)), graph)
+    return Captured(any(map(_is_sized_by_values, program.graph.nodes)), graph)
 
 
-def _is_sized_by_values(value: Any) -> bool:
-    """Whether a tensor's length is a symbol without a value."""
+def _is_sized_by_values(node: torch.fx.Node) -> bool:
+    """Whether a tensor's length is a symbol without a value, or what a mask chooses.
+
+    Of the latter the program may say how many there are, having checked that; the graph does not.
+    """
+    if node.target is torch.ops.aten.index.Tensor:
+        positions = (each.meta["val"] for each in node.args[1] if each is not None)
+        if any(each.dtype == torch.bool for each in positions):
+            return True
+    value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and bool(free_unbacked_symbols(value.shape))
 
 
