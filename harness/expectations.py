@@ -15,7 +15,8 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     issue = ""                                  # optional; a link
 
 `match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
-A narrower row (one that names a precision, a head or both) goes before a wider one.
+A narrower row (one that names a precision, a head or both) goes before a wider one. A cell that
+fails now here, now there has a row for each stage.
 """
 
 from __future__ import annotations
@@ -214,7 +215,10 @@ class Expectations:
             scopes = old if covered == cells_of_it else _scopes(cells_of_it, set(cells))
             ordered = sorted(scopes, key=lambda scope: (scope.head, scope.precision))
             rows += [Row(next(iter(cells.values())).entry, scope, failure) for scope in ordered]
-        return [*untouched, *rows]
+        still = {row.scope for row in rows if row in own}
+        # A cell that fails now here, now there was seen at one of its stages.
+        others = [row for row in own if row.scope in still and row not in rows]
+        return [*untouched, *rows, *others]
 
 
 def load(
@@ -289,18 +293,18 @@ class _Reader:
             )
         rows: list[Row] = []
         warnings = []
-        first: dict[tuple[str, Scope], int] = {}
+        first: dict[tuple[str, Scope, Stage], int] = {}
         for index, table in enumerate(tables):
             for row in self._rows(index, table):
-                double = first.setdefault((row.entry, row.scope), index)
+                double = first.setdefault((row.entry, row.scope, row.failure.stage), index)
                 if double != index or row in rows:
                     raise self._error(
                         index,
                         "entry",
-                        "one row a cell",
+                        "one row a cell and stage",
                         f"a second one for {row.entry!r} (the first is at line "
                         f"{self._line(double)})",
-                        "drop one, or tell them apart by `precision` or `head`",
+                        "drop one, or tell them apart by `precision`, `head` or `stage`",
                     )
                 rows.append(row)
             if not table["reason"].strip():

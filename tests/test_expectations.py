@@ -175,6 +175,18 @@ def test_two_rows_of_one_entry_may_differ_in_scope(tmp_path: Path) -> None:
     assert len(loaded.rows) == 3
 
 
+def test_a_cell_may_fail_at_one_of_two_stages(tmp_path: Path) -> None:
+    verify = ROW.replace('stage = "run"', 'stage = "verify"').replace("RuntimeError: ", "")
+    found = read(tmp_path, ROW + verify)
+    elsewhere = cell(stage=Stage.VERIFY, cause="CheckFailed: no kernel")
+    assert found.judge(cell(), None) is found.judge(elsewhere, None) is Verdict.XFAIL
+    assert found.judge(cell(stage=Stage.PREPARE), None) is Verdict.CHANGED
+    assert found.judge(cell(outcome=Outcome.PASS), None) is Verdict.IMPROVED
+    for result in (cell(), elsewhere):
+        assert set(read(tmp_path, found.rewrite([result])).rows) == set(found.rows)
+    assert not read(tmp_path, found.rewrite([cell(outcome=Outcome.PASS)])).rows
+
+
 def test_a_blank_reason_is_a_warning(tmp_path: Path) -> None:
     loaded = read(tmp_path, ROW.replace("No kernel.", " "))
     assert len(loaded.warnings) == 1
