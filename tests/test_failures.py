@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness import causes, failures
@@ -27,6 +29,17 @@ def test_a_kept_failure_says_what_the_first_one_said() -> None:
     assert str(kept.value) == str(first)
     assert causes.of(kept.value) == causes.of(first)
     assert "test_failures.py" in str(kept.value.__cause__), "the first traceback is shown"
+
+
+def test_a_kept_failure_has_its_cause_from_where_it_was_raised_first() -> None:
+    try:
+        json.loads("{")  # whose fingerprint names the library's function
+    except ValueError as error:
+        first = error
+    assert "@ json." in causes.of(first)
+    with pytest.raises(failures.KeptFailure) as kept:
+        failures.raise_kept(failures.pack(first))
+    assert causes.of(kept.value) == causes.of(first)
 
 
 def test_an_entry_that_is_a_model_is_no_failure() -> None:
