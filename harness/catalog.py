@@ -337,7 +337,7 @@ class _Reader:
             priority=priority,
             library=table.get("library", "transformers"),
             requires=tuple(table.get("requires", ())),
-            config=_with_none(config),
+            config=with_none(config),
             aliases=tuple(table.get("aliases", ())),
             notes=table.get("notes", ""),
         )
@@ -435,10 +435,10 @@ def _check_texts(source: _List, name: str, key: str, table: Mapping[str, Any]) -
         raise source.error(name, key, "a list of strings", repr(found), f'write `{key} = ["..."]`')
 
 
-def _with_none(config: Any) -> Any:
+def with_none(config: Any) -> Any:
     """`config` with the string that stands for None replaced by it, at every depth."""
     if isinstance(config, dict):
-        return {key: _with_none(value) for key, value in config.items()}
+        return {key: with_none(value) for key, value in config.items()}
     if isinstance(config, list):
-        return [_with_none(value) for value in config]
+        return [with_none(value) for value in config]
     return None if config == NULL else config

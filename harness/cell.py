@@ -48,7 +48,8 @@ from harness.contract import (
 )
 from harness.job import Job
 
-#: How often an inference is timed, at most; the median counts.
+#: How often an inference is timed, at most; the median counts. An emulator's time says nothing of
+#: the device, and is taken once.
 REPEATS = 3
 
 #: Seconds of timed inferences that are enough: an emulator's can take ten each.
@@ -162,7 +163,8 @@ def _stages(job: Job, progress: Progress) -> None:
         program = backend.prepare(case, precision)
         progress.metric("load", time.perf_counter() - began, "s")
     with progress.stage(Stage.RUN):
-        outputs, seconds = _answers(program, reference.inputs)
+        repeats = 1 if job.emulated else REPEATS
+        outputs, seconds = _answers(program, reference.inputs, repeats)
         progress.metric("inference", seconds, "s")
     with progress.stage(Stage.VERIFY):
         _verify(program, reference, outputs, progress)
@@ -503,11 +505,13 @@ def _count(further: variants.Variants, progress: Progress) -> None:
         progress.metric(f"variant_{name}", 0, "1")
 
 
-def _answers(program: Program, inputs: Mapping[str, Arrays]) -> tuple[dict[str, Arrays], float]:
+def _answers(
+    program: Program, inputs: Mapping[str, Arrays], repeats: int
+) -> tuple[dict[str, Arrays], float]:
     """What the program gives on each of the inputs, and the median seconds of an inference.
 
     Those on inputs with the shapes of the plain ones are timed, after the first one, and further
-    ones until there are `REPEATS` or they took `TIMED_SECONDS`.
+    ones until there are `repeats` or they took `TIMED_SECONDS`.
     """
     outputs: dict[str, Arrays] = {}
     seconds = []
@@ -518,7 +522,7 @@ def _answers(program: Program, inputs: Mapping[str, Arrays]) -> tuple[dict[str, 
         took = time.perf_counter() - began
         if name != "base" and {n: a.shape for n, a in given.items()} == sizes:
             seconds.append(took)
-    while not seconds or (len(seconds) < REPEATS and sum(seconds) < TIMED_SECONDS):
+    while not seconds or (len(seconds) < repeats and sum(seconds) < TIMED_SECONDS):
         began = time.perf_counter()
         program(inputs["base"])
         seconds.append(time.perf_counter() - began)

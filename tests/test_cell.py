@@ -170,7 +170,12 @@ class Runner:
         self.stages: list[Stage] = []
 
     def __call__(
-        self, backend: Any = None, *, precision: str = "default", signature: str | None = None
+        self,
+        backend: Any = None,
+        *,
+        precision: str = "default",
+        signature: str | None = None,
+        emulated: bool = False,
     ) -> CellResult:
         backend = backend or FunctionBackend()
         self.stages = []
@@ -178,7 +183,7 @@ class Runner:
         self.monkeypatch.setattr(registry, "find", lambda *_: spec)
         self.monkeypatch.setattr(registry, "load", lambda *_: backend)
         made = Cell(backend.made.entry, "fake", precision)
-        job = Job(made, 0, "tiny", Path(), {}, signature)
+        job = Job(made, 0, "tiny", Path(), {}, signature, emulated)
         return cell.run(job, self.stages.append)
 
 
@@ -225,9 +230,9 @@ def test_what_is_measured(run: Runner) -> None:
     assert 0 < found["detection_limit"].value < 1e-2
 
 
-@pytest.mark.parametrize(("took", "calls"), [(0.01, 4), (10.0, 2)])
+@pytest.mark.parametrize(("took", "repeats", "calls"), [(0.01, 3, 4), (10.0, 3, 2), (0.01, 1, 2)])
 def test_a_slow_inference_is_timed_once(
-    took: float, calls: int, monkeypatch: pytest.MonkeyPatch
+    took: float, repeats: int, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(100))
     monkeypatch.setattr("harness.cell.time.perf_counter", lambda: next(clock) * took)
@@ -238,10 +243,28 @@ def test_a_slow_inference_is_timed_once(
         given.append(inputs)
         return inputs
 
-    outputs, seconds = cell._answers(program, {"base": plain, "other": plain})  # type: ignore[arg-type]
+    plain_ones = {"base": plain, "other": plain}
+    outputs, seconds = cell._answers(program, plain_ones, repeats)  # type: ignore[arg-type]
     assert outputs.keys() == {"base", "other"}
     assert len(given) == calls  # the first one is not timed: it may still compile
     assert seconds == pytest.approx(took)
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_an_emulator_is_not_asked_again_for_its_time(
+    run: Runner, emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell, "REPEATS", 20)
+    asked: list[Arrays] = []
+
+    def counted(outputs: Arrays) -> Arrays:
+        asked.append(outputs)
+        return outputs
+
+    result = run(FunctionBackend(fault=counted), emulated=emulated)
+    assert result.outcome is Outcome.PASS
+    assert any(metric.name == "inference" for metric in result.metrics)
+    assert (len(asked) >= 20) is not emulated
 
 
 def test_a_precision_has_a_floor_of_its_own(run: Runner) -> None:

@@ -15,7 +15,8 @@ from harness import interpose
 
 POWERS = Path(__file__).parent.parent / "backends" / "qnn" / "powers_of_two.c"
 
-#: Whole powers of two to both ends of the numbers and beyond, and powers that are none.
+#: Whole powers of two to both ends of the numbers and beyond, and powers that are none; numbers
+#: times powers of two, below the normal ones too.
 TABLE = """
 import math, random
 def power(base, exponent):
@@ -28,8 +29,18 @@ for exponent in range(-1100, 1100):
     print(power(2.0, exponent), power(2.0, exponent + 0.5), power(-2.0, exponent))
 for _ in range(10_000):
     print(power(draw.uniform(0, 100), draw.uniform(-100, 100)))
-for special in (math.inf, -math.inf, math.nan, 0.0, -0.0, 1e300):
+specials = (math.inf, -math.inf, math.nan, 0.0, -0.0, 1e300)
+for special in specials:
     print(power(2.0, special))
+def scaled(value, exponent):
+    try:
+        return math.ldexp(value, exponent).hex()
+    except OverflowError:
+        return "overflow"
+for exponent in range(-2200, 2200):
+    print(scaled(draw.uniform(-4, 4), exponent), scaled(5e-324, exponent), scaled(1e308, exponent))
+for special in specials:
+    print(scaled(special, 3), scaled(special, -1100))
 """
 
 
@@ -43,13 +54,21 @@ def table(preloaded: str) -> str:
     return run.stdout
 
 
+def defines(library: Path, name: str) -> bool:
+    """Whether a function comes from the library itself, and not from what it depends on."""
+    found = (getattr(loaded, name) for loaded in (ctypes.CDLL(str(library)), ctypes.CDLL(None)))
+    first, second = (ctypes.cast(each, ctypes.c_void_p).value for each in found)
+    return first != second
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="needs a C compiler on Linux"
 )
 def test_powers_are_the_same_to_the_bit(tmp_path: Path) -> None:
     built = interpose.library(POWERS, tmp_path)
     assert built is not None
-    assert hasattr(ctypes.CDLL(str(built)), "pow")
+    assert defines(built, "pow")
+    assert defines(built, "ldexp")
     assert table(str(built)) == table("")
 
 

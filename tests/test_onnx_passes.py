@@ -26,7 +26,7 @@ from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.many_dimensions import merged  # noqa: E402
 from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
-from backends._onnx.passes.norm import NARROW_NORM  # noqa: E402
+from backends._onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM  # noqa: E402
 from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
 from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
@@ -370,6 +370,20 @@ def test_a_narrow_norm(sizes: tuple[int, ...], applies: int) -> None:
     assert counts == ({"narrow-norm": 1} if applies else {})
     assert ("Reshape" in ops) == bool(applies)
     np.testing.assert_allclose(run(after, {"x": x}), run(data, {"x": x}), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale", "applies"),
+    [((2, 4, 24), [2, 2, 2, 2], 1), ((2, 4, 24), [1, 2, 2, 2], 0), ((2, 4, 6, 4), [1, 1, 1, 1], 0)],
+)
+def test_the_norm_of_groups(sizes: tuple[int, ...], scale: list[int], applies: int) -> None:
+    constants = {"scale": np.array(scale, np.float32), "bias": np.full(4, 0.5, np.float32)}
+    x = values(*sizes)
+    graph = model("InstanceNormalization", {"x": x}, constants, epsilon=0.1)
+    after, counts, ops = rewritten(graph, GROUPS_AS_ROWS)
+    assert counts == ({"groups-as-rows": 1} if applies else {})
+    assert ("LayerNormalization" in ops) == bool(applies)
+    np.testing.assert_allclose(run(after, {"x": x}), run(graph, {"x": x}), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("perm", [[0, 1, 4, 2, 5, 3], [5, 4, 3, 2, 1, 0], [2, 5, 0, 3, 1, 4]])

@@ -9,7 +9,7 @@ from backends._onnx.passes.cumulative import CUM_SUM
 from backends._onnx.passes.einsum import EINSUM
 from backends._onnx.passes.gather import GATHER_ND
 from backends._onnx.passes.missing import MISSING
-from backends._onnx.passes.norm import NARROW_NORM, WEIGHT_SECOND
+from backends._onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM, WEIGHT_SECOND
 from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE
 from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
 from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
@@ -27,6 +27,7 @@ PASSES: tuple[Pass, ...] = (
     BROADCAST_BATCH,
     NARROW_NORM,
     WEIGHT_SECOND,
+    GROUPS_AS_ROWS,
     AVERAGE_OF_ALL,
     PADDED_AVERAGE,
     SOFTPLUS,

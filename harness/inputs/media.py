@@ -51,6 +51,9 @@ class Media(Reader):
         return resized(self._configured_side(), self.variant)
 
     def _configured_side(self) -> tuple[int, int]:
+        wanted = self.recipe.options.get("side")
+        if wanted:
+            return int(wanted), int(wanted)
         size = self.find(
             "image_size",
             "img_size",

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from harness.catalog import with_none
 from harness.contract import BASE, Arrays, PipelineCase
 from harness.tiny import diffusers_inputs, libraries
 from harness.tiny.shrink import scaled_sections
@@ -63,7 +64,7 @@ def tables() -> Tables:
         for row in read["rule"]
     )
     overrides = {
-        name: Override(**{**row, "layout": tuple(row.get("layout", ()))})
+        name: Override(**{**with_none(row), "layout": tuple(row.get("layout", ()))})
         for name, row in read["override"].items()
     }
     return Tables(tuple(rules), overrides, {k: tuple(v) for k, v in read["nested"].items()})

@@ -531,8 +531,13 @@ def _capped(rule: Rule, name: str, value: int, plain: Config) -> int:
 
 
 def _window(rule: Rule, name: str, value: int, plain: Config) -> int:
-    """Stage models halve the map of patches from stage to stage, and a window must fit the last."""
-    return _capped(rule, name, value, plain) if _has_stages(plain) else value
+    """Stage models halve the map of patches from stage to stage, and a window must fit the last.
+
+    Windows that do not fit a map of 4 x 4 are what others have: SAM's of 14 do not fit 64 x 64.
+    """
+    if _has_stages(plain):
+        return _capped(rule, name, value, plain)
+    return min(value, 3) if {"image_size", "patch_size"} <= vars(plain).keys() else value
 
 
 def _image(patch: Any) -> int:
