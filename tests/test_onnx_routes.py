@@ -59,12 +59,15 @@ def test_a_long_row_of_integers_is_no_size() -> None:
 def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The names of routes whose graphs are made, in order; what each captures is given."""
 
-    def names(captured: dict[str, bool | None], **asked: Any) -> list[str]:
+    def names(
+        captured: dict[str, bool | None], programs: dict[str, str] | None = None, **asked: Any
+    ) -> list[str]:
         def route(name: str, sized_by_values: bool | None) -> routes.Route:
             def capture(_: Any) -> routes.Captured:
                 if sized_by_values is None:
                     raise RuntimeError(f"{name} cannot be captured")
-                return routes.Captured(sized_by_values, lambda: name)
+                program = (programs or {}).get(name, "")
+                return routes.Captured(sized_by_values, lambda: name, program)
 
             return routes.Route(name, "", capture)
 
@@ -101,6 +104,13 @@ def test_a_graph_that_is_there_is_not_made_again(exports: Any) -> None:
     assert exports({"b": False}, known="b") == []
 
 
+def test_a_program_is_made_once(exports: Any) -> None:
+    captured = {"broken": False, "b": False, "c": False, "d": True, "e": True}
+    programs = {"broken": "1", "b": "1", "c": "2", "d": "3", "e": "3"}
+    assert exports(captured, programs, static=True) == ["c", "d"]
+    assert exports({"a": False, "b": False}) == ["a", "b"]  # nobody knows which programs they are
+
+
 def test_where_no_route_leads_to_a_graph_each_says_why(exports: Any) -> None:
     with pytest.raises(routes.ExportFailed, match=r"a: .*cannot be captured; broken: Arithmetic"):
         exports({"a": None, "broken": True}, static=True)
@@ -124,3 +134,24 @@ def test_lengths_that_follow_from_values_are_seen_before_the_graph_is_made() -> 
     assert captured(Chosen()).sized_by_values
     assert captured(Checked()).sized_by_values
     assert not captured(torch.nn.Linear(4, 2)).sized_by_values
+
+
+def test_programs_are_told_apart_by_what_they_compute() -> None:
+    class Times(torch.nn.Module):
+        def __init__(self, number: float, *, as_tensor: bool = False) -> None:
+            super().__init__()
+            self.number = number
+            self.as_tensor = as_tensor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * (torch.tensor([self.number, 0.0]) if self.as_tensor else self.number)
+
+    def program(*given: float, as_tensor: bool = False) -> str:
+        module = Times(*given, as_tensor=as_tensor)
+        trace = SimpleNamespace(module=module, tensors=(torch.ones(2),))
+        return routes._dynamo(trace).program  # type: ignore[arg-type]
+
+    assert program(2.0) == program(2.0)
+    assert program(2.0) != program(3.0)
+    assert program(2.0, as_tensor=True) == program(2.0, as_tensor=True)
+    assert program(2.0, as_tensor=True) != program(3.0, as_tensor=True)

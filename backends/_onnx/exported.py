@@ -81,7 +81,7 @@ def exports(
     expected = _expected(case, inputs)
     failures: list[tuple[Route, Exception]] = []
     found = bool(known)
-    tried = set()
+    tried, captures = set(), set()
     later: list[tuple[Route, Callable[[], Exported]]] = []
     for route in ROUTES:
         fixed = route.fixes(asked) if route.fixes else frozenset()
@@ -92,6 +92,10 @@ def exports(
         try:
             traced = trace(case, expected.inputs["base"], fixed)
             captured = route.capture(traced)
+            same = (captured.program, fixed)
+            if captured.program and same in captures:
+                continue  # another way to the same program
+            captures.add(same)
             make = partial(_made, captured, traced, route, rewrites, expected)
             if static and captured.sized_by_values:
                 later.append((route, make))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,10 +35,12 @@ class Captured:
     Attributes:
         sized_by_values: whether the length of a tensor in it follows from values.
         graph: which takes most of the time.
+        program: the same for two that are the same program, of the same inputs; empty if unknown.
     """
 
     sized_by_values: bool
     graph: Callable[[], ir.Model]
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,22 @@ def _dynamo(trace: Trace) -> Captured:
             )
         return made.model
 
-    return Captured(any(map(_is_sized_by_values, program.graph.nodes)), graph)
+    sized_by_values = any(map(_is_sized_by_values, program.graph.nodes))
+    return Captured(sized_by_values, graph, _fingerprint(program))
+
+
+def _fingerprint(program: torch.export.ExportedProgram) -> str:
+    """A hash of what a program computes: its graph, and the tensors that the capture made for it.
+
+    Those of the module are not among them: a route does not change them.
+    """
+    found = hashlib.sha256(str(program.graph).encode())
+    for name, value in sorted(program.constants.items()):
+        if isinstance(value, torch.Tensor):
+            found.update(f"{name}: {value.dtype} {tuple(value.shape)}".encode())
+            flat = value.detach().contiguous().flatten()
+            found.update(flat.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _is_sized_by_values(node: torch.fx.Node) -> bool:

@@ -106,6 +106,6 @@ WEIGHT_SECOND = Pass(
 GROUPS_AS_ROWS = Pass(
     "groups-as-rows",
     "The HTP pads channels to 32, and those of the InstanceNormalization that stands for a group "
-    "norm are its groups: the emulator takes 18 times as long for one, 15 times for four.",
+    "norm are its groups: the fewer, the longer it takes; see docs/upstream/qnn_instance_norm.md.",
     rules(GroupsAsRows),
 )
