@@ -243,8 +243,8 @@ def test_a_slow_inference_is_timed_once(
         given.append(inputs)
         return inputs
 
-    plain_ones = {"base": plain, "other": plain}
-    outputs, seconds = cell._answers(program, plain_ones, repeats)  # type: ignore[arg-type]
+    inputs = {"base": plain, "other": plain}
+    outputs, seconds = cell._answers(program, inputs, repeats)  # type: ignore[arg-type]
     assert outputs.keys() == {"base", "other"}
     assert len(given) == calls  # the first one is not timed: it may still compile
     assert seconds == pytest.approx(took)

@@ -530,6 +530,10 @@ def _capped(rule: Rule, name: str, value: int, plain: Config) -> int:
     return value if rule.to is None else min(value, rule.to)
 
 
+#: Sides of a window, in patches, that do not fit into the 4 of a map that keeps its size.
+FLAT_WINDOW = 3
+
+
 def _window(rule: Rule, name: str, value: int, plain: Config) -> int:
     """Stage models halve the map of patches from stage to stage, and a window must fit the last.
 
@@ -537,7 +541,7 @@ def _window(rule: Rule, name: str, value: int, plain: Config) -> int:
     """
     if _has_stages(plain):
         return _capped(rule, name, value, plain)
-    return min(value, 3) if {"image_size", "patch_size"} <= vars(plain).keys() else value
+    return min(value, FLAT_WINDOW) if {"image_size", "patch_size"} <= vars(plain).keys() else value
 
 
 def _image(patch: Any) -> int:
