@@ -221,6 +221,18 @@ def test_a_recipe_sets_batch_and_length(recipe: Callable[..., None]) -> None:
     assert made(text)["input_ids"].shape == (1, 9)
 
 
+def test_a_recipe_makes_an_image_smaller_that_still_varies(recipe: Callable[..., None]) -> None:
+    def forward(pixel_values: Any) -> None:
+        pass
+
+    config = Config(image_size=64, num_channels=3)
+    assert made(forward, config)["pixel_values"].shape == (2, 3, 64, 64)
+    recipe(options={"side": 32})
+    assert made(forward, config)["pixel_values"].shape == (2, 3, 32, 32)
+    odd = made(forward, config, variant="odd-size")["pixel_values"]
+    assert 32 not in odd.shape[2:]
+
+
 def test_a_recipe_concerns_one_model_type(recipe: Callable[..., None]) -> None:
     recipe(batch=1)
     assert made(text, Config(model_type="another"))["input_ids"].shape == (2, 16)
