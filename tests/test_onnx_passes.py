@@ -22,6 +22,7 @@ from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 
 from backends._onnx import artefacts, passes  # noqa: E402
 from backends._onnx.passes import Pass, chosen  # noqa: E402
+from backends._onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
 from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._onnx.passes.many_dimensions import merged  # noqa: E402
@@ -384,6 +385,27 @@ def test_the_norm_of_groups(sizes: tuple[int, ...], scale: list[int], applies: i
     assert counts == ({"groups-as-rows": 1} if applies else {})
     assert ("LayerNormalization" in ops) == bool(applies)
     np.testing.assert_allclose(run(after, {"x": x}), run(graph, {"x": x}), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "sizes", "applies"),
+    [
+        ("Gelu", (2, 16, 64), 1),
+        ("Tanh", (32, 128), 1),
+        ("Sigmoid", (4096,), 1),
+        ("Gelu", (2, 15, 72), 0),  # tiles would be left over
+        ("Gelu", (2, 8, 64), 0),  # too small
+        ("Tanh", (2, 8, 16, 16), 0),  # an image
+    ],
+)
+def test_an_activation_of_tiles(op: str, sizes: tuple[int, ...], applies: int) -> None:
+    x = values(*sizes)
+    attributes = {"approximate": "tanh"} if op == "Gelu" else {}
+    graph = model(op, {"x": x}, {}, **attributes)
+    after, counts, ops = rewritten(graph, TILED_ACTIVATION, EXACT_ACTIVATION)
+    assert counts == {"exact-activation": 1} | ({"tiled-activation": 1} if applies else {})
+    assert ops == {op, "Clip"} | ({"Reshape"} if applies else set())
+    np.testing.assert_array_equal(run(after, {"x": x}), run(graph, {"x": x}))
 
 
 @pytest.mark.parametrize("perm", [[0, 1, 4, 2, 5, 3], [5, 4, 3, 2, 1, 0], [2, 5, 0, 3, 1, 4]])

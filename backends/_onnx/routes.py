@@ -14,6 +14,7 @@ import torch
 from onnxscript import optimizer
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from backends._onnx.quick import unwritten_code
 from backends._onnx.trace import Trace, quiet
 from harness import causes
 from harness.contract import Arrays
@@ -65,11 +66,11 @@ class ExportFailed(Exception):
 
 
 def _dynamo(trace: Trace) -> Captured:
-    with quiet():
+    with quiet(), unwritten_code():
         program = torch.export.export(trace.module, trace.tensors, strict=False)
 
     def graph() -> ir.Model:
-        with quiet():
+        with quiet(), unwritten_code():
             made = torch.onnx.export(
                 program,
                 dynamo=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS
+from backends._onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS, TILED_ACTIVATION
 from backends._onnx.passes.broadcast import BROADCAST_BATCH
 from backends._onnx.passes.cumulative import CUM_SUM
 from backends._onnx.passes.einsum import EINSUM
@@ -31,6 +31,7 @@ PASSES: tuple[Pass, ...] = (
     AVERAGE_OF_ALL,
     PADDED_AVERAGE,
     SOFTPLUS,
+    TILED_ACTIVATION,
     EXACT_ACTIVATION,
 )
 
