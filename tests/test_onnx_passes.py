@@ -403,8 +403,8 @@ def test_an_activation_of_tiles(op: str, sizes: tuple[int, ...], applies: int) -
     attributes = {"approximate": "tanh"} if op == "Gelu" else {}
     graph = model(op, {"x": x}, {}, **attributes)
     after, counts, ops = rewritten(graph, TILED_ACTIVATION, EXACT_ACTIVATION)
-    assert counts == {"exact-activation": 1} | ({"tiled-activation": 1} if applies else {})
-    assert ops == {op, "Clip"} | ({"Reshape"} if applies else set())
+    assert counts == ({"tiled-activation": 1, "exact-activation": 1} if applies else {})
+    assert ops == ({"Reshape", "Clip", op} if applies else {op})
     np.testing.assert_array_equal(run(after, {"x": x}), run(graph, {"x": x}))
 
 

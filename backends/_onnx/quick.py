@@ -1,6 +1,7 @@
 """Spares exporters work that they would do anew for each model, or for nothing.
 
-None of it changes a graph; `tests/test_onnx_quick.py` compares them.
+None of it changes a graph: `tests/test_onnx_quick.py` compares them, and
+`benchmarks/onnx_export.py`, which measures what it spares.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ __attribute__((constructor)) static void find_next(void)
 }
 
 /* 2^n, for n from -1022 to 1023: a normal number. */
-static double power_of_two(int64_t n)
+static double power_of_two(int32_t n)
 {
     uint64_t bits = (uint64_t)(n + 1023) << 52;
     double result;
@@ -32,8 +32,8 @@ static double power_of_two(int64_t n)
 
 double pow(double base, double exponent)
 {
-    if (base == 2.0 && exponent >= -1022.0 && exponent <= 1023.0) {
-        int64_t whole = (int64_t)exponent;
+    if (base == 2.0 && __builtin_fabs(exponent) <= 1022.0) {
+        int32_t whole = (int32_t)exponent;
         if ((double)whole == exponent)
             return power_of_two(whole);
     }
