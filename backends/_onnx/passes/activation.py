@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._onnx.passes import Pass
-from backends._onnx.passes._graph import const, dims, is_float, rules, shape
+from backends._onnx.passes._graph import const, dims, is_float, node_of, rules, shape
 
 #: Just inside float16's range, so that clipping changes nothing that is finite.
 LARGEST = 6e4
@@ -22,14 +22,27 @@ TILE = (8, 32)
 SMALLEST = 2048
 
 
-class _Clipped(RewriteRuleClassBase):
-    """An activation of a clipped value, which the compiler cannot fuse with what comes before."""
+#: Those that the compiler fuses and pads.
+ACTIVATIONS = ("Tanh", "Sigmoid", "Gelu")
+
+
+class _Activation(RewriteRuleClassBase):
+    """A rule on one of `ACTIVATIONS`."""
 
     op_type: ClassVar[str]
 
     def pattern(self, op: Any, x: Any) -> Any:
         """The activation."""
         return getattr(op, self.op_type)(x, _outputs=["active"])
+
+    def again(self, op: Any, x: Any, active: ir.Value) -> Any:
+        """The activation of another value, with its own attributes."""
+        attributes = node_of(active).attributes.items()
+        return getattr(op, self.op_type)(x, **{name: given.value for name, given in attributes})
+
+
+class _Clipped(_Activation):
+    """An activation of a clipped value, which the compiler cannot fuse with what comes before."""
 
     def check(self, context: Any, x: ir.Value, **_: Any) -> bool:
         """Not clipped yet, and computed in floating point."""
@@ -37,41 +50,13 @@ class _Clipped(RewriteRuleClassBase):
         return is_float(x) and node is not None and node.op_type != "Clip"
 
     def rewrite(self, op: Any, x: ir.Value, active: ir.Value) -> Any:
-        """Clip, then the activation with its own attributes."""
+        """Clip, then the activation."""
         limit = np.array(LARGEST, dtype=np.float32)
-        node = active.producer()
-        assert node is not None
-        clipped = op.Clip(x, const(op, -limit), const(op, limit))
-        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-        return getattr(op, self.op_type)(clipped, **attributes)
+        return self.again(op, op.Clip(x, const(op, -limit), const(op, limit)), active)
 
 
-class ClippedTanh(_Clipped):
-    """Hyperbolic tangent."""
-
-    op_type = "Tanh"
-
-
-class ClippedSigmoid(_Clipped):
-    """Logistic function, also within SiLU."""
-
-    op_type = "Sigmoid"
-
-
-class ClippedGelu(_Clipped):
-    """Gaussian error linear unit."""
-
-    op_type = "Gelu"
-
-
-class _Tiled(RewriteRuleClassBase):
+class _Tiled(_Activation):
     """An activation of at most three dimensions, as one of whole tiles with the same values."""
-
-    op_type: ClassVar[str]
-
-    def pattern(self, op: Any, x: Any) -> Any:
-        """The activation."""
-        return getattr(op, self.op_type)(x, _outputs=["active"])
 
     def check(self, context: Any, x: ir.Value, **_: Any) -> bool:
         """No image, whose layout is another, and whole tiles alone."""
@@ -81,32 +66,17 @@ class _Tiled(RewriteRuleClassBase):
         return prod(sizes) >= SMALLEST and prod(sizes) % prod(TILE) == 0
 
     def rewrite(self, op: Any, x: ir.Value, active: ir.Value) -> Any:
-        """The activation with its own attributes, between reshapes."""
-        sizes, node = shape(x), active.producer()
+        """The activation, between reshapes."""
+        sizes = shape(x)
         assert sizes is not None
-        assert node is not None
         rows, depth = TILE
         tiles = op.Reshape(x, dims(op, 1, rows, prod(sizes) // prod(TILE), depth))
-        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-        return op.Reshape(getattr(op, self.op_type)(tiles, **attributes), dims(op, *sizes))
+        return op.Reshape(self.again(op, tiles, active), dims(op, *sizes))
 
 
-class TiledTanh(_Tiled):
-    """Hyperbolic tangent."""
-
-    op_type = "Tanh"
-
-
-class TiledSigmoid(_Tiled):
-    """Logistic function, also within SiLU."""
-
-    op_type = "Sigmoid"
-
-
-class TiledGelu(_Tiled):
-    """Gaussian error linear unit."""
-
-    op_type = "Gelu"
+def _of_each(rule: type[_Activation]) -> list[type[_Activation]]:
+    """The rule on each of the activations."""
+    return [type(f"{rule.__name__}{name}", (rule,), {"op_type": name}) for name in ACTIVATIONS]
 
 
 class StableSoftplus(RewriteRuleClassBase):
@@ -130,14 +100,14 @@ EXACT_ACTIVATION = Pass(
     "exact-activation",
     "Fused behind a product, Tanh, Sigmoid and Gelu come from a coarse table: relative error 7e-3, "
     "4e-3 and 3e-3, where each alone has less than 6e-4. A Clip between them keeps them apart.",
-    rules(ClippedTanh, ClippedSigmoid, ClippedGelu),
+    rules(*_of_each(_Clipped)),
 )
 
 TILED_ACTIVATION = Pass(
     "tiled-activation",
     "The HTP pads rows to 8 and their length to 32. Sequences are no such rows: the emulator takes "
     "two to three times as long for their activations as for those of the same values in tiles.",
-    rules(TiledTanh, TiledSigmoid, TiledGelu),
+    rules(*_of_each(_Tiled)),
 )
 
 SOFTPLUS = Pass(
