@@ -48,10 +48,10 @@ def export(mode: str, names: list[str]) -> None:
         mock.patch.object(routes, "unwritten_code", contextlib.nullcontext).start()
     entries = catalog.load(catalog.ROOT).entries
     for name in [names[0], *names]:
-        case = TinyCase(entries[name])
-        traced = trace(case, case.inputs("base"), frozenset())
-        began = time.process_time()
         try:
+            case = TinyCase(entries[name])
+            traced = trace(case, case.inputs("base"), frozenset())
+            began = time.process_time()
             graph = routes.ROUTES[0].capture(traced).graph().graph
         except Exception as error:
             print(name, "fails", type(error).__name__)

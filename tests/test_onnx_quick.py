@@ -76,6 +76,7 @@ def test_code_is_written_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
         return write(module)
 
     monkeypatch.setattr(GraphModule, "recompile", counted)
+    monkeypatch.setattr(quick, "_write", counted)
     one = torch.ones(1)
     with quick.unwritten_code():
         module = torch.fx.symbolic_trace(Twice())
@@ -94,6 +95,14 @@ def test_code_is_written_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     assert module(one).item() == 0.0  # also after the export
     module.recompile()
     assert len(written) == 4
+
+
+def test_code_can_be_read_after_the_export_and_in_the_next_one() -> None:
+    with quick.unwritten_code():
+        one, other = (torch.fx.symbolic_trace(Twice()) for _ in range(2))
+    assert "x + x" in one.code
+    with quick.unwritten_code():
+        assert "x + x" in other.code
 
 
 def test_a_tree_of_inputs_is_known_before_the_code_is_written() -> None:

@@ -57,35 +57,41 @@ def match_first_nodes_first() -> None:
     RewriteRule.try_rewrite = try_rewrite
 
 
+_write: Callable[[Any], Any] = GraphModule.recompile
+_code = GraphModule.code
+
+
+def _unwritten(module: Any, *args: Any, **kwargs: Any) -> Any:
+    """The `forward` of a graph module without code."""
+    _write(module)
+    return type(module).forward(module, *args, **kwargs)
+
+
+def _put_off(module: Any) -> None:
+    codegen = module._graph._codegen
+    if isinstance(codegen, _PyTreeCodeGen):  # read without running the module
+        module._in_spec = codegen.pytree_info.in_spec
+        module._out_spec = codegen.pytree_info.out_spec
+    type(module).forward = _unwritten
+
+
+def _read(module: Any) -> Any:
+    if type(module).forward is _unwritten:
+        _write(module)
+    return _code.fget(module)
+
+
 @contextmanager
 def unwritten_code() -> Iterator[None]:
     """Graph modules that write their Python code when they first run, not after each change.
 
-    An export changes one some forty times and interprets its graph; hardly one runs as Python.
+    An export changes them a dozen to forty times and interprets their graphs; hardly one runs as
+    Python.
     """
-    write: Callable[[Any], Any] = GraphModule.recompile
-    code = GraphModule.code
-
-    def run(module: Any, *args: Any, **kwargs: Any) -> Any:
-        write(module)
-        return type(module).forward(module, *args, **kwargs)
-
-    def put_off(module: Any) -> None:
-        codegen = module._graph._codegen
-        if isinstance(codegen, _PyTreeCodeGen):  # read without running the module
-            module._in_spec = codegen.pytree_info.in_spec
-            module._out_spec = codegen.pytree_info.out_spec
-        type(module).forward = run
-
-    def read(module: Any) -> Any:
-        if type(module).forward is run:
-            write(module)
-        return code.fget(module)
-
-    GraphModule.recompile = put_off
-    GraphModule.code = property(read)
+    before = GraphModule.recompile
+    GraphModule.recompile = _put_off
+    GraphModule.code = property(_read)  # for good: a module may be asked for its code later
     try:
         yield
     finally:
-        GraphModule.recompile = write
-        GraphModule.code = code
+        GraphModule.recompile = before

@@ -1,4 +1,4 @@
-"""Activations that the HTP computes from coarse tables, in exact forms."""
+"""Activations that the HTP computes from coarse tables, or slowly, in forms without that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ TILE = (8, 32)
 
 #: With fewer values an activation takes no longer than the reshapes.
 SMALLEST = 2048
-
 
 #: Those that the compiler fuses and pads.
 ACTIVATIONS = ("Tanh", "Sigmoid", "Gelu")
