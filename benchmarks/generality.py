@@ -17,12 +17,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from harness import causes, cell, control, families, registry
-from harness.child import Limits
+from harness.catalog import backends, exceptions
+from harness.cell import reference
+from harness.cell.request import Job
+from harness.checks import sanity
 from harness.contract import Absent, Cell, CellResult, CheckFailed, Entry, Outcome, Stage
-from harness.isolation import Ending, Pool, Task, result_of
-from harness.job import Job
-from harness.processes import Settings, cores
+from harness.toolkit import fingerprints
+from harness.workers.cell_result import result_of
+from harness.workers.fork_server import Settings, cores
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.task import Ending, Task
 
 #: Of all types whose packages are there, what share must build, run and be sane.
 CLAIM = 0.93
@@ -60,7 +65,7 @@ def check(job: Job, report: Callable[[Stage], None]) -> CellResult:
         lines = str(error).strip().splitlines() or [""]
         ours = isinstance(error, Absent | CheckFailed)
         result.reason = lines[0] if ours else f"{type(error).__name__}: {lines[0]}"
-        result.cause = causes.of(error)
+        result.cause = fingerprints.of(error)
     return result
 
 
@@ -72,23 +77,23 @@ def _package_missing(error: BaseException) -> bool:
 
 
 def _check(job: Job, enter: Callable[[Stage], None], result: CellResult) -> None:
-    from harness.tiny.case import TinyCase
+    from harness.models.case import TinyCase
 
     case = TinyCase(job.cell.entry, job.seed, job.size)
     result.parameters = case.parameters()
     enter(Stage.INPUTS)
     base, other = case.inputs("base"), case.inputs("other")
     enter(Stage.REFERENCE)
-    want, dtype = cell.first_reference(case, base)
+    want, dtype = reference.first_reference(case, base)
     enter(Stage.VERIFY)
-    control.sane(want, families.spared_outputs(job.cell.entry.architecture))
-    control.sensitive(want, case.reference(other, dtype))
+    sanity.sane(want, exceptions.spared_outputs(job.cell.entry.architecture))
+    sanity.sensitive(want, case.reference(other, dtype))
 
 
 def measure(types: Sequence[str], workers: int, seconds: float) -> list[CellResult]:
     """What each type came to, in the order given."""
     jobs = {
-        name: Job(Cell(Entry(name, "", name), "generality"), 0, "tiny", registry.BACKENDS)
+        name: Job(Cell(Entry(name, "", name), "generality"), 0, "tiny", backends.BACKENDS)
         for name in types
     }
 
@@ -99,11 +104,11 @@ def measure(types: Sequence[str], workers: int, seconds: float) -> list[CellResu
         return result_of(jobs[task.label], ending)
 
     done: list[str] = []
-    preload = [f"harness.tiny.preload:transformers/{name}" for name in types]
+    preload = [f"harness.models.preload:transformers/{name}" for name in types]
     settings = Settings(
         workers=workers,
         limits=Limits(seconds),
-        preload=("torch", "transformers", "harness.tiny.preload", *preload),
+        preload=("torch", "transformers", "harness.models.preload", *preload),
     )
     with Pool(finish, settings) as pool:
         tasks = [Task("benchmarks.generality:check", job, name) for name, job in jobs.items()]

@@ -1,4 +1,4 @@
-"""What `backends/_onnx/quick.py` spares an export: CPU seconds with and without, as a ratio.
+"""CPU seconds of exports with and without `backends/_shared/onnx/export_speedups.py`, as a ratio.
 
     nox -s qnn -- --models bert                                 # once, for the environment
     .nox/qnn/bin/python -m benchmarks.onnx_export               # the smoke list
@@ -24,7 +24,8 @@ from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from harness import catalog
+from harness.catalog import model_lists
+from harness.toolkit import checkout
 
 #: A median ratio below this would not be worth reaching into other libraries.
 CLAIM = 1.2
@@ -36,23 +37,23 @@ def export(mode: str, names: list[str]) -> None:
     """Prints a line for each model: its name, CPU seconds, and what the graph hashes to."""
     import torch
 
-    from backends._onnx import quick, routes
-    from backends._onnx.trace import trace
-    from harness.tiny.case import TinyCase
+    from backends._shared.onnx import export_speedups, exporters
+    from backends._shared.onnx.trace import trace
+    from harness.models.case import TinyCase
 
     torch.set_num_threads(1)
     if mode == QUICK:
-        quick.read_tables_once()
-        quick.match_first_nodes_first()
+        export_speedups.read_tables_once()
+        export_speedups.match_first_nodes_first()
     else:
-        mock.patch.object(routes, "unwritten_code", contextlib.nullcontext).start()
-    entries = catalog.load(catalog.ROOT).entries
+        mock.patch.object(exporters, "unwritten_code", contextlib.nullcontext).start()
+    entries = model_lists.load(checkout.ROOT).entries
     for name in [names[0], *names]:
         try:
             case = TinyCase(entries[name])
             traced = trace(case, case.inputs("base"), frozenset())
             began = time.process_time()
-            graph = routes.ROUTES[0].capture(traced).graph().graph
+            graph = exporters.ROUTES[0].capture(traced).graph().graph
         except Exception as error:
             print(name, "fails", type(error).__name__)
             continue
@@ -87,7 +88,7 @@ def main() -> int:
     if args.mode:
         export(args.mode, args.models)
         return 0
-    names = [entry.name for entry in catalog.load(catalog.ROOT).select(",".join(args.models))]
+    names = [entry.name for entry in model_lists.load(checkout.ROOT).select(",".join(args.models))]
     plain, quick = measured(PLAIN, names), measured(QUICK, names)
     ratios = []
     for name in names:

@@ -24,9 +24,10 @@ import numpy as np
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from harness import cache, catalog, numerics, registry
+from harness.catalog import backends, model_lists
 from harness.contract import Absent, Arrays, Backend, Case, Precision
-from harness.tiny.case import TinyCase
+from harness.models.case import TinyCase
+from harness.toolkit import cache, checkout, numerics
 
 #: A median ratio below this would make the cache not worth its disk.
 CLAIM = 5.0
@@ -61,9 +62,9 @@ def measure(name: str, precision_name: str) -> Timing:
     Raises:
         SystemExit: the warm one answers otherwise.
     """
-    backend = registry.load(registry.find("openvino"), {})
+    backend = backends.load(backends.find("openvino"), {})
     precision = next(p for p in backend.precisions if p.name == precision_name)
-    case = TinyCase(catalog.load(catalog.ROOT).entries[name])
+    case = TinyCase(model_lists.load(checkout.ROOT).entries[name])
     case.module()
     with tempfile.TemporaryDirectory() as folder:
         os.environ[cache.FOLDER_VARIABLE] = folder
@@ -85,7 +86,7 @@ def main() -> int:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     timings = []
-    for entry in catalog.load(catalog.ROOT).select(",".join(args.models)):
+    for entry in model_lists.load(checkout.ROOT).select(",".join(args.models)):
         try:
             timing = measure(entry.name, args.precision)
         except Absent:

@@ -24,8 +24,10 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from harness import cache, catalog, interpose, registry
-from harness.tiny.case import TinyCase
+from harness.catalog import backends, model_lists
+from harness.models.case import TinyCase
+from harness.toolkit import cache, checkout
+from harness.workers import ld_preload
 
 #: A median ratio below this would not be worth a compiler.
 CLAIM = 1.5
@@ -36,8 +38,8 @@ REPEATS = 3
 
 def infer(name: str) -> None:
     """Prints CPU seconds of an inference, and what the outputs hash to."""
-    backend = registry.load(registry.find("qnn"), {})
-    case = TinyCase(catalog.load(catalog.ROOT).entries[name])
+    backend = backends.load(backends.find("qnn"), {})
+    case = TinyCase(model_lists.load(checkout.ROOT).entries[name])
     program = backend.prepare(case, backend.precisions[0])
     inputs = case.inputs("base")
     outputs = program(inputs)
@@ -74,16 +76,16 @@ def main() -> int:
         return 0
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        source = registry.find("qnn").folder / "powers_of_two.c"
-        library = interpose.library(source, Path(folder))
+        source = backends.find("qnn").folder / "powers_of_two.c"
+        library = ld_preload.library(source, Path(folder))
         if library is None:
             raise SystemExit("expected a C compiler on Linux, found none. Fix: install gcc")
         kept = {cache.FOLDER_VARIABLE: folder}
-        for entry in catalog.load(catalog.ROOT).select(",".join(args.models)):
+        for entry in model_lists.load(checkout.ROOT).select(",".join(args.models)):
             try:
                 measured(entry.name, kept)
                 slow, plain = measured(entry.name, kept)
-                fast, interposed = measured(entry.name, {**kept, interpose.VARIABLE: str(library)})
+                fast, interposed = measured(entry.name, {**kept, ld_preload.VARIABLE: str(library)})
             except subprocess.CalledProcessError as error:
                 print(f"{entry.name:32} left out: {error.stderr[-200:]}", file=sys.stderr)
                 continue

@@ -3,10 +3,10 @@
     nox -s torch-cpu -- --models bert                # once, for the environment
     .nox/torch-cpu/bin/python benchmarks/sweep.py    # 8 minutes on 2 cores; --quick for 2
 
-Both do the same work on the same models (`harness.cell.run`: build, reference, all checks), so that
-the ratio says what one fork server instead of cold processes, and nothing else, is worth. A third
-column is the least that anyone's own script does: import, build, one forward. CPU seconds are those
-of all processes, imports included; the ratio holds on a noisy machine, the seconds do not.
+Both do the same work on the same models (`harness.cell.stages.run`: build, reference, all checks),
+so that the ratio says what one fork server instead of cold processes, and nothing else, is worth. A
+third column is the least that anyone's own script does: import, build, one forward. CPU seconds are
+those of all processes, imports included; the ratio holds on a noisy machine, the seconds do not.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The same cell in a process of its own, as `python -m pytest` would never do it.
 COLD = """
 import sys
-from harness import catalog, cell, registry
+from harness.catalog import backends, model_lists
+from harness.cell import stages
 from harness.contract import Cell
-from harness.job import Job
-entry = catalog.load(catalog.ROOT).entries[sys.argv[1]]
-result = cell.run(Job(Cell(entry, "torch-cpu"), 0, "tiny", registry.BACKENDS), lambda stage: None)
+from harness.cell.request import Job
+entry = model_lists.load().entries[sys.argv[1]]
+result = stages.run(Job(Cell(entry, "torch-cpu"), 0, "tiny", backends.BACKENDS), lambda stage: None)
 sys.exit(result.outcome != "pass")
 """
 
 #: The least: what a user types to see whether a model runs at all.
 PLAIN = """
 import sys
-from harness import catalog
-from harness.tiny.case import TinyCase, tensors
-case = TinyCase(catalog.load(catalog.ROOT).entries[sys.argv[1]])
+from harness.catalog import model_lists
+from harness.models.case import TinyCase, tensors
+case = TinyCase(model_lists.load().entries[sys.argv[1]])
 import torch
 with torch.no_grad():
     case.module()(**tensors(case.inputs(), torch.float32), **case.options())

@@ -19,11 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.fake_device import Work
-from harness.child import Limits
 from harness.contract import Outcome
-from harness.isolation import Ending, Pool, Task
-from harness.processes import Settings
-from harness.shared import SharedPool
+from harness.workers.fork_server import Settings
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.shared_pool import SharedPool
+from harness.workers.task import Ending, Task
 
 
 def sweep(cells: Sequence[Work], *, shared: bool, workers: int) -> float:

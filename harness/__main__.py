@@ -16,16 +16,22 @@ from harness.contract import HarnessError
 
 #: Subcommand -> its module, and one line about it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "list": ("harness.listing", "the entries of the model lists"),
-    "devices": ("harness.devices", "the backends, and whether this machine has their hardware"),
-    "advise": ("harness.advise", "the backends for a model, the best first, from the results"),
-    "discover": ("harness.discover", "architectures that no list names yet"),
-    "coverage": ("harness.coverage", "how much of transformers the model lists cover"),
-    "expectations": ("harness.expectations", "check and show the expected failures"),
-    "report": ("harness.report", "results of all sessions, as HTML and Markdown"),
-    "operators": ("harness.operators", "which unsupported operator blocks which entries"),
-    "seeds": ("harness.tiny.example_seeds", "example inputs that are far from ties, by trying"),
-    "record": ("harness.record", "the models' signatures, for the mock backend"),
+    "list": ("harness.commands.list", "the entries of the model lists"),
+    "devices": (
+        "harness.commands.devices",
+        "the backends, and whether this machine has their hardware",
+    ),
+    "advise": (
+        "harness.commands.advise",
+        "the backends for a model, the best first, from the results",
+    ),
+    "discover": ("harness.commands.discover", "architectures that no list names yet"),
+    "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
+    "expectations": ("harness.commands.expectations", "check and show the expected failures"),
+    "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
+    "operators": ("harness.commands.operators", "which unsupported operator blocks which entries"),
+    "seeds": ("harness.commands.seeds", "example inputs that are far from ties, by trying"),
+    "record": ("harness.commands.record", "the models' signatures, for the mock backend"),
 }
 
 

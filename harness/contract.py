@@ -183,6 +183,9 @@ class Entry:
     notes: str = ""
 
 
+#: Tokens to generate: enough to fill a small sliding window and to leave it.
+GENERATED_TOKENS = 8
+
 #: The metric, with the value 1, of a cell that ran with the weights of its checkpoint.
 REAL_WEIGHTS = "real_weights"
 

@@ -1,7 +1,8 @@
 """The pytest plugin: the options of a run, and the door to the rest of it.
 
 It is loaded in every pytest run of the repository and does nothing until a backend is chosen,
-with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then is the rest imported (`harness.matrix`).
+with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then is the rest imported
+(`harness.session.hooks`).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"set {VARIABLE}; `nox -l` shows the backends"
             )
         return
-    from harness.matrix import Matrix  # most pytest runs have no use for it
+    from harness.session.hooks import Matrix  # most pytest runs have no use for it
 
     matrix = Matrix(config, backend)
     config.pluginmanager.register(matrix, Matrix.NAME)

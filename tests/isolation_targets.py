@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.cell.request import Job
 from harness.contract import CellResult, HarnessError, Outcome, Stage, Unavailable
-from harness.job import Job
 
 Report = Callable[[Stage], None]
 

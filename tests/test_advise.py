@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness import advise
+from harness.commands import advise
 from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage, Verdict
-from harness.store import Store
+from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness import cache
-from harness.cache import Cache
 from harness.contract import HarnessError
+from harness.toolkit import cache
+from harness.toolkit.cache import Cache
 
 NAME = cache.key(model="bert", seed=0)
 PARTS = {"model.xml": b"<net/>\n", "model.bin": bytes(range(256)) * 4, "empty": b""}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, listing
+from harness.catalog import model_lists, requirements
+from harness.commands import list as list_command
 from harness.contract import Entry, HarnessError
 
 PYTEST = metadata.version("pytest")
@@ -67,7 +68,7 @@ def names(entries: list[Entry]) -> list[str]:
 
 
 def test_entries_come_in_the_order_of_the_lists(root: Path) -> None:
-    loaded = catalog.load(root)
+    loaded = model_lists.load(root)
     assert list(loaded.entries) == ["gpt2", "mistral_nemo", "t5", "bert", "encoder_decoder"]
     assert loaded.entries["bert"] == Entry(
         "bert", "encoder-only", "bert", "fill-mask", priority="critical", heads=("fill-mask",)
@@ -79,7 +80,7 @@ def test_entries_come_in_the_order_of_the_lists(root: Path) -> None:
 
 
 def test_the_string_null_is_none_in_a_config(root: Path) -> None:
-    config = catalog.load(root).entries["mistral_nemo"].config
+    config = model_lists.load(root).entries["mistral_nemo"].config
     assert config == {"sliding_window": None, "rope": [{"a": None}, 2], "head_dim": 128}
 
 
@@ -99,7 +100,7 @@ def test_the_string_null_is_none_in_a_config(root: Path) -> None:
     ],
 )
 def test_select(root: Path, spec: str, expected: list[str]) -> None:
-    assert names(catalog.load(root).select(spec)) == expected
+    assert names(model_lists.load(root).select(spec)) == expected
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_select(root: Path, spec: str, expected: list[str]) -> None:
 )
 def test_a_name_that_is_none(root: Path, spec: str, words: list[str]) -> None:
     with pytest.raises(HarnessError) as error:
-        catalog.load(root).select(spec)
+        model_lists.load(root).select(spec)
     for word in words:
         assert word in str(error.value)
 
@@ -167,7 +168,7 @@ def test_a_wrong_list_says_where_and_what(
 ) -> None:
     put(root, file, text)
     with pytest.raises(HarnessError) as error:
-        catalog.load(root)
+        model_lists.load(root)
     for word in [*words, "Fix: "]:
         assert word in str(error.value), str(error.value)
 
@@ -176,18 +177,18 @@ def test_the_line_of_a_key_is_that_of_its_own_table(root: Path) -> None:
     text = '[a]\narchitecture = "a"\npriority = "low"\n[b]\narchitecture = "b"\npriority = "no"\n'
     put(root, "speech", text)
     with pytest.raises(HarnessError, match=r"model_lists/speech.toml:6: \[b\]"):
-        catalog.load(root)
+        model_lists.load(root)
 
 
 def test_no_lists_at_all(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="found none"):
-        catalog.load(tmp_path)
+        model_lists.load(tmp_path)
 
 
 def test_a_list_that_is_no_text(root: Path) -> None:
     (root / "model_lists" / "speech.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(HarnessError, match=r"speech\.toml: expected a readable UTF-8 file"):
-        catalog.load(root)
+        model_lists.load(root)
 
 
 @pytest.mark.parametrize(
@@ -207,19 +208,19 @@ def test_a_list_that_is_no_text(root: Path) -> None:
 )
 def test_unmet_requirements(requires: tuple[str, ...], expected: str | None) -> None:
     entry = Entry("a", "speech", "a", requires=requires)
-    assert catalog.unmet_requirements(entry) == expected
+    assert requirements.unmet_requirements(entry) == expected
 
 
 def test_a_local_version_meets_the_public_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: "2.13.0+cpu")
     entry = Entry("a", "speech", "a", requires=("torch<=2.13.0",))
-    assert catalog.unmet_requirements(entry) is None
+    assert requirements.unmet_requirements(entry) is None
 
 
 def run(root: Path, *words: str) -> int:
     parser = argparse.ArgumentParser()
-    listing.add_arguments(parser)
-    return listing.main(parser.parse_args([*words, "--root", str(root)]))
+    list_command.add_arguments(parser)
+    return list_command.main(parser.parse_args([*words, "--root", str(root)]))
 
 
 def test_list_shows_every_entry(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import cell, numerics, registry
+from harness.catalog import backends
+from harness.catalog.backends import BackendSpec
+from harness.cell import stages
+from harness.cell.request import Job
 from harness.contract import (
     OURS,
     Absent,
@@ -27,9 +30,8 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
-from harness.job import Job
-from harness.numerics import LIMIT
-from harness.registry import BackendSpec
+from harness.toolkit import numerics
+from harness.toolkit.numerics import LIMIT
 
 BATCH, WIDTH = 2, 16
 
@@ -180,11 +182,11 @@ class Runner:
         backend = backend or FunctionBackend()
         self.stages = []
         spec = BackendSpec(Path("here"), "A fake")
-        self.monkeypatch.setattr(registry, "find", lambda *_: spec)
-        self.monkeypatch.setattr(registry, "load", lambda *_: backend)
+        self.monkeypatch.setattr(backends, "find", lambda *_: spec)
+        self.monkeypatch.setattr(backends, "load", lambda *_: backend)
         made = Cell(backend.made.entry, "fake", precision)
         job = Job(made, 0, "tiny", Path(), {}, signature, emulated)
-        return cell.run(job, self.stages.append)
+        return stages.run(job, self.stages.append)
 
 
 @pytest.fixture
@@ -235,7 +237,7 @@ def test_a_slow_inference_is_timed_once(
     took: float, repeats: int, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(100))
-    monkeypatch.setattr("harness.cell.time.perf_counter", lambda: next(clock) * took)
+    monkeypatch.setattr("harness.cell.stages.time.perf_counter", lambda: next(clock) * took)
     plain: Arrays = {"x": np.ones(2, np.float32)}
     given: list[Arrays] = []
 
@@ -244,7 +246,7 @@ def test_a_slow_inference_is_timed_once(
         return inputs
 
     inputs = {"base": plain, "other": plain}
-    outputs, seconds = cell._answers(program, inputs, repeats)  # type: ignore[arg-type]
+    outputs, seconds = stages._answers(program, inputs, repeats)  # type: ignore[arg-type]
     assert outputs.keys() == {"base", "other"}
     assert len(given) == calls  # the first one is not timed: it may still compile
     assert seconds == pytest.approx(took)
@@ -254,7 +256,7 @@ def test_a_slow_inference_is_timed_once(
 def test_an_emulator_is_not_asked_again_for_its_time(
     run: Runner, emulated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell, "REPEATS", 20)
+    monkeypatch.setattr(stages, "REPEATS", 20)
     asked: list[Arrays] = []
 
     def counted(outputs: Arrays) -> Arrays:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import coverage
+from harness.commands import coverage
 from harness.contract import REAL_WEIGHTS, CellResult, HarnessError, Metric, Outcome, RunInfo, Stage
-from harness.store import Store
+from harness.report import coverage as tables
+from harness.results.store import Store
 
 LISTS = {
     "encoder_only": [("albert", "critical"), ("bert", "critical"), ("mega", "low")],
@@ -188,19 +189,19 @@ def test_the_short_tables_go_between_the_markers(
 ) -> None:
     store(root, "torch-cpu", CELLS)
     readme = root / "README.md"
-    readme.write_text(f"before\n{coverage.BEGIN}\nold\n{coverage.END}\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n", encoding="utf-8")
     run(root, capsys, "--write", str(readme))
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{coverage.BEGIN}\n| family | entries | torch-cpu |\n")
+    assert text.startswith(f"before\n{tables.BEGIN}\n| family | entries | torch-cpu |\n")
     assert "| encoder-only | 3 | 1 / 2 |\n" in text
     assert "| all | 7 | 1 / 4 |\n" in text
     assert "old" not in text
-    assert text.endswith(f"\n{coverage.END}\nafter\n")
+    assert text.endswith(f"\n{tables.END}\nafter\n")
     run(root, capsys, "--write", str(readme))
     assert readme.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("text", ["", "no markers", f"{coverage.END}\n{coverage.BEGIN}"])
+@pytest.mark.parametrize("text", ["", "no markers", f"{tables.END}\n{tables.BEGIN}"])
 def test_a_file_without_markers_is_left_as_it_is(
     root: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import catalog, cell, families, registry
+from harness.catalog import backends, model_lists
+from harness.cell import stages
+from harness.cell.request import Job
+from harness.checks import families
+from harness.checks.families import diffusion
 from harness.contract import Array, Arrays, Cell, CheckFailed, Outcome, Stage
-from harness.families import diffusion
-from harness.job import Job
-from harness.tiny import diffusers_inputs, from_diffusers, from_torch_geometric
+from harness.inputs import diffusers
+from harness.models import from_diffusers, from_torch_geometric
+from harness.toolkit import checkout
 
 LATENTS = (2, 4, 8, 8)
 
@@ -150,11 +154,11 @@ def test_a_loop_must_depend_on_its_start(model: Any, message: str) -> None:
 
 
 def test_a_backend_that_is_wrong_at_other_times_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = catalog.load(catalog.ROOT).entries["stable_diffusion"]
-    spec = registry.find("mock")
+    entry = model_lists.load(checkout.ROOT).entries["stable_diffusion"]
+    spec = backends.find("mock")
     job = Job(Cell(entry, "mock"), 0, "tiny", spec.folder.parent)
-    backend = type(registry.load(spec, {}))
-    assert cell.run(job, lambda stage: None).outcome is Outcome.PASS
+    backend = type(backends.load(spec, {}))
+    assert stages.run(job, lambda stage: None).outcome is Outcome.PASS
     prepare = backend.prepare
 
     def late(self: Any, case: Any, precision: Any) -> Any:
@@ -170,7 +174,7 @@ def test_a_backend_that_is_wrong_at_other_times_is_found(monkeypatch: pytest.Mon
         return Program()
 
     monkeypatch.setattr(backend, "prepare", late)
-    result = cell.run(job, lambda stage: None)
+    result = stages.run(job, lambda stage: None)
     assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.GENERATE)
     assert "'denoising'" in result.reason
 
@@ -222,7 +226,7 @@ def test_some_layer_keeps_what_some_layers_have() -> None:
 def test_every_override_has_its_reason() -> None:
     tables = from_diffusers.tables()
     assert all(override.reason for override in tables.overrides.values())
-    assert {override.time for override in tables.overrides.values()} <= set(diffusers_inputs.TIMES)
+    assert {override.time for override in tables.overrides.values()} <= set(diffusers.TIMES)
     assert {rule.kind for rule in tables.rules} <= from_diffusers._KINDS.keys()
 
 
@@ -275,7 +279,7 @@ def test_the_docstring_says_the_layout() -> None:
         conditioning_channels=3,
         conditioning_embedding_out_channels=(4, 8, 16),
     )
-    maker = diffusers_inputs.Maker(Denoiser(), config, 0, "base", 3, 7)
+    maker = diffusers.DenoiserInputs(Denoiser(), config, 0, "base", 3, 7)
     made = maker.make()
     assert made["sample"].shape == (3, 2, 6, 8, 8)
     assert made["encoder_hidden_states"].shape == (3, 7, 12)
@@ -290,13 +294,13 @@ def test_an_unknown_argument_is_named() -> None:
 
     config = SimpleNamespace(model_type="Further", in_channels=4)
     with pytest.raises(LookupError, match=r"Further\.forward requires 'gloss'"):
-        diffusers_inputs.Maker(Further(), config, 0, "base", 2, 7).make()
+        diffusers.DenoiserInputs(Further(), config, 0, "base", 2, 7).make()
 
 
 def test_times_of_a_flow_are_exact_in_half_precision() -> None:
     for name in ("unit", "thousandths"):
-        maker = diffusers_inputs.Maker(None, SimpleNamespace(), 0, "base", 64, 7, time=name)
-        time = diffusers_inputs.TIMES[name](maker)
+        maker = diffusers.DenoiserInputs(None, SimpleNamespace(), 0, "base", 64, 7, time=name)
+        time = diffusers.TIMES[name](maker)
         assert time.dtype == np.float32
         bits = np.ascontiguousarray(time).view(np.uint32)
         assert not (bits & 0xFFFF).any()  # bfloat16 is the upper half of float32

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, discover
+from harness.catalog import discovery, installed, model_lists
+from harness.catalog.installed import InstalledLibrary
+from harness.commands import discover
 from harness.contract import HarnessError
-from harness.discover import Library
 
 #: A transformers package as small as the parts that are read of it.
 PACKAGE = {
@@ -88,8 +89,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def library(folder: Path) -> Library:
-    return discover.installed(folder)
+def library(folder: Path) -> InstalledLibrary:
+    return installed.installed(folder)
 
 
 def row(name: str, architecture: str = "", more: str = "") -> str:
@@ -106,7 +107,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_mappings_are_read_without_importing(library: Library) -> None:
+def test_the_mappings_are_read_without_importing(library: InstalledLibrary) -> None:
     assert library.version == "9.1.0"
     assert list(library.architectures) == [
         "bert",
@@ -133,13 +134,13 @@ def test_the_mappings_are_read_without_importing(library: Library) -> None:
         ("odd", "speech", "audio-tokenization"),
     ],
 )
-def test_guesses(library: Library, architecture: str, family: str, task: str) -> None:
+def test_guesses(library: InstalledLibrary, architecture: str, family: str, task: str) -> None:
     guess = library.guess(architecture)
     assert (guess.family, guess.task) == (family, task)
     assert guess.because
 
 
-def test_what_is_new_gone_renamed_and_absent(root: Path, library: Library) -> None:
+def test_what_is_new_gone_renamed_and_absent(root: Path, library: InstalledLibrary) -> None:
     rows = [
         row("brand_new", "brand_new"),  # another spelling: renamed
         row("upernet"),  # has no base model, and is there
@@ -149,7 +150,7 @@ def test_what_is_new_gone_renamed_and_absent(root: Path, library: Library) -> No
         row("graph", "GraphSAGE", 'library = "torch_geometric"\n'),
     ]
     (root / "model_lists" / "vision.toml").write_text("".join(rows), encoding="utf-8")
-    found = discover.compare(library, catalog.load(root))
+    found = discovery.compare(library, model_lists.load(root))
     assert found.version == "9.1.0"
     assert found.new == ("brand-new", "expert_lm", "odd", "seer", "two_faced")
     assert found.renamed == {"brand_new": "brand-new"}
@@ -194,17 +195,17 @@ def test_write_adds_rows_and_moves_nothing_else(
         'task = "text-generation"\n'
         'priority = "low"\n'
     )
-    loaded = catalog.load(root)
+    loaded = model_lists.load(root)
     assert loaded.entries["brand_new"].architecture == "brand-new"
-    assert discover.compare(discover.installed(folder), loaded).new == ()
+    assert discovery.compare(installed.installed(folder), loaded).new == ()
     assert run(root, folder) == 0
 
 
-def test_write_into_a_list_that_is_there(root: Path, library: Library) -> None:
+def test_write_into_a_list_that_is_there(root: Path, library: InstalledLibrary) -> None:
     path = root / "model_lists" / "vision.toml"
     old = "# Images.\n\n# first\n" + row("alpha", "bert") + "\n" + row("zebra", "bert", "# end\n")
     path.write_text(old, encoding="utf-8")
-    assert discover.write(library, ["seer"], catalog.load(root), root) == [
+    assert discovery.write(library, ["seer"], model_lists.load(root), root) == [
         "model_lists/vision.toml"
     ]
     text = path.read_text(encoding="utf-8")
@@ -213,11 +214,11 @@ def test_write_into_a_list_that_is_there(root: Path, library: Library) -> None:
     assert text[:at] + text[text.index("[zebra]") :] == old
 
 
-def test_write_never_takes_a_name_twice(root: Path, library: Library) -> None:
+def test_write_never_takes_a_name_twice(root: Path, library: InstalledLibrary) -> None:
     lists = root / "model_lists"
     (lists / "speech.toml").write_text(row("se_er", "bert"), encoding="utf-8")
     with pytest.raises(HarnessError, match="found an entry"):
-        discover.write(library, ["brand-new", "seer"], catalog.load(root), root)
+        discovery.write(library, ["brand-new", "seer"], model_lists.load(root), root)
     assert sorted(path.name for path in lists.iterdir()) == ["encoder_only.toml", "speech.toml"]
 
 
@@ -230,13 +231,13 @@ def test_json(root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_folder_that_is_no_transformers(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(HarnessError, match=r"no __init__\.py with a version"):
-        discover.installed(tmp_path)
+        installed.installed(tmp_path)
     (folder / "models" / "auto" / "modeling_auto.py").write_text("", encoding="utf-8")
     with pytest.raises(HarnessError, match="expected MODEL_MAPPING_NAMES"):
-        _ = discover.installed(folder).architectures
+        _ = installed.installed(folder).architectures
 
 
 def test_no_transformers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="pip install transformers"):
-        discover.installed()
+        installed.installed()

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import catalog
+from harness.catalog import model_lists
+from harness.cell.request import Job
+from harness.commands import seeds
 from harness.contract import Arrays, Cell, Entry, Stage, Unsupported
-from harness.job import Job
-from harness.tiny import example_seeds
-from harness.tiny.case import TinyCase
+from harness.models import example_seeds
+from harness.models.case import TinyCase
 
 
 class Choosing:
@@ -46,15 +47,15 @@ class Choosing:
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Job:
-    monkeypatch.setattr("harness.tiny.case.TinyCase", Choosing)
-    monkeypatch.setattr("harness.variants.padded", lambda case, base: {})
+    monkeypatch.setattr("harness.models.case.TinyCase", Choosing)
+    monkeypatch.setattr("harness.toolkit.padded_batches.padded", lambda case, base: {})
     entry = Entry("chooser", "decoder-only", "chooser")
     return Job(Cell(entry, "torch-cpu"), 0, "tiny", tmp_path, options={"tries": "4"})
 
 
 def test_the_seed_with_the_widest_margin_is_chosen(job: Job) -> None:
     stages: list[Stage] = []
-    seed, plain, best = example_seeds.best_seed(job, stages.append)
+    seed, plain, best = seeds.best_seed(job, stages.append)
     assert seed == 1
     assert plain > 0.5
     assert best < 0.01
@@ -63,11 +64,11 @@ def test_the_seed_with_the_widest_margin_is_chosen(job: Job) -> None:
 
 def test_what_is_no_tie_keeps_its_seed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Choosing, "GAPS", (0.45, 0.5, 1e-3, 0.4))
-    assert example_seeds.best_seed(job, lambda stage: None)[0] == 0
+    assert seeds.best_seed(job, lambda stage: None)[0] == 0
 
 
 def test_every_row_is_an_architecture_of_the_lists() -> None:
-    known = {entry.architecture for entry in catalog.load().entries.values()}
+    known = {entry.architecture for entry in model_lists.load().entries.values()}
     assert example_seeds.table().keys() <= known
     assert all(seed > 0 for seed in example_seeds.table().values())
 

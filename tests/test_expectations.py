@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import catalog, expectations, registry
-from harness.catalog import Catalog, UnavailableModel
+from harness.catalog import backends, model_lists
+from harness.catalog.selection import Catalog, UnavailableModel
+from harness.commands import expectations
 from harness.contract import GREEN, CellResult, Entry, HarnessError, Outcome, Stage, Verdict
-from harness.expectations import Expectations
+from harness.results import expectations_file
+from harness.results.expectations import Expectations
 
 NAMES = ("bert", "gpt2", "qwen3", "t5")
 CATALOG = Catalog(
@@ -57,7 +59,7 @@ def cell(
 def read(tmp_path: Path, text: str, precisions: Iterable[str] = ()) -> Expectations:
     path = tmp_path / "expectations.toml"
     path.write_text(text, encoding="utf-8")
-    return expectations.load(path, CATALOG, precisions=tuple(precisions))
+    return expectations_file.load(path, CATALOG, precisions=tuple(precisions))
 
 
 # ---- judging
@@ -196,7 +198,7 @@ def test_a_blank_reason_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_missing_file_expects_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "torch_cpu"
-    loaded = expectations.load(folder / "expectations.toml", CATALOG)
+    loaded = expectations_file.load(folder / "expectations.toml", CATALOG)
     assert loaded.rows == ()
     assert "nox -s torch-cpu --" in loaded.rewrite([])
 
@@ -366,7 +368,7 @@ def test_the_command_knows_the_backends(root: Path) -> None:
 # ---- the files of this repository
 
 
-@pytest.mark.parametrize("backend", sorted(registry.discover()))
+@pytest.mark.parametrize("backend", sorted(backends.discover()))
 def test_every_expectation_of_this_repository_is_whole(backend: str) -> None:
-    loaded = expectations.load(registry.find(backend).expectations, catalog.load())
+    loaded = expectations_file.load(backends.find(backend).expectations, model_lists.load())
     assert not loaded.warnings, "\n".join(loaded.warnings)

@@ -9,15 +9,15 @@ import duckdb
 import pytest
 from workplace import FAKES, Workplace
 
-from harness import catalog as catalogs
-from harness import coverage
+from harness.catalog import model_lists as catalogs
+from harness.catalog import selection
 from harness.contract import HarnessError
-from harness.report import queries, results
+from harness.results import coverage, merged, queries
 
 NAME = "no-gpu"
 
 
-def entries(workplace: Workplace) -> catalogs.Catalog:
+def entries(workplace: Workplace) -> selection.Catalog:
     return catalogs.load(workplace.folder)
 
 
@@ -63,7 +63,7 @@ def test_every_row_is_marked_and_none_counts(stood_in: Workplace) -> None:
     assert xml(stood_in).read_text().count('name="fallback" value="cpu"') == 4
 
     catalog = entries(stood_in)
-    gathered = results.gather(results.find(stood_in.results), list(catalog.entries.values()))
+    gathered = merged.gather(merged.find(stood_in.results), list(catalog.entries.values()))
     with gathered.connection as connection:
         assert queries.cells(connection) == []
         assert queries.totals(connection) == []
@@ -93,7 +93,7 @@ def test_the_devices_results_keep_their_place(stood_in: Workplace, tmp_path: Pat
         connection.execute("UPDATE runs SET started_at = TIMESTAMP '2020-01-01'")
     stood_in.run(NAME, "--fallback", "cpu", "--models", "vit")
     listed = list(entries(stood_in).entries.values())
-    with results.gather(results.find(stood_in.results), listed).connection as connection:
+    with merged.gather(merged.find(stood_in.results), listed).connection as connection:
         assert [(cell.entry, cell.outcome) for cell in queries.cells(connection)] == [
             ("vit", "fail")
         ]
@@ -124,7 +124,7 @@ def test_other_stand_ins_are_refused(workplace: Workplace) -> None:
 
 
 def test_no_results_but_stood_in_ones_are_no_report(stood_in: Workplace) -> None:
-    from harness import report
+    from harness.commands import report
 
     with pytest.raises(HarnessError, match="what ran with --fallback does not"):
         report.read(stood_in.results)

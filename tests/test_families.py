@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness import catalog, families
+from harness.catalog import exceptions, model_lists
+from harness.checks import families
+from harness.checks.families import probe as probing
+from harness.checks.families.probe import Probe
 from harness.contract import FAMILIES, Array, Arrays, label
-from harness.families import probe as probing
-from harness.families.probe import Probe
 
 BATCH, LENGTH, WIDTH = 2, 16, 8
 
@@ -320,7 +321,7 @@ def test_movement_is_relative_and_sees_another_shape() -> None:
 
 def test_an_exception_spares_one_check_of_one_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"odd": {"causal": "It looks both ways."}}
-    monkeypatch.setattr(families, "exceptions", lambda: table)
+    monkeypatch.setattr(exceptions, "exceptions", lambda: table)
     _, made = probes("state-space", "input_ids", architecture="odd")
     assert [p.name for p in made] == ["state"]
     _, made = probes("state-space", "input_ids", architecture="even")
@@ -328,14 +329,16 @@ def test_an_exception_spares_one_check_of_one_architecture(monkeypatch: pytest.M
 
 
 def test_every_exception_has_a_reason_and_names_what_exists() -> None:
-    listed = {entry.architecture for entry in catalog.load().entries.values()}
-    labels = {label(e.architecture, h) for e in catalog.load().entries.values() for h in e.heads}
+    listed = {entry.architecture for entry in model_lists.load().entries.values()}
+    labels = {
+        label(e.architecture, h) for e in model_lists.load().entries.values() for h in e.heads
+    }
     names = {p.name for family in FAMILIES for p in probes(family, *SHAPES)[1]}
-    for architecture, checks in families.exceptions().items():
+    for architecture, checks in exceptions.exceptions().items():
         assert architecture in listed | labels, f"no entry has the architecture {architecture}"
         for check, reason in checks.items():
             # Each argument of a model may have a check of its own.
             known = check in names or check == "generate" or check.startswith("pipeline:")
-            own = check.endswith("-counts") or check.startswith(families.SCALE)
+            own = check.endswith("-counts") or check.startswith(exceptions.SCALE)
             assert known or own, f"{architecture}: {check}"
             assert len(reason) > 20, f"{architecture}: {check} has no reason"

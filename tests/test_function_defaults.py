@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from harness.contract import Entry
-from harness.tiny import function_defaults
-from harness.tiny.case import TinyCase
+from harness.models import function_defaults
+from harness.models.case import TinyCase
 
 SOURCE = """
 import functools

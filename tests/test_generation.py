@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import generation
+from harness.checks import generation
 from harness.contract import Array, Arrays, CheckFailed, Generation, Inconclusive
 
 BATCH, GIVEN, VOCABULARY = 2, 4, 12

@@ -15,7 +15,7 @@ from harness.contract import Arrays, Entry
 from harness.inputs import ARGUMENTS, example_inputs
 from harness.inputs.maker import USUAL
 from harness.inputs.recipe import RECIPES
-from harness.tiny.case import TinyCase
+from harness.models.case import TinyCase
 
 
 class Config:

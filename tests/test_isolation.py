@@ -15,12 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import isolation, processes
-from harness.child import Limits
+from harness.cell.request import Job
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage, Unavailable
-from harness.isolation import Ending, Pool, Task, run_one
-from harness.job import Job
-from harness.processes import Settings
+from harness.workers import cell_result, fork_server, pool, running
+from harness.workers.fork_server import Settings
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool, run_one
+from harness.workers.task import Ending, Task
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
@@ -138,7 +139,7 @@ def test_only_the_end_of_a_long_output_is_kept() -> None:
     assert "line 4999\nfrom C" in ending.error
     assert "line 10\n" not in ending.error
     assert "RuntimeError: enough" in ending.error
-    assert len(ending.error) < 2 * isolation.TAIL
+    assert len(ending.error) < 2 * running.TAIL
 
 
 def test_a_warning_does_not_reach_our_terminal(capfd: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +195,7 @@ def test_torchs_own_out_of_memory_is_one() -> None:
 
 
 def test_memory_of_what_a_child_started_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "WATCH_DESCENDANTS", 0.1)
+    monkeypatch.setattr(pool, "WATCH_DESCENDANTS", 0.1)
     ending = end_of("child_holds", 250, memory_mb=200)
     assert (ending.outcome, ending.stage) == (Outcome.OOM, Stage.RUN)
     assert "may hold 200 MB" in ending.reason
@@ -251,7 +252,7 @@ def test_one_bad_neighbour_costs_the_others_nothing() -> None:
 
 
 def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "cores", lambda: 6)
+    monkeypatch.setattr(fork_server, "cores", lambda: 6)
     monkeypatch.setenv("MKL_NUM_THREADS", "9")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     chosen = Settings(workers=4).environment()
@@ -316,8 +317,10 @@ def test_an_interrupt_reaches_no_child(start_method: str) -> None:
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
-from harness.isolation import Limits, Pool, Task
-from harness.processes import Settings
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.task import Task
+from harness.workers.fork_server import Settings
 signal.signal(signal.SIGINT, lambda *_: None)
 def interrupt():
     while True:
@@ -333,8 +336,10 @@ with Pool(lambda task, ending: ending, settings) as pool:
 ORPHANS = """
 import sys, time
 from pathlib import Path
-from harness.isolation import Limits, Pool, Task
-from harness.processes import Settings
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.task import Task
+from harness.workers.fork_server import Settings
 with Pool(lambda t, e: e, Settings(workers=1, limits=Limits(60.0, 300))) as pool:
     pool.start([Task("tests.isolation_targets:" + sys.argv[1], sys.argv[2], "it")])
     time.sleep(60)
@@ -365,7 +370,7 @@ def job() -> Job:
 
 def test_a_cells_own_result_is_completed() -> None:
     ending = run_one(Task("tests.isolation_targets:cell", job(), "bert"), settings())
-    result = isolation.result_of(job(), ending)
+    result = cell_result.result_of(job(), ending)
     assert (result.outcome, result.stage, result.reason) == (Outcome.FAIL, Stage.VERIFY, "wrong")
     assert result.seconds > 0
     assert result.peak_rss_mb is not None
@@ -380,7 +385,7 @@ def test_a_cells_own_result_is_completed() -> None:
     ],
 )
 def test_a_cell_without_a_result_gets_one(target: str, outcome: Outcome, reason: str) -> None:
-    result = isolation.result_of(job(), end_of(target, "text"))
+    result = cell_result.result_of(job(), end_of(target, "text"))
     assert (result.entry, result.head, result.precision) == ("bert", "fill-mask", "f16")
     assert result.outcome is outcome
     assert reason in result.reason
@@ -389,8 +394,9 @@ def test_a_cell_without_a_result_gets_one(target: str, outcome: Outcome, reason:
 
 def test_a_server_that_cannot_import_is_no_obstacle() -> None:
     code = (
-        "from harness.isolation import Task, run_one\n"
-        "from harness.processes import Settings\n"
+        "from harness.workers.pool import run_one\n"
+        "from harness.workers.task import Task\n"
+        "from harness.workers.fork_server import Settings\n"
         "s = Settings(workers=1, preload=('no_such_module_of_ours', 'json'))\n"
         "print(run_one(Task('tests.isolation_targets:echo', 5, 'x'), s).value)\n"
     )
@@ -403,4 +409,4 @@ def test_a_server_that_cannot_import_is_no_obstacle() -> None:
 def test_a_process_has_one_server() -> None:
     run_one(task("echo"), settings())
     with pytest.raises(RuntimeError, match="one fork server"):
-        processes.start_server(Settings(preload=("json",)))
+        fork_server.start_server(Settings(preload=("json",)))

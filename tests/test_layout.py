@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,34 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HARNESS = sorted(ROOT.glob("harness/**/*.py"))
 BACKENDS = sorted(path.parent for path in ROOT.glob("backends/[!_]*/backend.toml"))
-SHARED_FILES = sorted(ROOT.glob("backends/_*.py")) + sorted(ROOT.glob("backends/_*/**/*.py"))
+SHARED = sorted(ROOT.glob("backends/_shared/**/*.py"))
 BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.py"))]
 
+#: The wings of the harness, from what a user types down to what everything stands on. Each may
+#: import those after it, and none before it.
+WINGS = (
+    "commands",
+    "session",
+    "report",
+    "results",
+    "workers",
+    "cell",
+    "checks",
+    "models",
+    "inputs",
+    "catalog",
+    "toolkit",
+    "contract",
+)
+
+#: What lies in the root of the harness, beside the wings.
+IN_THE_ROOT = {"__init__.py", "__main__.py", "plugin.py", "contract.py"}
+
+#: The modules that belong to no wing: they stand above all of them.
+ABOVE = ("harness", "harness.__main__", "harness.plugin")
+
 #: What of the harness a backend may use: values and words, with numpy and nothing else.
-SHARED = {
-    "harness.cache",
-    "harness.failures",
-    "harness.cast",
-    "harness.causes",
-    "harness.contract",
-    "harness.hardware",
-    "harness.numerics",
-    "harness.padding",
-} | {
-    "harness.signature",
-    "harness.variants",
-    "harness.weights",
-}
+FOR_BACKENDS = ("harness.contract", "harness.toolkit")
 
 #: What takes seconds to import, or exists in some environments only.
 HEAVY = {"accelerate", "diffusers", "onnxruntime", "openvino", "optimum", "tokenizers", "torch"} | {
@@ -56,7 +66,7 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
 def names(node: ast.AST, package: str) -> list[str]:
     """The modules that one statement imports.
 
-    `from harness import store` may mean the module `harness.store`, so that both are named.
+    `from harness import store` may mean the module `harness.results.store`, so that both are named.
     """
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
@@ -104,11 +114,85 @@ def test_contract_needs_nothing_but_numpy() -> None:
     assert found <= sys.stdlib_module_names | {"numpy"}
 
 
-@pytest.mark.parametrize("name", sorted(SHARED))
-def test_what_backends_share_is_as_light(name: str) -> None:
-    path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-    found = imports(path, everywhere=False) - SHARED
-    assert {top(name) for name in found - {"harness"}} <= sys.stdlib_module_names | {"numpy"}
+TOOLKIT = [path for path in HARNESS if module_name(path).startswith("harness.toolkit")]
+
+
+@pytest.mark.parametrize("path", TOOLKIT, ids=module_name)
+def test_toolkit_is_as_light_as_the_contract(path: Path) -> None:
+    found = imports(path, everywhere=False)
+    assert {top(name) for name in found} <= sys.stdlib_module_names | {"harness", "numpy"}
+
+
+def wing(module: str) -> str:
+    """The wing of a module of the harness; empty for those that stand above all wings."""
+    return "" if module in ABOVE else module.split(".")[1]
+
+
+def test_every_module_of_the_harness_stands_in_a_wing() -> None:
+    loose = {path.name for path in ROOT.glob("harness/*") if path.is_file()}
+    folders = {path.parent.name for path in ROOT.glob("harness/*/__init__.py")}
+    assert loose == IN_THE_ROOT
+    assert folders | {"contract"} == set(WINGS)
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=module_name)
+def test_imports_of_the_harness_run_downwards(path: Path) -> None:
+    module = module_name(path)
+    if module in ABOVE:
+        return
+    allowed = WINGS[WINGS.index(wing(module)) :]
+    ours = {name for name in imports(path) if top(name) == "harness" and name != "harness"}
+    assert {name for name in ours if wing(name) not in allowed} == set()
+
+
+def cycle(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """A path along a graph's edges that ends where it began; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        for following in sorted(graph.get(node, ())):
+            if found := visit(following, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    for node in sorted(graph):
+        if found := visit(node, []):
+            return found
+    return []
+
+
+def test_a_circle_is_found() -> None:
+    assert cycle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c", "b"]
+    assert cycle({"a": ["b", "c"], "b": ["c"], "c": []}) == []
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    files = [*HARNESS, *SHARED, *BACKEND_FILES]
+    modules = {module_name(path) for path in files}
+    graph = {}
+    for path in files:
+        module = module_name(path)
+        # `from harness.report import words` runs the package too, which may import its modules.
+        graph[module] = {
+            name
+            for name in imports(path) & modules
+            if name != module and not module.startswith(f"{name}.")
+        }
+    assert cycle(graph) == []
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in [*HARNESS, *SHARED]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module_name(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize("path", HARNESS, ids=module_name)
@@ -133,21 +217,25 @@ def test_harness_brings_no_sdk_along() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def foreign(path: Path, *own: str) -> set[str]:
+    """The project's modules that a file of `backends/` imports, beside those that it may."""
+    allowed = (*FOR_BACKENDS, "backends._shared", *own)
+    ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
+    return {
+        name
+        for name in ours - {"backends", "harness"}
+        if not any(name == one or name.startswith(f"{one}.") for one in allowed)
+    }
+
+
 @pytest.mark.parametrize("path", BACKEND_FILES, ids=module_name)
 def test_backend_knows_what_is_shared_and_itself(path: Path) -> None:
-    own = ".".join(path.relative_to(ROOT).parts[:2])
-    ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    ours -= SHARED | {"harness", "backends"}
-    # What several backends share lies in `backends/_name`.
-    foreign = {name for name in ours if not name.startswith("backends._")}
-    assert not {name for name in foreign if name != own and not name.startswith(f"{own}.")}
+    assert not foreign(path, ".".join(path.relative_to(ROOT).parts[:2]))
 
 
-@pytest.mark.parametrize("path", SHARED_FILES, ids=module_name)
+@pytest.mark.parametrize("path", SHARED, ids=module_name)
 def test_what_backends_share_knows_no_backend(path: Path) -> None:
-    ours = {name for name in imports(path) if top(name) in {"backends", "harness"}}
-    foreign = {name for name in ours if not name.startswith("backends._")}
-    assert foreign <= SHARED | {"harness", "backends"}
+    assert not foreign(path)
 
 
 @pytest.mark.parametrize("folder", BACKENDS, ids=lambda folder: folder.name)

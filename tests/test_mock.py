@@ -11,7 +11,9 @@ from workplace import ROOT, Workplace
 
 from backends.mock import backend as mock
 from backends.mock.models import MockModel, MockPipeline, MockProcessor, MockTokenizer, example
-from harness import cell, padding, signature
+from harness.cell import reference, stages
+from harness.cell.request import Job
+from harness.checks import padding
 from harness.contract import (
     FAMILIES,
     Absent,
@@ -27,8 +29,8 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
-from harness.job import Job
-from harness.signature import Signature
+from harness.toolkit import padded_rows, signature
+from harness.toolkit.signature import Signature
 
 DEFAULT = Precision("default", "float32")
 
@@ -86,7 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, family: str, text: str, fault: str = ""
     entry = Entry("thing", family, "thing")
     options = {"fault": f"{fault}=thing"} if fault else {}
     job = Job(Cell(entry, "mock"), 0, "tiny", ROOT / "backends", options)
-    return cell.run(job, lambda stage: None)
+    return stages.run(job, lambda stage: None)
 
 
 # ---- mock models
@@ -144,13 +146,13 @@ def test_inputs_are_as_recorded(name: str) -> None:
         assert base[argument].shape == spec.shape()
         assert base[argument].dtype == spec.dtype
         assert "mask" in argument or not np.array_equal(base[argument], other[argument])
-    assert cell.describe(made, base, made.reference(base), "float64") == made.line
+    assert reference.describe(made, base, made.reference(base), "float64") == made.line
 
 
 @pytest.mark.parametrize("family", ["encoder-only", "decoder-only", "encoder-decoder"])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_masked_token_counts_for_nothing_wherever_it_stands(
-    family: str, side: padding.Side
+    family: str, side: padded_rows.Side
 ) -> None:
     made = case(
         family,
@@ -158,8 +160,8 @@ def test_a_masked_token_counts_for_nothing_wherever_it_stands(
         "y:f32[b,s+4,8] z:f32[b,s/2,8] pooled:f32[b,8] states:f32[b*(s+4),8]",
     )
     base = made.inputs()
-    short = padding.shortened(base)
-    padded = padding.padded(base, short, side, made.padding())
+    short = padded_rows.shortened(base)
+    padded = padded_rows.padded(base, short, side, made.padding())
     want, brief = made.reference(base), made.reference(short)
     found = made.reference(padded)
     mask = padding.real(found, want, brief, base["attention_mask"], side)
@@ -172,7 +174,7 @@ def test_a_masked_token_counts_for_nothing_wherever_it_stands(
 def test_what_a_shorter_text_gives_is_unknown_where_two_sizes_are_recorded() -> None:
     made = case("encoder-only", "input_ids:i64[b,s] attention_mask:i64[b,s] -> y:f32[b,18~25]")
     with pytest.raises(Unsupported, match="expected the shapes of thing"):
-        made.reference(padding.shortened(made.inputs()))
+        made.reference(padded_rows.shortened(made.inputs()))
 
 
 def test_every_element_of_an_input_counts() -> None:
@@ -389,9 +391,9 @@ def test_a_fault_that_there_is_not(text: str) -> None:
 
 
 def test_the_faults_that_the_toml_promises() -> None:
-    from harness import registry
+    from harness.catalog import backends
 
-    assert set(registry.find("mock").faults) == set(mock.FAULTS)
+    assert set(backends.find("mock").faults) == set(mock.FAULTS)
 
 
 def test_a_faulty_program_still_says_where_it_ran() -> None:

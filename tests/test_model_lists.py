@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, discover, toml_text
-from harness.catalog import ENTRY_KEYS, ROOT
+from harness.catalog import discovery, installed, model_lists
+from harness.catalog.heads import known as known_heads
+from harness.catalog.model_lists import ENTRY_KEYS
 from harness.contract import FAMILIES, PRIORITIES, HarnessError
-from harness.heads import known as known_heads
+from harness.toolkit import toml_text
+from harness.toolkit.checkout import ROOT
 
-CATALOG = catalog.load()
+CATALOG = model_lists.load()
 LISTS = sorted(set(CATALOG.files.values()))
 
 
@@ -26,7 +28,7 @@ def test_every_family_has_entries() -> None:
 def test_every_architecture_of_the_installed_transformers_is_listed() -> None:
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("no transformers in this environment: `nox -s torch-cpu` has it")
-    difference = discover.compare(discover.installed(), CATALOG)
+    difference = discovery.compare(installed.installed(), CATALOG)
     fix = "Fix: `python -m harness discover --write`, then review the new rows"
     assert not difference.new, f"unlisted: {', '.join(difference.new)}. {fix}"
     assert not difference.gone, f"gone from transformers: {', '.join(difference.gone)}"
@@ -37,7 +39,7 @@ def test_guesses_are_mostly_right() -> None:
     """What `discover --write` would have said about a third of what people listed."""
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("no transformers in this environment: `nox -s torch-cpu` has it")
-    library = discover.installed()
+    library = installed.installed()
     right = Counter(
         library.guess(entry.architecture).family == entry.family
         for entry in list(CATALOG.entries.values())[::3]
@@ -100,7 +102,7 @@ def test_the_readme_names_every_key_and_list() -> None:
 def test_every_head_is_a_class_of_its_own() -> None:
     """Each head that the lists ask for stands in the library, and is not the headless model."""
     pytest.importorskip("transformers")
-    from harness.tiny import model_class
+    from harness.models import model_class
 
     names = model_class.mappings()
     for entry in CATALOG.entries.values():
@@ -124,7 +126,7 @@ def test_an_unknown_head_is_refused(tmp_path: Path) -> None:
     table = '[bert]\narchitecture = "bert"\nheads = ["fil-mask"]\n'
     (folder / "encoder_only.toml").write_text(table, encoding="utf-8")
     with pytest.raises(HarnessError, match=r"encoder_only.toml:3: .*'fil-mask'. Did you mean"):
-        catalog.load(tmp_path)
+        model_lists.load(tmp_path)
 
 
 def test_heads_follow_the_task_unless_the_entry_says_otherwise() -> None:

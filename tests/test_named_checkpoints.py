@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness import catalog
-from harness.catalog import normalise
+from harness.catalog import model_lists
 from harness.contract import Entry
-from harness.tiny.libraries import library
-from harness.tiny.shrink import rule_of
+from harness.models.libraries import library
+from harness.models.shrink.shrinker import rule_of
+from harness.toolkit.names import normalise
 
-ENTRIES = catalog.load().entries
+ENTRIES = model_lists.load().entries
 
 VARIANTS = [
     entry.name

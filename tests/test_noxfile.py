@@ -21,7 +21,7 @@ import nox
 import pytest
 from nox.sessions import _SessionQuit, _SessionSkip
 
-from harness import registry
+from harness.catalog import backends
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,7 +115,7 @@ fix = "install its driver."
 
 class TestBackends:
     def test_agrees_with_the_harness(self, noxfile: Any) -> None:
-        specs = registry.discover()
+        specs = backends.discover()
         assert {b.name for b in noxfile.BACKENDS.values()} == specs.keys()
         for backend in noxfile.BACKENDS.values():
             spec = specs[backend.name]

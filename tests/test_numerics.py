@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import numerics
 from harness.contract import Array, Arrays
-from harness.numerics import (
+from harness.toolkit import numerics
+from harness.toolkit.numerics import (
     LARGEST_FLOOR,
     LIMIT,
     SMALLEST_FLOOR,

@@ -20,18 +20,18 @@ import onnx_ir as ir  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
 from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 
-from backends._onnx import artefacts, passes  # noqa: E402
-from backends._onnx.passes import Pass, chosen  # noqa: E402
-from backends._onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
-from backends._onnx.passes.cumulative import CUM_SUM  # noqa: E402
-from backends._onnx.passes.einsum import EINSUM, terms  # noqa: E402
-from backends._onnx.passes.many_dimensions import merged  # noqa: E402
-from backends._onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
-from backends._onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM  # noqa: E402
-from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
-from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
-from backends._onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
-from backends._onnx.runtime import placement_on  # noqa: E402
+from backends._shared.onnx import artefacts, passes  # noqa: E402
+from backends._shared.onnx.passes import Pass, chosen  # noqa: E402
+from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
+from backends._shared.onnx.passes.cumulative import CUM_SUM  # noqa: E402
+from backends._shared.onnx.passes.einsum import EINSUM, terms  # noqa: E402
+from backends._shared.onnx.passes.many_dimensions import merged  # noqa: E402
+from backends._shared.onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
+from backends._shared.onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM  # noqa: E402
+from backends._shared.onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
+from backends._shared.onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
+from backends._shared.onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
+from backends._shared.onnx.runtime import placement_on  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
 

@@ -16,8 +16,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from harness.catalog.heads import known
 from harness.contract import BASE, Arrays, Entry, Precision, Unavailable, Unsupported
-from harness.heads import known
 
 PACKAGE = "backends.openvino_optimum"
 F32 = Precision("f32", "float32")

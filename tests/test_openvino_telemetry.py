@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 TELEMETRY = "openvino_telemetry"
-OURS = "backends._openvino"
+OURS = "backends._shared.openvino"
 
 
 @pytest.fixture(autouse=True)

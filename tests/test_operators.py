@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import operators
-from harness.cell import FALLBACK, PLACEMENT
+from harness.cell.judgement import FALLBACK, PLACEMENT
+from harness.commands import operators
 from harness.contract import CellResult, Metric, Outcome, RunInfo, Stage
-from harness.store import Store
+from harness.results.operators import named
+from harness.results.store import Store
 
 #: Entry -> stage, outcome, reason, operators that ran elsewhere.
 CELLS: dict[str, tuple[Stage, Outcome, str, list[str]]] = {
@@ -92,4 +93,4 @@ def test_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_operators_that_a_failure_names(reason: str, found: set[str]) -> None:
-    assert operators.named(reason) == found
+    assert named(reason) == found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.outputs import flatten
+from harness.models.outputs import flatten
 
 
 def test_a_bare_tensor_is_called_output() -> None:

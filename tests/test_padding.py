@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import padding
+from harness.checks import padding
 from harness.contract import Array, Arrays
-from harness.padding import Side
+from harness.toolkit import padded_rows
+from harness.toolkit.padded_rows import Side
 
-ROWS, LENGTH, LEFT = 2, 16, 16 - padding.SHORTER
+ROWS, LENGTH, LEFT = 2, 16, 16 - padded_rows.SHORTER
 MASK = np.ones((ROWS, LENGTH), dtype=np.int64)
 
 
@@ -25,7 +26,7 @@ def text() -> Arrays:
 
 
 def test_a_shorter_text_keeps_its_beginning_and_its_last_token() -> None:
-    short = padding.shortened(text())
+    short = padded_rows.shortened(text())
     assert short["input_ids"].shape == short["attention_mask"].shape == (ROWS, LEFT)
     assert short["input_ids"][0].tolist() == [*range(1, LEFT), LENGTH]
     np.testing.assert_array_equal(short["bbox"][..., 2], short["input_ids"])
@@ -36,10 +37,10 @@ def test_a_shorter_text_keeps_its_beginning_and_its_last_token() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_only_the_last_row_is_padded(side: Side) -> None:
     base = text()
-    short = padding.shortened(base)
-    made = padding.padded(base, short, side, token=99)
-    tokens = slice(padding.SHORTER, None) if side == "left" else slice(0, LEFT)
-    blank = slice(0, padding.SHORTER) if side == "left" else slice(LEFT, None)
+    short = padded_rows.shortened(base)
+    made = padded_rows.padded(base, short, side, token=99)
+    tokens = slice(padded_rows.SHORTER, None) if side == "left" else slice(0, LEFT)
+    blank = slice(0, padded_rows.SHORTER) if side == "left" else slice(LEFT, None)
     for name in ("input_ids", "attention_mask", "bbox"):
         assert made[name].shape == base[name].shape
         np.testing.assert_array_equal(made[name][:-1], base[name][:-1])
@@ -53,16 +54,16 @@ def test_only_the_last_row_is_padded(side: Side) -> None:
 
 def test_what_can_be_padded() -> None:
     base = text()
-    assert padding.applies(base)
-    assert padding.applies(
+    assert padded_rows.applies(base)
+    assert padded_rows.applies(
         {"inputs_embeds": np.ones((2, 16, 8)), "attention_mask": np.ones((2, 16))}
     )
-    assert not padding.applies({"input_ids": base["input_ids"]})
-    assert not padding.applies({"attention_mask": base["attention_mask"]})
+    assert not padded_rows.applies({"input_ids": base["input_ids"]})
+    assert not padded_rows.applies({"attention_mask": base["attention_mask"]})
     # A mask of something else, of another rank, or of too short a text.
-    assert not padding.applies({**base, "attention_mask": np.ones((2, 1600))})
-    assert not padding.applies({**base, "attention_mask": np.ones((2, 16, 16))})
-    assert not padding.applies({n: a[:, :7] for n, a in base.items()})
+    assert not padded_rows.applies({**base, "attention_mask": np.ones((2, 1600))})
+    assert not padded_rows.applies({**base, "attention_mask": np.ones((2, 16, 16))})
+    assert not padded_rows.applies({n: a[:, :7] for n, a in base.items()})
 
 
 # ---- which elements are real
@@ -141,7 +142,9 @@ def outputs(base: Arrays, short: Arrays, side: Side) -> Arrays:
     """What a right model gives for padded inputs, with rubbish on padding."""
     made = base["y"].copy()
     made[-1] = np.nan
-    made[-1][slice(padding.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][-1]
+    made[-1][slice(padded_rows.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][
+        -1
+    ]
     scores = base["scores"].copy()
     scores[1, 1] = short["scores"][1, 1]
     scores[0, 1] = 17.0  # of a row with another one: neither is the last row's own

@@ -21,12 +21,13 @@ import pytest
 from workplace import FAKES, ROOT, Workplace
 
 from harness import plugin
-from harness.child import Limits
+from harness.cell.request import DeviceReport
 from harness.contract import Device, HarnessError, Outcome, Precision, Stage, Verdict
-from harness.job import Probe
-from harness.matrix import INTERRUPTED
-from harness.processes import cores
-from harness.run import Options, Run
+from harness.session.hooks import INTERRUPTED
+from harness.session.options import Options
+from harness.session.run import Run
+from harness.workers.fork_server import cores
+from harness.workers.limits import Limits
 
 FAULTS = (
     "segfault hang big killed leaves exits raises refuses nan constant drift corrupt lies noisy"
@@ -493,7 +494,7 @@ def test_what_one_precision_needs_is_imported_for_it_alone(
     precisions: str, is_wanted: bool
 ) -> None:
     run = Run(Options("torch-cpu", models="bert", precisions=("f32", precisions)))
-    assert ("backends._inductor" in run.settings.preload) is is_wanted
+    assert ("backends._shared.torch.inductor" in run.settings.preload) is is_wanted
 
 
 def test_a_precision_that_needs_more_time_gets_it(workplace: Workplace) -> None:
@@ -511,7 +512,7 @@ def test_a_job_knows_whether_its_device_is_emulated(workplace: Workplace, emulat
     workplace.write(vision="vit")
     run = Run(options(workplace))
     device = Device("a chip", "npu", emulated=emulated)
-    run.device = Probe(device, (Precision("default", "float32"),))
+    run.device = DeviceReport(device, (Precision("default", "float32"),))
     (cell,) = run.cells(run.catalog.entries["vit"])
     assert run._job(cell).emulated is emulated
 
@@ -558,7 +559,7 @@ def test_rewriting_expectations_is_all_or_nothing(
 
 def test_options_without_a_backend_are_no_accident(pytestconfig: pytest.Config) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--require-device", "--co", "-q", "tests/test_causes.py"],
+        [sys.executable, "-m", "pytest", "--require-device", "--co", "-q", "tests/test_main.py"],
         cwd=ROOT, env=Workplace(ROOT).environment(),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from harness.contract import Arrays, Placement
 
 torch: Any = pytest.importorskip("torch")
 
-from backends import _positions as positions  # noqa: E402  (it needs torch)
+from backends._shared import positions  # noqa: E402  (it needs torch)
 
 
 class Counting(torch.nn.Module):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from harness.contract import CellResult, Outcome, Stage
-from harness.isolation import Standing
-from harness.progress import Progress, duration
+from harness.session.progress import Progress
+from harness.toolkit.durations import duration
+from harness.workers.task import Standing
 
 
 class Screen:

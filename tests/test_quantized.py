@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.tiny import quantized
+from harness.models import quantized
 
 torch = pytest.importorskip("torch")
 

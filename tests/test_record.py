@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, record, registry, signature
+from harness.catalog import backends, model_lists
+from harness.cell.request import Job
+from harness.commands import record
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage
-from harness.isolation import Ending, Task
-from harness.job import Job
-from harness.processes import Settings
+from harness.toolkit import signature
+from harness.workers.fork_server import Settings
+from harness.workers.task import Ending, Task
 
 Keep = Callable[[Task, Ending], None]
 
@@ -40,7 +42,7 @@ class Children:
 
     def start(self, tasks: Sequence[Task]) -> Iterator[Future[None]]:
         for task in tasks:
-            assert task.target == "harness.record:signature_line"
+            assert task.target == "harness.commands.record:signature_line"
             self.jobs[task.label] = task.argument
             future: Future[None] = Future()
             future.set_result(self.keep(task, self.endings.get(task.label, failed())))
@@ -95,11 +97,11 @@ def test_children_build_the_entries_of_the_lists(write: Recorder) -> None:
     write("bert", "--timeout", "7", bert=recorded("bert"))
     assert write.children.settings is not None
     assert write.children.settings.limits.seconds == 7
-    assert write.children.settings.preload == registry.find("torch-cpu").preload
+    assert write.children.settings.preload == backends.find("torch-cpu").preload
     assert list(write.children.jobs) == ["bert", "bert:fill-mask"]
     assert write.children.jobs["bert:fill-mask"].cell.head == "fill-mask"
     job = write.children.jobs["bert"]
-    assert job.cell == Cell(catalog.load().entries["bert"], "torch-cpu")
+    assert job.cell == Cell(model_lists.load().entries["bert"], "torch-cpu")
     assert (job.seed, job.size) == (0, "tiny")
 
 

@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 import duckdb
 import pytest
 
-from harness import catalog, report, store
+from harness.catalog import model_lists
+from harness.commands import report
 from harness.contract import (
     CellResult,
     HarnessError,
@@ -24,9 +25,11 @@ from harness.contract import (
     Stage,
     Verdict,
 )
-from harness.report import badges, content, html, labels, markdown, queries, results, words
-from harness.report.queries import Column
-from harness.store import Store
+from harness.report import badges, content, html, labels, markdown, words
+from harness.results import merged, queries, store
+from harness.results.queries import Column
+from harness.results.store import Store
+from harness.toolkit import checkout
 
 MORNING, NOON, NIGHT = (f"2026-11-20T{hour:02d}:00:00+00:00" for hour in (6, 12, 23))
 LISTS = {
@@ -56,11 +59,11 @@ reason = "API only; no public weights."
 @pytest.fixture
 def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with five entries in two families, taken for the real one."""
-    folder = tmp_path / "checkout" / catalog.FOLDER
+    folder = tmp_path / "checkout" / model_lists.FOLDER
     folder.mkdir(parents=True)
     for name, text in LISTS.items():
         (folder / name).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(catalog, "ROOT", folder.parent)
+    monkeypatch.setattr(checkout, "ROOT", folder.parent)
     return folder
 
 
@@ -448,7 +451,7 @@ class TestHtml:
 
     def test_folds_long_lists_but_drops_nothing(self, folder: Path) -> None:
         names = [f"e{at:03d}" for at in range(60)]
-        listed = catalog.ROOT / catalog.FOLDER / "speech.toml"
+        listed = checkout.ROOT / model_lists.FOLDER / "speech.toml"
         listed.write_text("".join(f'[{name}]\narchitecture = "x"\n' for name in names))
         failed = [
             cell(name, Outcome.FAIL, cause=f"cause {name}", verdict=Verdict.NEW) for name in names
@@ -622,7 +625,7 @@ class TestBadFiles:
     def test_the_fix_names_the_session_of_a_shard(self, folder: Path) -> None:
         folder.mkdir()
         empty(folder / "torch-cpu.1-of-4.duckdb")
-        (left,) = results.gather(results.find(folder), None).left_out
+        (left,) = merged.gather(merged.find(folder), None).left_out
         assert left.fix.endswith(f"{left.path}.old && nox -s torch-cpu")
 
     def test_a_session_that_still_writes(self, folder: Path) -> None:
@@ -732,7 +735,7 @@ def test_finds_results_below_the_folder_too(tmp_path: Path) -> None:
     for name in ("b.duckdb", "shard-1/a.duckdb", "a.duckdb.old", "report.html"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.name for path in results.find(tmp_path)] == ["b.duckdb", "a.duckdb"]
+    assert [path.name for path in merged.find(tmp_path)] == ["b.duckdb", "a.duckdb"]
 
 
 def test_extremes_are_limited_and_ordered(folder: Path) -> None:
@@ -743,7 +746,7 @@ def test_extremes_are_limited_and_ordered(folder: Path) -> None:
         cell("vit", seconds=9.0, peak_rss_mb=100.0),
         cell("swin", seconds=1.0, peak_rss_mb=900.0),
     )
-    with results.gather(results.find(folder), None).connection as connection:
+    with merged.gather(merged.find(folder), None).connection as connection:
         assert [row.entry for row in queries.slowest(connection, 2)] == ["vit", "bert"]
         assert [row.entry for row in queries.largest(connection, 9)] == ["swin", "vit"]
 

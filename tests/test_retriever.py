@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.checks.families import rag
 from harness.contract import Arrays, CheckFailed
-from harness.families import rag
-from harness.tiny.retriever import DOCUMENTS, LocalIndex
+from harness.models.retriever import DOCUMENTS, LocalIndex
 
 IDS = np.array([[3, 4, 5, 6], [7, 8, 9, 3]])
 BASE: Arrays = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}

@@ -14,14 +14,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness import catalog
+from harness.catalog import model_lists
 from harness.contract import Absent
 from harness.inputs import Recipe
-from harness.tiny import shrink
-from harness.tiny.model_class import config_class
-from harness.tiny.shrink import Override, rule_of, scaled_sections, tiny_config
+from harness.models.config_classes import config_class
+from harness.models.shrink import shrinker
+from harness.models.shrink.shrinker import ConfigOverride, rule_of, scaled_sections, tiny_config
 
-TINY = Path(shrink.__file__).parent
+HARNESS = Path(shrinker.__file__).parents[2]
+OVERRIDES, RECIPES, CALLS = (
+    "models/shrink/overrides.toml",
+    "inputs/recipe.toml",
+    "models/calls.toml",
+)
 
 
 def tiny(architecture: str, **given: Any) -> Any:
@@ -29,7 +34,7 @@ def tiny(architecture: str, **given: Any) -> Any:
 
 
 def table(name: str) -> dict[str, Any]:
-    return tomllib.loads((TINY / name).read_text(encoding="utf-8"))
+    return tomllib.loads((HARNESS / name).read_text(encoding="utf-8"))
 
 
 @cache
@@ -49,7 +54,7 @@ def known() -> frozenset[str]:
 
 def is_removed(row: str) -> bool:
     """Whether an entry that wants an older transformers has this model type, or a part of it."""
-    old = [e.architecture for e in catalog.load().entries.values() if e.requires]
+    old = [e.architecture for e in model_lists.load().entries.values() if e.requires]
     return any(f"{row}-".replace("-", "_").startswith(f"{name}-".replace("-", "_")) for name in old)
 
 
@@ -64,7 +69,7 @@ def sub_configs(config: Any) -> Iterator[Any]:
 # ---- the tables
 
 
-@pytest.mark.parametrize("name", ["overrides.toml", "inputs.toml", "calls.toml"])
+@pytest.mark.parametrize("name", [OVERRIDES, RECIPES, CALLS])
 def test_every_row_has_a_reason_and_a_model(name: str) -> None:
     for row, values in table(name).items():
         assert row in known() or is_removed(row), f"{name}: transformers has no {row}"
@@ -76,9 +81,9 @@ def test_every_row_has_a_reason_and_a_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
-        ("overrides.toml", {field.name for field in dataclasses.fields(Override)}),
-        ("inputs.toml", {field.name for field in dataclasses.fields(Recipe)}),
-        ("calls.toml", {"call", "reason"}),
+        (OVERRIDES, {field.name for field in dataclasses.fields(ConfigOverride)}),
+        (RECIPES, {field.name for field in dataclasses.fields(Recipe)}),
+        (CALLS, {"call", "reason"}),
     ],
 )
 def test_every_row_says_what_is_read(name: str, keys: set[str]) -> None:
@@ -89,7 +94,7 @@ def test_every_row_says_what_is_read(name: str, keys: set[str]) -> None:
 
 def test_rows_are_exceptions() -> None:
     """What a rule can say is no row; `python -m benchmarks.generality` says how far rules reach."""
-    for name in ("overrides.toml", "inputs.toml"):
+    for name in (OVERRIDES, RECIPES):
         assert len(table(name)) < 120, f"{name}: expected fewer than 120 rows. Fix: find the rule"
 
 
@@ -97,14 +102,14 @@ def test_rows_stand_once() -> None:
     """TOML refuses a table twice; a model type and its class may still name the same config."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    rows = table("overrides.toml").keys()
+    rows = table(OVERRIDES).keys()
     twice = {(n, c) for n, c in CONFIG_MAPPING_NAMES.items() if n in rows and c in rows}
     assert not twice
 
 
 def test_every_rule_of_sizes_does_something() -> None:
-    for rule in shrink.rules():
-        known_kind = rule.kind in shrink._SCALARS or rule.kind in {"token", "layers"}
+    for rule in shrinker.rules():
+        known_kind = rule.kind in shrinker._SCALARS or rule.kind in {"token", "layers"}
         assert known_kind or rule.to is not None or rule.factor is not None, rule
         assert rule.to is None or rule.to > 0, rule
 
@@ -163,7 +168,7 @@ def test_the_kind_of_attention_stays(key_value_heads: int, small: int) -> None:
 
 
 def test_what_an_entry_declares_shrinks_as_the_defaults_do() -> None:
-    declared = catalog.load().entries["gemma_2_27b"].config
+    declared = model_lists.load().entries["gemma_2_27b"].config
     config = tiny("gemma2", **declared)
     assert config.num_attention_heads == 2 * config.num_key_value_heads
     assert config.hidden_size < declared["hidden_size"]
@@ -211,7 +216,7 @@ def test_channels_keep_their_proportions() -> None:
 def test_parts_of_a_composite_fit_each_other(architecture: str) -> None:
     config = tiny(architecture)
     text = config.get_text_config()
-    assert text.vocab_size <= shrink.VOCABULARY
+    assert text.vocab_size <= shrinker.VOCABULARY
     assert sum(1 for _ in sub_configs(config)) > 1
     ids = {
         name: value

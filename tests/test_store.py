@@ -15,9 +15,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from harness import store as stores
 from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage, Verdict
-from harness.store import Store
+from harness.results import store as stores
+from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Any]
@@ -110,7 +110,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from harness.contract import CellResult, Metric, Outcome, RunInfo, Stage
-from harness.store import Store
+from harness.results.store import Store
 store = Store.open(Path(sys.argv[1]))
 store.begin(RunInfo("r1", "good", "2026-01-02T00:00:00+00:00", "d", False, {}, "", "", "", [], 0))
 for number in range(int(sys.argv[2])):
@@ -304,7 +304,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage
-from harness.store import Store
+from harness.results.store import Store
 path = Path(sys.argv[1])
 with Store.open(path) as store:
     started = "2026-01-03T00:00:00+00:00"

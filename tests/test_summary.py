@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness import summary
 from harness.contract import CellResult, Metric, Outcome, Stage, Verdict
-from harness.run import Cost
+from harness.session import summary
+from harness.session.run import Cost
 
 Make = Callable[..., CellResult]
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from backends.torch_cuda import backend as cuda
-from harness.tiny import tensor_float
-from harness.tiny.case import compute_dtype
+from harness.models import tensor_float
+from harness.models.case import compute_dtype
 
 EPS = 2.0**-10  # between 1 and the next value with 11 bits
 

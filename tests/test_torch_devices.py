@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from backends import _inductor, _torch, _torch_gpu
-from backends._torch import MODES, CpuBackend, TorchProgram
-from backends._torch_gpu import GpuProgram
+from backends._shared.torch import backend, gpu, inductor
+from backends._shared.torch.backend import MODES, CpuBackend, TorchProgram
+from backends._shared.torch.gpu import GpuProgram
 from backends.mps import backend as mps
 from backends.torch_cuda import backend as cuda
 from backends.torch_rocm import backend as rocm
@@ -78,8 +78,8 @@ def _flags() -> Iterator[None]:
 
 
 def test_every_offered_precision_has_its_mode() -> None:
-    for backend in (CpuBackend, cuda.Backend, rocm.Backend, mps.Backend):
-        names = [precision.name for precision in backend.precisions]
+    for kind in (CpuBackend, cuda.Backend, rocm.Backend, mps.Backend):
+        names = [precision.name for precision in kind.precisions]
         assert names[0] == "default"
         assert set(names) <= MODES.keys()
         assert len(set(names)) == len(names)
@@ -140,12 +140,12 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_not_compiled_did_not_run_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_torch, "_compile", lambda module, case: module)
+    monkeypatch.setattr(backend, "_compile", lambda module, case: module)
     program = TorchProgram(Model(), case(), torch.device("cpu"), MODES["compile"])
     program(INPUTS)
-    monkeypatch.setattr(_inductor, "graphs", lambda: (0, 3))
+    monkeypatch.setattr(inductor, "graphs", lambda: (0, 3))
     assert program.placement().device_share == 0.0
-    monkeypatch.setattr(_inductor, "graphs", lambda: (2, 1))
+    monkeypatch.setattr(inductor, "graphs", lambda: (2, 1))
     assert program.placement().device_share == 1.0
     assert "2 graphs, with 1 breaks" in program.placement().evidence
 
@@ -238,7 +238,7 @@ def test_looking_up_on_the_host_is_none() -> None:
 
 
 def test_a_copy_from_the_device_is_no_work() -> None:
-    moved = _torch_gpu._moved
+    moved = gpu._moved
     host, there = torch.ones(2), torch.ones(2, device=META)
     copy = torch.ops.aten._to_copy.default
     assert moved(copy, [there], host)
@@ -288,7 +288,7 @@ def test_kernels_are_the_devices_events() -> None:
         SimpleNamespace(name="Memcpy HtoD", device_type=kind.CUDA, is_user_annotation=False),
         SimpleNamespace(name="step", device_type=kind.CUDA, is_user_annotation=True),
     ]
-    assert _torch_gpu.on_device(events) == {"gemm": 2}
+    assert gpu.on_device(events) == {"gemm": 2}
 
 
 def test_a_device_without_a_profiler_is_judged_without() -> None:
@@ -384,7 +384,7 @@ def test_compiled_headers_are_kept_where_every_process_finds_them(
         importlib, "import_module", lambda name: imported.append((name, tempfile.tempdir))
     )
     kept = tmp_path / "kept"
-    _inductor.import_inductor(kept)
+    inductor.import_inductor(kept)
     assert imported == [("torch._inductor.compile_fx", str(kept))]
     assert kept.is_dir()
     assert tempfile.tempdir == str(own)

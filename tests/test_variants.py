@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_cell import WIDTH, FunctionBackend, FunctionCase, FunctionProgram, Runner, right
 
-from harness import catalog, padding, variants
+from harness.catalog import model_lists
+from harness.checks import variants
 from harness.contract import (
     BASE,
     RESHAPED,
@@ -23,6 +24,7 @@ from harness.contract import (
     Unsupported,
     label,
 )
+from harness.toolkit import padded_batches, padded_rows
 
 LENGTH, WORDS = 16, 97
 
@@ -134,8 +136,8 @@ def spare(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Spares the text model a variant."""
 
     def add(variant: str, reason: str) -> None:
-        table = {"texts": {variant: variants.Spared(reason)}}
-        monkeypatch.setattr(variants, "exceptions", lambda: table)
+        table = {"texts": {variant: padded_batches.Spared(reason)}}
+        monkeypatch.setattr(padded_batches, "exceptions", lambda: table)
 
     return add
 
@@ -318,7 +320,7 @@ def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, st
     result = run(Wrapped(TextCase(refuses)))
     assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
     assert result.reason == "NotImplementedError: no padding here"
-    spare(variants.PADDED, "Says so.")
+    spare(padded_batches.PADDED, "Says so.")
     result = run(Wrapped(TextCase(refuses)))
     assert result.outcome is Outcome.PASS
     assert compared(result) == {"left-padded": False, "right-padded": False, RESHAPED: True}
@@ -330,16 +332,16 @@ def test_the_padded_batches_are_those_that_a_cell_is_asked_with(
     case: Any = TextCase()
     base = case.inputs()
     asked = variants.of(case, base, case.reference(base), "float64")
-    padded = variants.padded(case, base)
+    padded = padded_batches.padded(case, base)
     assert list(padded) == ["left-padded", "right-padded"]
     for name, inputs in padded.items():
         variant = asked.get(name)
         assert variant is not None
         assert inputs["attention_mask"].min() == 0
         np.testing.assert_equal(inputs, variant.inputs)
-    assert variants.padded(case, {"input_ids": base["input_ids"]}) == {}
-    spare(variants.PADDED, "Says so.")
-    assert variants.padded(case, base) == {}
+    assert padded_batches.padded(case, {"input_ids": base["input_ids"]}) == {}
+    spare(padded_batches.PADDED, "Says so.")
+    assert padded_batches.padded(case, base) == {}
 
 
 def test_a_case_without_a_shorter_text_is_recorded(run: Runner) -> None:
@@ -393,38 +395,38 @@ def test_a_mask_that_only_single_precision_holds(run: Runner) -> None:
 
 
 def test_every_exception_has_a_reason_and_names_what_exists() -> None:
-    entries = catalog.load().entries.values()
+    entries = model_lists.load().entries.values()
     listed = {label(e.architecture, head) for e in entries for head in (BASE, *e.heads)}
-    known = {variants.PADDED, *variants.SIDES}
-    for architecture, spared in variants.exceptions().items():
+    known = {padded_batches.PADDED, *padded_batches.SIDES}
+    for architecture, spared in padded_batches.exceptions().items():
         assert architecture in listed, f"no entry has the architecture {architecture}"
         assert spared.keys() <= known, architecture
         assert all(len(row.reason) > 20 for row in spared.values()), architecture
         assert all(row.outputs != () for row in spared.values()), architecture
-        assert variants.PADDED not in spared or len(spared) == 1, architecture
+        assert padded_batches.PADDED not in spared or len(spared) == 1, architecture
 
 
 def test_the_table_is_read_by_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "variants.toml").write_text(
+    (tmp_path / "padded_batches.toml").write_text(
         '[[exception]]\nvariants = ["left-padded"]\narchitectures = ["a", "b"]\nreason = "1"\n'
         '[[exception]]\nvariants = ["right-padded"]\narchitectures = ["b"]\nreason = "2"\n'
         'outputs = ["pooler"]\n'
     )
-    monkeypatch.setattr(variants, "__file__", str(tmp_path / "variants.py"))
-    assert variants.exceptions.__wrapped__() == {
-        "a": {"left-padded": variants.Spared("1")},
+    monkeypatch.setattr(padded_batches, "__file__", str(tmp_path / "padded_batches.py"))
+    assert padded_batches.exceptions.__wrapped__() == {
+        "a": {"left-padded": padded_batches.Spared("1")},
         "b": {
-            "left-padded": variants.Spared("1"),
-            "right-padded": variants.Spared("2", ("pooler",)),
+            "left-padded": padded_batches.Spared("1"),
+            "right-padded": padded_batches.Spared("2", ("pooler",)),
         },
     }
 
 
 def test_an_exception_may_be_for_some_outputs_only() -> None:
-    some = variants.Spared("why", ("pooler", "mems"))
+    some = padded_batches.Spared("why", ("pooler", "mems"))
     assert [some.covers(name) for name in ("pooler_output", "mems.1", "y")] == [True, True, False]
-    assert variants.Spared("why").covers("y")
+    assert padded_batches.Spared("why").covers("y")
 
 
 def test_text_of_the_least_length_has_something_left() -> None:
-    assert padding.SHORTEST > padding.SHORTER + 1
+    assert padded_rows.SHORTEST > padded_rows.SHORTER + 1

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import weights
 from harness.contract import Array
-from harness.weights import integers, uniform
+from harness.models import weights
+from harness.toolkit.seeded import integers, uniform
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 

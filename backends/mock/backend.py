@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from backends.mock.models import MockModel, MockProcessor, MockTokenizer, example, mock_pipeline
-from harness import signature
 from harness.contract import (
     BASE,
     SIZES,
@@ -38,8 +37,9 @@ from harness.contract import (
     is_floating,
     label,
 )
-from harness.signature import SNAPSHOT
-from harness.weights import integers, uniform
+from harness.toolkit import signature
+from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.signature import SNAPSHOT
 
 #: Families whose tokens see no later one.
 CAUSAL = frozenset({"decoder-only", "mixture-of-experts", "state-space"})

@@ -6,8 +6,8 @@ import platform
 
 import torch
 
-from backends._torch import versions
-from backends._torch_gpu import GpuBackend
+from backends._shared.torch.backend import versions
+from backends._shared.torch.gpu import GpuBackend
 from harness.contract import Device, Unavailable
 
 

@@ -9,11 +9,11 @@ from importlib.metadata import version
 import onnxruntime as ort
 import psutil
 
-from backends import _positions
-from backends._onnx import artefacts
-from backends._onnx.runtime import Inference, assignment, cpu_session, placement_on
-from harness import cache as caches
+from backends._shared import positions
+from backends._shared.onnx import artefacts
+from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
 from harness.contract import Array, Arrays, Case, Device, Placement, Precision, Program
+from harness.toolkit import cache as caches
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -65,13 +65,13 @@ class Backend:
         Raises:
             ExportFailed: no exporter gives a right graph.
         """
-        case, complete = _positions.completed(case)
+        case, complete = positions.completed(case)
         store, key = caches.Cache.of(self.options), artefacts.model_key(case)
         made = next(artefacts.exports(case, store, key))
         model = made.model
         if precision.name == "int8":
-            from backends._onnx import quantize  # which imports much
+            from backends._shared.onnx import quantize  # which imports much
 
             model = quantize.dynamic_int8(model)
         infer = Inference(cpu_session(model), made.outputs, made.fixed)
-        return _positions.Completed(CpuProgram(infer, f"route {made.route}"), complete)
+        return positions.Completed(CpuProgram(infer, f"route {made.route}"), complete)

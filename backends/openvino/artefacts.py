@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from backends import _identity
-from backends._openvino import ov
+from backends._shared import cache_key
+from backends._shared.openvino import ov
 from backends.openvino.convert import Converted
 from backends.openvino.program import About
-from harness import cache as caches
 from harness.contract import Arrays, Case
+from harness.toolkit import cache as caches
 
 #: What changes a converted model when it changes.
 PACKAGES = ("openvino", "nncf", "torch", "transformers", "diffusers", "torch-geometric")
@@ -38,13 +38,13 @@ def model_key(case: Case, arrays: Arrays, compression: str) -> str:
     return caches.key(
         kind="openvino ir",
         model=case.model_name,
-        config=_identity.config(case.config()),
-        weights=_identity.weights(case.module()),
-        inputs=_identity.inputs(arrays),
+        config=cache_key.config(case.config()),
+        weights=cache_key.weights(case.module()),
+        inputs=cache_key.inputs(arrays),
         options=dict(case.options()),
         compression=compression,
-        code=_identity.code(Path(__file__).parent),
-        versions=_identity.versions(PACKAGES),
+        code=cache_key.code(Path(__file__).parent),
+        versions=cache_key.versions(PACKAGES),
     )
 
 

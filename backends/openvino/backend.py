@@ -9,13 +9,13 @@ from functools import cached_property, partial
 import torch
 import transformers
 
-from backends import _positions
-from backends._openvino import ov
+from backends._shared import positions
+from backends._shared.openvino import ov
 from backends.openvino import artefacts, convert, devices
 from backends.openvino.each_shape import EachShape
 from backends.openvino.program import About, OpenVINOProgram, executed_on
-from harness import cache as caches
 from harness.contract import Arrays, Case, Device, Precision, Program
+from harness.toolkit import cache as caches
 
 
 class Backend:
@@ -57,10 +57,10 @@ class Backend:
         example = case.inputs("base")
         if not _is_repaired(precision):
             return self._prepared(case, precision, example)
-        complete = _positions.completing(case)
+        complete = positions.completing(case)
         example = complete(example)
         prepared = partial(self._prepared, case, precision)
-        return _positions.Completed(EachShape(prepared(example), example, prepared), complete)
+        return positions.Completed(EachShape(prepared(example), example, prepared), complete)
 
     def _prepared(self, case: Case, precision: Precision, example: Arrays) -> OpenVINOProgram:
         target, store = self.target, caches.Cache.of(self.options)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from backends._openvino import ov  # first: it leaves telemetry out
+from backends._shared.openvino import ov  # first: it leaves telemetry out
 from backends.openvino import shims
 from harness.contract import Arrays, Case
 

@@ -16,7 +16,6 @@ from backends.openvino_optimum import classes, exports, pipelines
 from backends.openvino_optimum.case import OptimumCase
 from backends.openvino_optimum.program import OptimumProgram
 from backends.openvino_optimum.runtime import ov
-from harness import cache as caches
 from harness.contract import (
     Array,
     Arrays,
@@ -26,6 +25,7 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
+from harness.toolkit import cache as caches
 
 #: Libraries whose models optimum-intel exports in another form, or not at all.
 OTHERS: Mapping[str, str] = {

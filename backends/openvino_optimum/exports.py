@@ -13,8 +13,8 @@ from typing import Any
 from backends.openvino_optimum import classes
 from backends.openvino_optimum.classes import Row
 from backends.openvino_optimum.runtime import main_export, optimum_intel
-from harness import cache as caches
 from harness.contract import Case, Unsupported
+from harness.toolkit import cache as caches
 
 #: How a message of optimum begins that says that it does not export a model.
 REFUSALS = (

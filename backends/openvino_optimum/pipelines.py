@@ -8,7 +8,7 @@ from typing import Any
 
 import transformers
 
-from backends import _pipeline
+from backends._shared import pipeline_outputs
 from backends.openvino_optimum.program import tensors
 from backends.openvino_optimum.runtime import optimum_intel
 from harness.contract import Array, Arrays, Case
@@ -37,7 +37,7 @@ def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
         answered = pipe(asked.raw, **asked.arguments)
     finally:
         del model.forward
-    return _pipeline.arrays(asked, answered, fed, case)
+    return pipeline_outputs.arrays(asked, answered, fed, case)
 
 
 def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Array:

@@ -1,8 +1,8 @@
-"""optimum-intel, imported after OpenVINO, which `backends._openvino` imports without telemetry."""
+"""optimum-intel, imported after OpenVINO (`backends._shared.openvino`: without telemetry)."""
 
 from __future__ import annotations
 
-from backends._openvino import ov  # first: it leaves telemetry out
+from backends._shared.openvino import ov  # first: it leaves telemetry out
 
 # isort: split
 import optimum.exporters.openvino.model_configs  # noqa: F401  (fills optimum's registry)

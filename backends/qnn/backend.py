@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import onnxruntime_qnn
 
-from backends import _positions, _timesteps
-from backends._onnx import artefacts
-from backends._onnx.exported import Exported
-from backends._onnx.passes import chosen
-from backends._onnx.runtime import Inference, assignment, cpu_session, placement_on
+from backends._shared import positions, timesteps
+from backends._shared.onnx import artefacts
+from backends._shared.onnx.passes import chosen
+from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
+from backends._shared.onnx.verified_export import Exported
 from backends.qnn import contexts
 from backends.qnn import session as sessions
 from backends.qnn.rewrites import BEFORE_QUANTISING, PASSES
 from backends.qnn.soc import Soc, UnknownSoc, choose, detect
-from harness import cache as caches
-from harness import failures, numerics
 from harness.contract import (
     Array,
     Arrays,
@@ -33,6 +31,8 @@ from harness.contract import (
     Program,
     Unavailable,
 )
+from harness.toolkit import cache as caches
+from harness.toolkit import kept_failures, numerics
 
 #: Results this close to float32 were not computed in float16: half its rounding is 5e-4.
 TOO_EXACT = 1e-5
@@ -148,10 +148,10 @@ class Backend:
             KeptFailure: it failed before.
             What ONNX Runtime raises when the provider cannot compile it.
         """
-        case, sinusoids = _timesteps.completed(case)
-        case, positions = _positions.completed(case)
-        program = _positions.Completed(self._prepared(case, precision), positions)
-        return _positions.Completed(program, sinusoids)
+        case, sinusoids = timesteps.completed(case)
+        case, places = positions.completed(case)
+        program = positions.Completed(self._prepared(case, precision), places)
+        return positions.Completed(program, sinusoids)
 
     def _prepared(self, case: Case, precision: Precision) -> QnnProgram:
         soc = choose(self.options.get("soc", ""), detect())
@@ -161,7 +161,7 @@ class Backend:
         compiled_key = contexts.key(key, soc, bits)
         parts = store.get(compiled_key)
         if parts is not None:
-            failures.raise_kept(parts)
+            kept_failures.raise_kept(parts)
             made, placed = contexts.unpack(parts)
             session = sessions.session(made.model, soc)
             return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
@@ -171,8 +171,8 @@ class Backend:
         try:
             session, made, placed = compiled(graphs, soc)
         except Exception as error:
-            if failures.lasting(error):
-                store.put(compiled_key, failures.pack(error))
+            if kept_failures.lasting(error):
+                store.put(compiled_key, kept_failures.pack(error))
             raise
         if made.model:
             store.put(compiled_key, contexts.pack(made, placed))
@@ -213,7 +213,7 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
 
 def quantised(made: Exported, case: Case, bits: int) -> Exported:
     """The graph with weights in 8 bits and activations in so many, and what the CPU makes of it."""
-    from backends._onnx import quantize  # which imports much, and only two precisions need
+    from backends._shared.onnx import quantize  # which imports much, and only two precisions need
 
     model = quantize.qdq(made.model, case, bits)
     infer = Inference(cpu_session(model), made.outputs, made.fixed)

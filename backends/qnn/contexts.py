@@ -12,12 +12,12 @@ from pathlib import Path
 
 import onnxruntime_qnn
 
-from backends import _identity
-from backends._onnx import artefacts
-from backends._onnx.exported import Exported
+from backends._shared import cache_key
+from backends._shared.onnx import artefacts
+from backends._shared.onnx.verified_export import Exported
 from backends.qnn.soc import Soc
-from harness import cache as caches
 from harness.contract import Placement
+from harness.toolkit import cache as caches
 
 
 def key(model: str, soc: Soc, bits: int | None) -> str:
@@ -35,7 +35,7 @@ def key(model: str, soc: Soc, bits: int | None) -> str:
         bits=bits,
         emulated=soc.emulated,
         provider=onnxruntime_qnn.__version__,
-        code=_identity.code(Path(__file__).parent),
+        code=cache_key.code(Path(__file__).parent),
     )
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from backends._onnx.passes import Pass
-from backends._onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS, TILED_ACTIVATION
-from backends._onnx.passes.broadcast import BROADCAST_BATCH
-from backends._onnx.passes.cumulative import CUM_SUM
-from backends._onnx.passes.einsum import EINSUM
-from backends._onnx.passes.gather import GATHER_ND
-from backends._onnx.passes.missing import MISSING
-from backends._onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM, WEIGHT_SECOND
-from backends._onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE
-from backends._onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
-from backends._onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
-from backends._onnx.passes.scatter import KNOWN_PLACES
+from backends._shared.onnx.passes import Pass
+from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS, TILED_ACTIVATION
+from backends._shared.onnx.passes.broadcast import BROADCAST_BATCH
+from backends._shared.onnx.passes.cumulative import CUM_SUM
+from backends._shared.onnx.passes.einsum import EINSUM
+from backends._shared.onnx.passes.gather import GATHER_ND
+from backends._shared.onnx.passes.missing import MISSING
+from backends._shared.onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM, WEIGHT_SECOND
+from backends._shared.onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE
+from backends._shared.onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK
+from backends._shared.onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE
+from backends._shared.onnx.passes.scatter import KNOWN_PLACES
 
 PASSES: tuple[Pass, ...] = (
     GATHER_ND,

@@ -1,9 +1,9 @@
 """Sessions on the QNN provider, with every way of falling back in silence closed.
 
 There are four: `run` tries again on the CPU after a failure (switched off in
-`backends._onnx.runtime.Inference`), the constructor does (`enable_fallback=0`), an undetermined or
-wrong library computes on the CPU while the provider is still named (`backend_path` and `soc_model`
-are always given, and the assignment of nodes is read back), and a provider named by
+`backends._shared.onnx.runtime.Inference`), the constructor does (`enable_fallback=0`), an
+undetermined or wrong library computes on the CPU while the provider is still named (`backend_path`
+and `soc_model` are always given, and the assignment of nodes is read back), and a provider named by
 `providers=[...]` is passed over when it is not built in (it is added by its device).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import onnxruntime as ort
 import onnxruntime_qnn
 
-from backends._onnx import runtime
+from backends._shared.onnx import runtime
 from backends.qnn.soc import Soc
 from harness.contract import Unavailable
 

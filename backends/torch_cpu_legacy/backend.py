@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends._torch import CpuBackend
+from backends._shared.torch.backend import CpuBackend
 
 
 class Backend(CpuBackend):

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from backends._torch import Mode, versions
-from backends._torch_gpu import GpuBackend, cuda_device
+from backends._shared.torch.backend import Mode, versions
+from backends._shared.torch.gpu import GpuBackend, cuda_device
 from harness.contract import Device, Precision, Unavailable
-from harness.hardware import nvidia_driver
+from harness.toolkit.hardware import nvidia_driver
 
 #: Whether products and convolutions of float32 may use TF32, as PyTorch has it: no, and yes.
 AS_INSTALLED = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)

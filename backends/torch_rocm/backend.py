@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from backends._torch import versions
-from backends._torch_gpu import GpuBackend, cuda_device
+from backends._shared.torch.backend import versions
+from backends._shared.torch.gpu import GpuBackend, cuda_device
 from harness.contract import Device, Unavailable
-from harness.hardware import amd_driver
+from harness.toolkit.hardware import amd_driver
 
 
 class Backend(GpuBackend):

@@ -2,7 +2,7 @@
 
 Each forward argument has one function that makes its value (`text`, `image`, `sound`, `series`,
 `graph`); which arguments a model gets follows from its signature. What the signature can't tell (a
-tile count, a prompt) is data: `harness/tiny/inputs.toml`.
+tile count, a prompt) is data: `harness/inputs/recipe.toml`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.contract import Arrays
 from harness.inputs import graph, image, series, sound, text
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 from harness.inputs.reader import padding_id
 from harness.inputs.recipe import Recipe, recipe_of, recipes
 
@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, Function] = {
     **series.ARGUMENTS,
     **graph.ARGUMENTS,
 }
-Maker.functions = ARGUMENTS
+InputMaker.functions = ARGUMENTS
 
 
 def example_inputs(
@@ -55,7 +55,7 @@ def example_inputs(
         LookupError: a required argument that nothing here knows how to make.
     """
     recipe = recipe_of(config, type(module).__name__)
-    maker = Maker(
+    maker = InputMaker(
         module, config, seed, variant, recipe.batch or batch, recipe.length or length, recipe
     )
     return maker.make()
@@ -63,5 +63,5 @@ def example_inputs(
 
 def special_ids(module: Any, config: Any) -> tuple[int, ...]:
     """The token ids of a config and its parts that are no text, in ascending order."""
-    maker = Maker(module, config, 0, "", 1, 1, Recipe())
+    maker = InputMaker(module, config, 0, "", 1, 1, Recipe())
     return tuple(sorted(maker.specials))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 
 
-def _ring(m: Maker) -> Array:
+def _ring(m: InputMaker) -> Array:
     """How many edges lie between each two nodes."""
     nodes = np.arange(m.length)
     steps = np.abs(nodes[:, None] - nodes)
@@ -16,20 +16,20 @@ def _ring(m: Maker) -> Array:
     return around
 
 
-def _spatial_pos(m: Maker) -> Array:
+def _spatial_pos(m: InputMaker) -> Array:
     """Distances, one more each: 0 is for padding."""
     return np.tile(_ring(m) + 1, (m.batch, 1, 1)).astype(np.int64)
 
 
-def _degrees(m: Maker) -> Array:
+def _degrees(m: InputMaker) -> Array:
     return np.full((m.batch, m.length), 1 + 2, dtype=np.int64)
 
 
-def _input_nodes(m: Maker) -> Array:
+def _input_nodes(m: InputMaker) -> Array:
     return m.ints("input_nodes", (m.batch, m.length, 1), 1, int(m.find("num_atoms", default=2)))
 
 
-def _input_edges(m: Maker) -> Array:
+def _input_edges(m: InputMaker) -> Array:
     """The edges on the shortest path between each two nodes; 0 after its end."""
     distances = _ring(m)
     steps = np.arange(distances.max())
@@ -38,7 +38,7 @@ def _input_edges(m: Maker) -> Array:
     return np.where(steps < distances[..., None], edges, 0)[..., None]
 
 
-def _attn_edge_type(m: Maker) -> Array:
+def _attn_edge_type(m: InputMaker) -> Array:
     shape = (m.batch, m.length, m.length)
     edges = m.ints("attn_edge_type", shape, 1, int(m.find("num_edges", default=2)))
     return np.where(_ring(m) == 1, edges, 0)[..., None]

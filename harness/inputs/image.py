@@ -7,13 +7,13 @@ import math
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 
 #: Patches of an image where the model takes images of any size as rows of patches.
 PATCHES = 16
 
 
-def _pixel_values(m: Maker) -> Array:
+def _pixel_values(m: InputMaker) -> Array:
     height, width = m.side()
     if m.has("image_grid_thw", "grid_thw", "image_grid_hw"):
         return m.flat_patches("pixel_values")
@@ -32,14 +32,14 @@ def _pixel_values(m: Maker) -> Array:
     return m.floats("pixel_values", m.batch, m.channels, height, width)
 
 
-def _pixel_values_videos(m: Maker) -> Array | None:
+def _pixel_values_videos(m: InputMaker) -> Array | None:
     if "pixel_values" in m.made or ("pixel_values" in m.parameters and "input_ids" in m.parameters):
         return None
     height, width = m.side()
     return m.floats("pixel_values_videos", m.batch, m.frames or 4, m.channels, height, width)
 
 
-def _hidden_states(m: Maker) -> Array:
+def _hidden_states(m: InputMaker) -> Array:
     if m.has("grid_thw"):
         return m.flat_patches("hidden_states")
     return m.floats(
@@ -50,7 +50,7 @@ def _hidden_states(m: Maker) -> Array:
     )
 
 
-def _image_sizes(m: Maker) -> Array | None:
+def _image_sizes(m: InputMaker) -> Array | None:
     if "pixel_values" not in m.made or not m.asks_image_sizes:
         return None
     height, width = m.side()
@@ -59,31 +59,31 @@ def _image_sizes(m: Maker) -> Array | None:
     return np.array([[height, width]] * m.batch, dtype=np.int64)
 
 
-def _pixel_attention_mask(m: Maker) -> Array | None:
+def _pixel_attention_mask(m: InputMaker) -> Array | None:
     """Which patches or tiles are no padding; left out where leaving it out means all."""
     pixels = m.made.get("pixel_values")
     needed = m.has("spatial_shapes") or m.extractor_requires("pixel_attention_mask")
     return np.ones(pixels.shape[:2], dtype=np.bool_) if pixels is not None and needed else None
 
 
-def _target_sizes(m: Maker) -> Array | None:
+def _target_sizes(m: InputMaker) -> Array | None:
     """Rows and columns of patches of each image."""
     side = math.isqrt(PATCHES)
     return np.array([[side, side]] * m.batch, dtype=np.int64)
 
 
-def _aspect_ratio_mask(m: Maker) -> Array | None:
+def _aspect_ratio_mask(m: InputMaker) -> Array | None:
     return np.ones(m.made["pixel_values"].shape[:3], dtype=np.int64)
 
 
-def _cross_attention_mask(m: Maker) -> Array | None:
+def _cross_attention_mask(m: InputMaker) -> Array | None:
     """Every token sees every tile of the image."""
     if "pixel_values" not in m.made or not m.has("aspect_ratio_ids"):
         return None
     return np.ones((m.batch, m.length, *m.made["pixel_values"].shape[1:3]), dtype=np.int64)
 
 
-def _image_positions(m: Maker) -> Array | None:
+def _image_positions(m: InputMaker) -> Array | None:
     """Which positions of the text the image takes, where no token id marks them."""
     if not {"pixel_values", "flattened_patches"} & m.made.keys():
         return None
@@ -92,14 +92,14 @@ def _image_positions(m: Maker) -> Array | None:
     return mask
 
 
-def _patch_positions(m: Maker) -> Array:
+def _patch_positions(m: InputMaker) -> Array:
     """Column and row of each patch."""
     _, rows, columns = m.grid
     one = [[x, y] for y in range(rows) for x in range(columns)]
     return np.array([one] * m.batch, dtype=np.int64)
 
 
-def _flattened_patches(m: Maker) -> Array:
+def _flattened_patches(m: InputMaker) -> Array:
     """Patches in a row, each after its own row and column in the image, counted from one."""
     side = math.isqrt(PATCHES)
     width = int(m.find("patch_embed_hidden_size", default=m.channels * m.patch**2))
@@ -109,7 +109,7 @@ def _flattened_patches(m: Maker) -> Array:
     return patches
 
 
-def _merge_sizes(m: Maker) -> Array | None:
+def _merge_sizes(m: InputMaker) -> Array | None:
     return np.array([m.merge] * m.batch, dtype=np.int64)
 
 
@@ -125,14 +125,14 @@ def _pixels_like(name: str) -> Function:
     )
 
 
-def _boxes(m: Maker) -> Array:
+def _boxes(m: InputMaker) -> Array:
     height, width = m.side()
     return np.array(
         [[[0.1 * width, 0.1 * height, 0.8 * width, 0.7 * height]]] * m.batch, dtype=np.float32
     )
 
 
-def _points(m: Maker) -> Array:
+def _points(m: InputMaker) -> Array:
     height, width = m.side()
     return np.array([[[[0.4 * width, 0.6 * height]]]] * m.batch, dtype=np.float32)
 
@@ -141,8 +141,8 @@ ARGUMENTS: dict[str, Function] = {
     "pixel_values": _pixel_values,
     "pixel_values_videos": _pixel_values_videos,
     "hidden_states": _hidden_states,
-    "grid_thw": Maker.grids,
-    "image_grid_thw": Maker.grids,
+    "grid_thw": InputMaker.grids,
+    "image_grid_thw": InputMaker.grids,
     "image_sizes": _image_sizes,
     "input_boxes": _boxes,
     "input_points": _points,

@@ -117,7 +117,7 @@ PLACEHOLDERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-class Maker(Media):
+class InputMaker(Media):
     """Makes one model's inputs; its attributes are what the argument functions ask for.
 
     Attributes:
@@ -151,7 +151,7 @@ class Maker(Media):
             raise LookupError(
                 f"{type(self.module).__name__}.forward requires {name!r}, which has no function in "
                 f"ARGUMENTS of harness/inputs/; add one, or a row for "
-                f"{getattr(self.config, 'model_type', '?')!r} in harness/tiny/inputs.toml"
+                f"{getattr(self.config, 'model_type', '?')!r} in harness/inputs/recipe.toml"
             )
         return function(self)
 
@@ -260,7 +260,7 @@ class Maker(Media):
                     raise LookupError(
                         f"{getter} wants the text whose placeholders it is asked to count; say how "
                         f"many with options.image_tokens or audio_tokens, in a row for "
-                        f"{getattr(self.config, 'model_type', '?')!r} in harness/tiny/inputs.toml"
+                        f"{getattr(self.config, 'model_type', '?')!r} in harness/inputs/recipe.toml"
                     )
                 if name not in self.functions and self.find(name) is not None:
                     given[name] = self.find(name)  # an option, which callers read in the config
@@ -276,7 +276,7 @@ class Maker(Media):
         return max(1, total // self.batch)
 
 
-Function = Callable[[Maker], "Array | None"]
+Function = Callable[[InputMaker], "Array | None"]
 
 
 def _feature_tensors(features: Any) -> list[Any]:

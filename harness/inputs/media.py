@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.reader import Reader
+from harness.inputs.reader import ConfigReader
 
 
 def resized(sides: tuple[int, int], variant: str) -> tuple[int, int]:
@@ -27,7 +27,7 @@ def resized(sides: tuple[int, int], variant: str) -> tuple[int, int]:
     return sides
 
 
-class Media(Reader):
+class Media(ConfigReader):
     """Reads what concerns images, videos and sounds."""
 
     @cached_property

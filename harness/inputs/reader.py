@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays
 from harness.inputs.recipe import Recipe
-from harness.weights import integers, uniform
+from harness.toolkit.seeded import integers, uniform
 
 #: Sub-configs by what they encode, in the order in which a composite is asked for them.
 VISION = (
@@ -52,7 +52,7 @@ def padding_id(config: Any) -> int:
     return 0
 
 
-class Reader:
+class ConfigReader:
     """Asks one model's config, signature and recipe, and makes values of the run's seed.
 
     Args:

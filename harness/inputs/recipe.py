@@ -1,4 +1,4 @@
-"""What a model's signature can't tell about its inputs, as data: `harness/tiny/inputs.toml`."""
+"""What a model's signature can't tell about its inputs, as data: `harness/inputs/recipe.toml`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-RECIPES = Path(__file__).parent.parent / "tiny" / "inputs.toml"
+RECIPES = Path(__file__).with_suffix(".toml")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What one architecture's inputs need beyond its signature; the rows of `inputs.toml`."""
+    """What one architecture's inputs need beyond its signature; the rows of `recipe.toml`."""
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Recipe:
 
 @cache
 def recipes() -> Mapping[str, Recipe]:
-    """The tables of `inputs.toml`, by model type or the name of a model's class."""
+    """The tables of `recipe.toml`, by model type or the name of a model's class."""
     tables = tomllib.loads(RECIPES.read_text(encoding="utf-8"))
     return {
         name: Recipe(

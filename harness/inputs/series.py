@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 
 
-def _past_values(m: Maker) -> Array:
+def _past_values(m: InputMaker) -> Array:
     length = m.find("context_length", "seq_length", default=32)
     channels = m.find("num_input_channels", "input_size", default=1)
     lags = m.find("lags_sequence")
@@ -25,11 +25,11 @@ def _past_values(m: Maker) -> Array:
     )
 
 
-def _past_mask(m: Maker) -> Array:
+def _past_mask(m: InputMaker) -> Array:
     return np.ones(m.made["past_values"].shape, dtype=np.float32)
 
 
-def _past_time_features(m: Maker) -> Array:
+def _past_time_features(m: InputMaker) -> Array:
     return m.floats(
         "past_time_features",
         m.batch,
@@ -38,7 +38,7 @@ def _past_time_features(m: Maker) -> Array:
     )
 
 
-def _future_time_features(m: Maker) -> Array:
+def _future_time_features(m: InputMaker) -> Array:
     return m.floats(
         "future_time_features",
         m.batch,
@@ -47,7 +47,7 @@ def _future_time_features(m: Maker) -> Array:
     )
 
 
-def _future_values(m: Maker) -> Array:
+def _future_values(m: InputMaker) -> Array:
     shape = (m.batch, int(m.find("prediction_length", default=8)))
     return m.floats("future_values", *shape, *m.made["past_values"].shape[2:])
 

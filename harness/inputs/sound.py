@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 
 
-def _input_features(m: Maker) -> Array:
+def _input_features(m: InputMaker) -> Array:
     shape = (m.mels, m.mel_frames) if m.mels_first else (m.mel_frames, m.mels)
     return m.floats("input_features", m.batch, *shape)
 
 
-def _input_values(m: Maker) -> Array:
+def _input_values(m: InputMaker) -> Array:
     rank = m.recipe.options.get("rank") or len(m.documented("input_values"))
     if m.find("max_length", "num_mel_bins") and hasattr(m.config, "frequency_stride"):
         return m.floats(
@@ -24,7 +24,7 @@ def _input_values(m: Maker) -> Array:
     return m.floats("input_values", m.batch, m.samples)
 
 
-def _padding_mask(m: Maker) -> Array | None:
+def _padding_mask(m: InputMaker) -> Array | None:
     """Which samples are no padding; only where features can't be had without."""
     if not m.extractor_requires("padding_mask"):
         return None
@@ -34,11 +34,11 @@ def _padding_mask(m: Maker) -> Array | None:
     return None
 
 
-def _speaker_embeddings(m: Maker) -> Array:
+def _speaker_embeddings(m: InputMaker) -> Array:
     return m.floats("speaker_embeddings", m.batch, int(m.find("speaker_embedding_dim", default=64)))
 
 
-def _latents(m: Maker) -> Array:
+def _latents(m: InputMaker) -> Array:
     width = int(m.find("hidden_size", "latent_dim", default=64))
     channels_first = m.documented("latents")[-1:] == ("frames",)
     return m.floats(
@@ -46,7 +46,7 @@ def _latents(m: Maker) -> Array:
     )
 
 
-def _feature_mask(m: Maker) -> Array | None:
+def _feature_mask(m: InputMaker) -> Array | None:
     """One flag a frame of the spectrum."""
     array = m.made.get("input_features")
     if array is None:
@@ -54,7 +54,7 @@ def _feature_mask(m: Maker) -> Array | None:
     return np.ones((array.shape[0], array.shape[2 if m.mels_first else 1]), dtype=np.bool_)
 
 
-def _audio_values(m: Maker) -> Array:
+def _audio_values(m: InputMaker) -> Array:
     """A spectrogram as an image: one channel, time by frequency."""
     channels = int(m.find("num_audio_channels", default=1))
     sides = (int(m.find(name, default=64)) for name in ("spectrogram_length", "frequency_length"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, Maker
+from harness.inputs.maker import Function, InputMaker
 
 PHRASE = 8  # tokens of a prompt that names a class or a task
 CLASSES = 3  # classes to look for in one image
 
 
-def _input_ids(m: Maker) -> Array:
+def _input_ids(m: InputMaker) -> Array:
     streams = m.recipe.options.get("streams")
     if streams:  # a token of text and one of each codebook at every step
         return m.tokens("input_ids", m.batch, m.length, int(streams))
@@ -27,7 +27,7 @@ def _input_ids(m: Maker) -> Array:
     return ids
 
 
-def _attention_mask(m: Maker) -> Array | None:
+def _attention_mask(m: InputMaker) -> Array | None:
     for name in ("input_ids", "inputs_embeds", "input_values"):
         if name in m.made:
             return np.ones(
@@ -40,7 +40,7 @@ def _attention_mask(m: Maker) -> Array | None:
     return None
 
 
-def _decoder_input_ids(m: Maker) -> Array:
+def _decoder_input_ids(m: InputMaker) -> Array:
     decoder = getattr(m.config, "decoder", None)
     size = (
         getattr(decoder, "vocab_size", None)
@@ -56,13 +56,13 @@ def _decoder_input_ids(m: Maker) -> Array:
     )
 
 
-def _bbox(m: Maker) -> Array:
+def _bbox(m: InputMaker) -> Array:
     """Left, top, right and bottom of each word."""
     corners: Array = np.sort(m.ints("bbox", (m.batch, m.length, 4), 0, 100), axis=-1)
     return corners
 
 
-def _inputs_embeds(m: Maker) -> Array:
+def _inputs_embeds(m: InputMaker) -> Array:
     return m.floats(
         "inputs_embeds",
         m.batch,
@@ -80,20 +80,20 @@ def _phrase_mask(each: int) -> Function:
     return lambda m: np.ones((m.batch * each, PHRASE), dtype=np.int64)
 
 
-def _context_hidden_states(m: Maker) -> Array:
+def _context_hidden_states(m: InputMaker) -> Array:
     """Hidden states of the layers of the main model that a drafting model reads, side by side."""
     layers = m.find("target_layer_ids", default=[0])
     return m.floats("context_hidden_states", m.batch, m.length, m.width * len(layers))
 
 
-def _mm_token_types(m: Maker) -> Array | None:
+def _mm_token_types(m: InputMaker) -> Array | None:
     ids = m.made.get("input_ids")
     if ids is None or not m.placeholders:
         return None if ids is None else np.zeros(ids.shape, dtype=np.int64)
     return np.isin(ids, list(m.placeholders)).astype(np.int64)
 
 
-def _token_types(m: Maker) -> Array | None:
+def _token_types(m: InputMaker) -> Array | None:
     """0 for the prompt, 1 for the answer after it: the last quarter of the text."""
     ids = m.made.get("input_ids")
     if ids is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from harness.report import words
-from harness.report.queries import Run, Total
+from harness.results.queries import RunRow, Total
 
 #: Width in px of a character of 11 px Verdana, by kind; a badge has no means to measure text.
 _NARROW, _WIDE, _OTHER = 4.2, 10.0, 7.0
@@ -15,7 +15,7 @@ _NARROW, _WIDE, _OTHER = 4.2, 10.0, 7.0
 _COLOURS = ((0.9, "#2c7f45"), (0.7, "#6b7a1d"), (0.5, "#9a6700"), (0.0, "#b3262e"))
 
 
-def badges(totals: Sequence[Total], runs: Sequence[Run]) -> Mapping[str, str]:
+def badges(totals: Sequence[Total], runs: Sequence[RunRow]) -> Mapping[str, str]:
     """SVG texts by backend. A badge counts the first precision: what a user gets by default."""
     emulated = {run.backend for run in runs if run.emulated}
     found: dict[str, str] = {}

@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harness.catalog import Catalog, UnavailableModel
+from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
-from harness.report import queries
-from harness.report.queries import (
+from harness.results import queries
+from harness.results.merged import Gathered, LeftOut
+from harness.results.queries import (
     Absence,
     Cause,
     CellRow,
     Column,
     Delisted,
-    Run,
+    RunRow,
     StoodIn,
     Total,
 )
-from harness.report.results import Gathered, LeftOut
 
 #: How many cells the lists of the slowest and of the largest show.
 EXTREMES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EntryRow:
     """One row of the matrix: an entry (or one head of it) over all columns."""
 
     entry: str
@@ -52,7 +52,7 @@ class Family:
     """One group of the matrix with its totals by column."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[EntryRow, ...]
     totals: Mapping[Column, Total]
 
 
@@ -73,7 +73,7 @@ class Report:
 
     generated: datetime
     columns: tuple[Column, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[RunRow, ...]
     totals: tuple[Total, ...]
     families: tuple[Family, ...]
     unavailable: tuple[UnavailableModel, ...]
@@ -99,7 +99,7 @@ class Report:
         """How many entries there are to run."""
         return len({row.entry for family in self.families for row in family.rows})
 
-    def runs_of(self, backend: str) -> list[tuple[int, Run]]:
+    def runs_of(self, backend: str) -> list[tuple[int, RunRow]]:
         """The numbered runs that supply a backend's cells, the newest first."""
         return [(at, run) for at, run in enumerate(self.runs, 1) if run.backend == backend]
 
@@ -158,12 +158,14 @@ def _families(
     heads: dict[str, list[str]] = {}
     for entry, head in found:
         heads.setdefault(entry, []).append(head)
-    grouped: dict[str, list[Row]] = {}
+    grouped: dict[str, list[EntryRow]] = {}
     for entry, names in heads.items():
         for head in names:
             if not found[entry, head] and len(names) > 1:
                 continue  # only heads of this entry have results
-            row = Row(entry, head, architectures[entry], entries.get(entry), found[entry, head])
+            row = EntryRow(
+                entry, head, architectures[entry], entries.get(entry), found[entry, head]
+            )
             grouped.setdefault(family_of[entry], []).append(row)
     by_family: dict[str, dict[Column, Total]] = {}
     for total in totals:
@@ -173,7 +175,7 @@ def _families(
     )
 
 
-def _mixtures(runs: Sequence[Run]) -> tuple[Mixture, ...]:
+def _mixtures(runs: Sequence[RunRow]) -> tuple[Mixture, ...]:
     """Runs whose environment or device is not that of their backend's main run.
 
     The main run is the one that supplies most of the cells that count.
@@ -189,7 +191,7 @@ def _mixtures(runs: Sequence[Run]) -> tuple[Mixture, ...]:
     return tuple(found)
 
 
-def _differences(run: Run, main: Run) -> tuple[str, ...]:
+def _differences(run: RunRow, main: RunRow) -> tuple[str, ...]:
     """What one run ran with that another did not, as `transformers 5.22.0, not 5.23.0`."""
     found = [
         f"{name} {run.versions.get(name, 'absent')}, not {main.versions.get(name, 'absent')}"

@@ -13,7 +13,7 @@ from harness.contract import GREEN, Outcome, Stage, Verdict
 from harness.report import words
 from harness.report.content import Report
 from harness.report.labels import emulated, grouped, label, outcomes, plural
-from harness.report.queries import CellRow
+from harness.results.queries import CellRow
 
 #: How much of a traceback is shown, once for each cause and place.
 TAIL_LINES, TAIL_CHARACTERS = 14, 1600

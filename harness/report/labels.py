@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from harness import contract
 from harness.contract import Outcome
 from harness.report import words
-from harness.report.content import Report, Row
-from harness.report.queries import CellRow
+from harness.report.content import EntryRow, Report
+from harness.results.queries import CellRow
 
 #: Outcomes that mean as much without the stage at which they came.
 _STAGELESS = frozenset({Outcome.UNSUPPORTED, Outcome.ABSENT, Outcome.INCONCLUSIVE})
@@ -23,7 +23,7 @@ def label(cell: CellRow) -> str:
     return cell.outcome if cell.outcome in _STAGELESS else f"{cell.outcome} {cell.stage}"
 
 
-def name(of: CellRow | Row) -> str:
+def name(of: CellRow | EntryRow) -> str:
     """`bert`, or `bert:fill-mask` for a head."""
     return contract.label(of.entry, of.head)
 

@@ -1,0 +1,1 @@
+"""What several backends share; a folder with an underscore is no backend."""

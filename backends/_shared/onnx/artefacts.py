@@ -1,0 +1,126 @@
+"""Exported graphs as entries of the harness's cache.
+
+What a graph says follows from the model's weights, its config, its example inputs, the code that
+exports it and the versions of what it uses: those make the key.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backends._shared import cache_key
+from backends._shared.onnx import verified_export
+from backends._shared.onnx.exporters import ExportFailed
+from backends._shared.onnx.passes import Pass
+from backends._shared.onnx.verified_export import Exported
+from harness.contract import Array, Arrays, Case
+from harness.toolkit import cache as caches
+from harness.toolkit import kept_failures
+
+#: What changes an exported graph when it changes.
+PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "diffusers")
+
+
+def exports(
+    case: Case,
+    store: caches.Cache,
+    key: str,
+    rewrites: Sequence[Pass] = (),
+    *,
+    static: bool = False,
+) -> Iterator[Exported]:
+    """What `exported.exports` gives, the first one from the cache where it is there.
+
+    Args:
+        case: whose module is exported.
+        store: where the first graph is kept, or why there is none.
+        key: what `model_key` made.
+        rewrites: the passes to apply.
+        static: whether the provider takes static shapes alone.
+
+    Raises:
+        ExportFailed: there is none.
+        KeptFailure: there was none before.
+    """
+    parts = store.get(key)
+    if parts is not None:
+        kept_failures.raise_kept(parts)
+        found = unpack(parts)
+        yield found
+        yield from verified_export.exports(case, rewrites, static=static, known=found.route)
+        return
+    made = verified_export.exports(case, rewrites, static=static)
+    try:
+        first = next(made)
+    except ExportFailed as error:
+        if kept_failures.lasting(error):
+            store.put(key, kept_failures.pack(error))
+        raise
+    store.put(key, pack(first))
+    yield first
+    yield from made
+
+
+def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False) -> str:
+    """The key of a case's graph.
+
+    Args:
+        case: whose weights, config and example inputs count.
+        rewrites: the passes that are applied to it.
+        static: whether graphs of static shapes come first.
+    """
+    return caches.key(
+        kind="onnx",
+        model=case.model_name,
+        config=cache_key.config(case.config()),
+        weights=cache_key.weights(case.module()),
+        inputs=[cache_key.inputs(case.inputs(name)) for name in ("base", "other")],
+        options=dict(case.options()),
+        rewrites=[each.name for each in rewrites],
+        static=static,
+        code=cache_key.code(Path(__file__).parent),
+        versions=cache_key.versions(PACKAGES),
+    )
+
+
+def pack(made: Exported) -> dict[str, bytes]:
+    """A graph as the parts of an entry."""
+    said = {"outputs": made.outputs, "route": made.route, "rewrites": made.rewrites}
+    return {
+        "about.json": json.dumps(said).encode(),
+        "fixed.npz": packed(made.fixed),
+        "base.npz": packed(made.base),
+        "model.onnx": made.model,
+    }
+
+
+def unpack(parts: Mapping[str, bytes]) -> Exported:
+    """What `pack` packed."""
+    said = json.loads(parts["about.json"])
+    return Exported(
+        model=parts["model.onnx"],
+        outputs=said["outputs"],
+        fixed=unpacked(parts["fixed.npz"]),
+        route=said["route"],
+        rewrites=said["rewrites"],
+        base=unpacked(parts["base.npz"]),
+    )
+
+
+def packed(arrays: Mapping[str, Array]) -> bytes:
+    """Named arrays in one string."""
+    stream = io.BytesIO()
+    # Under numbers: a name may have what a file's name may not.
+    np.savez(stream, *arrays.values(), names=np.array(list(arrays), dtype=str))
+    return stream.getvalue()
+
+
+def unpacked(data: bytes) -> Arrays:
+    """What `packed` packed."""
+    with np.load(io.BytesIO(data)) as held:
+        return {str(name): held[f"arr_{i}"] for i, name in enumerate(held["names"])}

@@ -1,0 +1,1 @@
+"""PyTorch: the backend that CPU, CUDA, ROCm and MPS share."""

@@ -1,0 +1,263 @@
+"""What the PyTorch devices share: eager execution as a user gets it, on one device."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from backends._shared import pipeline_outputs
+from harness.contract import (
+    Array,
+    Arrays,
+    Case,
+    Device,
+    Placement,
+    Precision,
+)
+from harness.toolkit.dtype_cast import cast
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a precision computes."""
+
+    weights: torch.dtype = torch.float32  # what weights and floating inputs are cast to
+    autocast: torch.dtype | None = None  # what `torch.autocast` computes in
+    tf32: bool | None = False  # in products and convolutions of float32; None: as PyTorch has it
+    compiled: bool = False  # by `torch.compile`, whose backend is inductor
+
+
+MODES: Mapping[str, Mode] = {
+    "default": Mode(tf32=None),
+    "f32": Mode(),
+    "tf32": Mode(tf32=True),
+    "bf16": Mode(weights=torch.bfloat16),
+    "f16": Mode(weights=torch.float16),
+    "bf16-autocast": Mode(autocast=torch.bfloat16),
+    "f16-autocast": Mode(autocast=torch.float16),
+    "compile": Mode(compiled=True),
+}
+
+
+class TorchProgram:
+    """A module on its device; the library's own choice of attention and experts stays."""
+
+    def __init__(self, module: Any, case: Case, device: torch.device, mode: Mode) -> None:
+        self.module = cast(module, mode.weights).to(device).eval()
+        self.case = case
+        self.device = device
+        self.mode = mode
+        self._forward = _compile(self.module, case) if mode.compiled else self.module
+        self._output_devices: set[str] = set()
+        self._inputs: Mapping[str, Array] = {}
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference; floating inputs in the program's dtype, outputs on the host."""
+        self._inputs = inputs
+        raw = self.run(self.tensors(inputs))
+        made = tensors_in(raw)
+        # The numbers of the documents that RAG found are the host's; what it made of them is not.
+        floating = [tensor for tensor in made if tensor.is_floating_point()]
+        self._output_devices |= {tensor.device.type for tensor in floating or made}
+        return self.case.outputs(raw)
+
+    def run(self, given: Mapping[str, Any]) -> Any:
+        """What the module returns for tensors on its device, wherever that lies."""
+        torch.manual_seed(0)
+        # Inductor guards on inference mode, and everybody else's example has no_grad.
+        grad = torch.no_grad() if self.mode.compiled else torch.inference_mode()
+        with grad, autocast(self.device, self.mode):
+            return self._forward(**given, **self.case.options())
+
+    def tensors(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """The inputs on the device, floating ones in the dtype of the weights."""
+        made = {}
+        for name, array in inputs.items():
+            # A copy: some models write into their inputs, which are another run's inputs too.
+            tensor = torch.from_numpy(np.array(array)).to(self.device)
+            made[name] = tensor.to(self.mode.weights) if tensor.is_floating_point() else tensor
+        return made
+
+    def placement(self) -> Placement:
+        """Where every parameter, buffer and output lives; and that something was compiled."""
+        held = [*self.module.parameters(), *self.module.buffers()]
+        away = [t for t in held if t.device.type != self.device.type]
+        wrong = self._output_devices - {self.device.type}
+        share = 0.0 if wrong else 1.0 - len(away) / max(1, len(held))
+        evidence = "device of every parameter, buffer and output"
+        if self.mode.compiled:
+            from backends._shared.torch import inductor
+
+            graphs, breaks = inductor.graphs()
+            share = share if graphs else 0.0
+            evidence += f"; torch.compile made {graphs} graphs, with {breaks} breaks"
+        return Placement(share, evidence)
+
+
+class TorchBackend:
+    """Eager PyTorch; a device's own backend.py names the device and reads its properties."""
+
+    precisions: Sequence[Precision] = (
+        Precision("default", "float32"),
+        Precision("f32", "float32"),
+        Precision("bf16", "bfloat16"),
+        Precision("f16", "float16"),
+        Precision("bf16-autocast", "bfloat16"),
+        Precision("f16-autocast", "float16"),
+        Precision("compile", "float32", patience=5.0),
+    )
+    device = torch.device("cpu")
+    program: type[TorchProgram] = TorchProgram
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self.options = options
+
+    def probe(self) -> Device:
+        """The device; a backend's own folder says how to find it."""
+        raise NotImplementedError
+
+    def settle(self, mode: Mode) -> None:
+        """Set what PyTorch keeps for the whole process; a device that has such says how."""
+
+    def prepare(self, case: Case, precision: Precision) -> TorchProgram:
+        """The small model on the device, as the precision says.
+
+        Raises:
+            Unsupported: it is to be compiled, and there is no compiler.
+        """
+        mode = MODES[precision.name]
+        self.settle(mode)
+        return self.program(case.module(), case, self.device, mode)
+
+    def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> TorchProgram:
+        """The same model through `from_pretrained`, as a user loads a checkpoint."""
+        mode = MODES[precision.name]
+        self.settle(mode)
+        cls = type(case.module())
+        # Before transformers 4.56 the argument and the config's field were called torch_dtype.
+        keyword = "dtype" if hasattr(case.config(), "dtype") else "torch_dtype"
+        module = cls.from_pretrained(folder, **{keyword: mode.weights})
+        return self.program(module, case, self.device, mode)
+
+    def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
+        """What `transformers.pipeline` makes of raw input, and the arrays it feeds the model."""
+        asked = case.pipeline()
+        mode = MODES[precision.name]
+        if asked is None or mode.compiled:  # a pipeline runs the module itself, eagerly
+            return None
+        from transformers import pipeline
+
+        self.settle(mode)
+        module = self._module(case, mode)
+        fed: list[tuple[Mapping[str, Any], Arrays]] = []
+        module.register_forward_hook(
+            lambda _, given, keywords, raw: fed.append((keywords, case.outputs(raw))),
+            with_kwargs=True,
+        )
+        pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
+        with autocast(self.device, mode):
+            answer = pipe(asked.raw, **asked.arguments)
+        return pipeline_outputs.arrays(asked, answer, fed, case)
+
+    def generate(
+        self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
+    ) -> Array:
+        """Greedy `generate()` with its cache: token ids, those given included.
+
+        It runs the module itself, eagerly, in `compile` too.
+        """
+        mode = replace(MODES[precision.name], compiled=False)
+        self.settle(mode)
+        module = self._module(case, mode)
+        if case.generation is not None and case.generation.argument == "decoder_input_ids":
+            # Given ids that begin with it are taken as they are; others get it in front.
+            start = int(inputs["decoder_input_ids"][0, 0])
+            module.generation_config.decoder_start_token_id = start
+        program = self.program(module, case, self.device, mode)
+        with torch.inference_mode(), autocast(self.device, mode):
+            raw = program.module.generate(**program.tensors(inputs), max_new_tokens=tokens)
+        made: Array = raw.cpu().numpy()
+        return made
+
+    def _module(self, case: Case, mode: Mode) -> Any:
+        """The small model on the device; where it generates, greedily and to the last token."""
+        module = cast(case.module(), mode.weights).to(self.device)
+        if case.generation is not None:
+            from transformers import GenerationConfig
+
+            suppressed = list(case.generation.suppressed) or None
+            for part in module.modules():  # a composite model lets its text model generate
+                if hasattr(part, "generation_config"):
+                    part.generation_config = GenerationConfig(
+                        do_sample=False, pad_token_id=0, suppress_tokens=suppressed
+                    )
+                    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+                        if getattr(part.config, name, None) is not None:
+                            setattr(part.config, name, None)
+        return module
+
+
+class CpuBackend(TorchBackend):
+    """The processor."""
+
+    def probe(self) -> Device:
+        """The processor's name, its vector instructions and the machine's memory."""
+        import psutil
+
+        return Device(
+            name=_processor(),
+            kind="cpu",
+            versions=versions(),
+            driver=torch.backends.cpu.get_cpu_capability(),
+            memory_bytes=int(psutil.virtual_memory().total),
+        )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, by package."""
+    import transformers
+
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def autocast(device: torch.device, mode: Mode) -> AbstractContextManager[Any]:
+    """`torch.autocast` where the mode wants it."""
+    if mode.autocast is None:
+        return nullcontext()
+    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=mode.autocast)
+    return context
+
+
+def _compile(module: Any, case: Case) -> Any:
+    from backends._shared.torch import (
+        inductor,  # slow to import, and wanted by this precision alone
+    )
+
+    return inductor.compiled(module, seeded=case.seeded)
+
+
+def tensors_in(raw: Any) -> list[torch.Tensor]:
+    """The tensors in what a forward returned, however nested."""
+    if isinstance(raw, torch.Tensor):
+        return [raw]
+    if isinstance(raw, Mapping):
+        return [t for value in raw.values() for t in tensors_in(value)]
+    if isinstance(raw, list | tuple):
+        return [t for value in raw for t in tensors_in(value)]
+    return []

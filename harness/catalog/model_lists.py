@@ -1,0 +1,330 @@
+"""The model lists: which models there are, which names nobody can run, and which one was meant.
+
+`load` reads every list under `model_lists/` and checks it whole; whatever is wrong in a file is one
+`HarnessError` that names the file, the line, what was expected and the edit that fixes it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from harness.catalog.heads import known as known_heads
+from harness.catalog.selection import ALL, Catalog, UnavailableModel
+from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
+from harness.toolkit.checkout import ROOT
+from harness.toolkit.names import did_you_mean, normalise
+
+FOLDER = "model_lists"
+UNAVAILABLE = "unavailable.toml"
+SUBSETS = "subsets.toml"
+#: TOML has no null; this string in a `config` stands for None.
+NULL = "null"
+
+KINDS = ("closed-weights", "not-a-model", "remote-code", "unpackaged")
+ENTRY_KEYS = (
+    "architecture",
+    "checkpoint",
+    "task",
+    "heads",
+    "priority",
+    "library",
+    "requires",
+    "aliases",
+    "notes",
+    "config",
+)
+_UNAVAILABLE_KEYS = ("kind", "reason", "spellings")
+_SUBSET_KEYS = ("about", "entries")
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+def load(root: Path = ROOT) -> Catalog:
+    """Reads `root/model_lists/*.toml`.
+
+    Raises:
+        HarnessError: the lists are missing, or one of them is wrong.
+    """
+    return ListReader(root).read()
+
+
+class ListFile:
+    """One TOML file, with the line numbers that its errors point at."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path = path
+        self.shown = path.relative_to(root).as_posix()
+        try:
+            self.text = path.read_text(encoding="utf-8")
+            self.tables: dict[str, Any] = tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"at line (\d+)", str(error))
+            raise HarnessError(
+                f"{self.shown}{':' + line.group(1) if line else ''}: expected TOML, found: "
+                f"{error}. Fix: correct that line"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise HarnessError(
+                f"{self.shown}: expected a readable UTF-8 file, found: {error}. "
+                "Fix: restore it with `git checkout -- model_lists`"
+            ) from None
+
+    def error(self, table: str, key: str, expected: str, found: object, fix: str) -> HarnessError:
+        """The error for `key` of `table` (or for the table itself when `key` is empty)."""
+        where = f"{self.shown}:{self._line(table, key)}: [{table}]"
+        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
+        return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
+
+    def unknown_key(self, table: str, key: str, known: Sequence[str]) -> HarnessError:
+        """The error for a key that no table has, with the closest that it may have."""
+        hint = did_you_mean(key, known)
+        return self.error(
+            table, key, f"one of {', '.join(known)}", f"the key `{key}`.{hint}", "rename or drop it"
+        )
+
+    def _line(self, table: str, key: str) -> int:
+        """The line that sets `key`, else the table's header, else the first."""
+        lines = self.text.splitlines()
+        header = re.compile(rf"""\s*\[\s*["']?{re.escape(table)}["']?\s*[\].]""")
+        start = next((i for i, line in enumerate(lines) if header.match(line)), 0)
+        if key:
+            item = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+            for index in range(start + 1, len(lines)):
+                if item.match(lines[index]):
+                    return index + 1
+                if lines[index].startswith("[") and not header.match(lines[index]):
+                    break
+        return start + 1
+
+
+class ListReader:
+    """Reads the lists one after the other; what one file defines, the next may not define again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.entries: dict[str, Entry] = {}
+        self.files: dict[str, Path] = {}
+        self.spellings: dict[str, str] = {}
+
+    def read(self) -> Catalog:
+        """Every list of the folder, checked whole.
+
+        Raises:
+            HarnessError: a list is missing or wrong.
+        """
+        folder = self.root / FOLDER
+        paths = sorted(folder.glob("*.toml"))
+        if not paths:
+            raise HarnessError(
+                f"expected model lists in {folder}, found none. "
+                "Fix: run from a checkout of this repository, or `git checkout -- model_lists`"
+            )
+        unavailable: dict[str, UnavailableModel] = {}
+        subsets: dict[str, tuple[str, ...]] = {}
+        special = {}
+        for path in paths:
+            source = ListFile(path, self.root)
+            if path.name in (UNAVAILABLE, SUBSETS):
+                special[path.name] = source
+            else:
+                self._read_family(source)
+        if UNAVAILABLE in special:
+            unavailable = self._read_unavailable(special[UNAVAILABLE])
+        if SUBSETS in special:
+            subsets = self._read_subsets(special[SUBSETS])
+        return Catalog(self.entries, unavailable, subsets, self.files, self.spellings)
+
+    def _read_family(self, source: ListFile) -> None:
+        family = source.path.stem.replace("_", "-")
+        if family not in FAMILIES:
+            known = [name.replace("-", "_") for name in FAMILIES]
+            raise HarnessError(
+                f"{source.shown}: expected the name of a family ({', '.join(known)}), "
+                f"{UNAVAILABLE} or {SUBSETS}, found {source.path.name}."
+                f"{did_you_mean(source.path.stem, known)} Fix: rename the file"
+            )
+        for name, table in source.tables.items():
+            entry = self._entry(source, family, name, table)
+            for spelling in (name, *entry.aliases):
+                self._claim(source, name, spelling)
+            self.entries[name] = entry
+            self.files[name] = source.path
+
+    def _entry(self, source: ListFile, family: str, name: str, table: Any) -> Entry:
+        _check_table(source, name, table, ENTRY_KEYS)
+        if not _NAME.fullmatch(name):
+            raise source.error(
+                name, "", "a name of a-z, 0-9 and _", f"{name!r}", "spell it in snake_case"
+            )
+        if not table.get("architecture"):
+            raise source.error(
+                name,
+                "architecture",
+                "an architecture (the library's model type or class name)",
+                repr(table["architecture"]) if "architecture" in table else "none",
+                f'add `architecture = "{name}"` or what the library calls it',
+            )
+        for key in ("architecture", "checkpoint", "task", "library", "notes"):
+            _check_text(source, name, key, table)
+        for key in ("requires", "aliases", "heads"):
+            _check_texts(source, name, key, table)
+        task = table.get("task", "")
+        heads = table.get("heads", [task] if task in known_heads() else [])
+        for head in heads:
+            if head not in known_heads():
+                raise source.error(
+                    name,
+                    "heads",
+                    "tasks that harness/catalog/heads.toml has",
+                    f"{head!r}.{did_you_mean(head, known_heads())}",
+                    "correct it, or add the task there",
+                )
+        priority = table.get("priority", "medium")
+        if priority not in PRIORITIES:
+            raise source.error(
+                name,
+                "priority",
+                f"one of {', '.join(PRIORITIES)}",
+                f"{priority!r}.{did_you_mean(str(priority), PRIORITIES)}",
+                "choose one of them",
+            )
+        for requirement in table.get("requires", ()):
+            try:
+                Requirement(requirement)
+            except InvalidRequirement as error:
+                raise source.error(
+                    name,
+                    "requires",
+                    'requirements as pip takes them, as in ["transformers<=4.57.6"]',
+                    f"{requirement!r} ({str(error).splitlines()[0]})",
+                    "correct it",
+                ) from None
+        config = table.get("config", {})
+        if not isinstance(config, dict):
+            raise source.error(
+                name,
+                "config",
+                "a table of config fields",
+                f"{config!r}",
+                "write it as `config = { hidden_size = 64 }`",
+            )
+        return Entry(
+            name=name,
+            family=family,
+            architecture=table["architecture"],
+            task=task,
+            heads=tuple(heads),
+            checkpoint=table.get("checkpoint", ""),
+            priority=priority,
+            library=table.get("library", "transformers"),
+            requires=tuple(table.get("requires", ())),
+            config=with_none(config),
+            aliases=tuple(table.get("aliases", ())),
+            notes=table.get("notes", ""),
+        )
+
+    def _claim(self, source: ListFile, name: str, spelling: str) -> None:
+        owner = self.spellings.setdefault(normalise(spelling), name)
+        if owner != name or name in self.entries:
+            other = self.files[owner].relative_to(self.root).as_posix()
+            same = "" if owner == spelling else f" (as `{owner}`)"
+            raise source.error(
+                name,
+                "",
+                "a name that no other entry has",
+                f"`{spelling}`, which {other} has{same}",
+                "rename or drop one of the two",
+            )
+
+    def _read_unavailable(self, source: ListFile) -> dict[str, UnavailableModel]:
+        models = {}
+        for name, table in source.tables.items():
+            _check_table(source, name, table, _UNAVAILABLE_KEYS)
+            kind = table.get("kind", "")
+            if kind not in KINDS:
+                raise source.error(
+                    name,
+                    "kind",
+                    f"one of {', '.join(KINDS)}",
+                    f"{kind!r}.{did_you_mean(str(kind), KINDS)}",
+                    "choose one of them",
+                )
+            _check_text(source, name, "reason", table)
+            if not table.get("reason", "").strip():
+                raise source.error(name, "reason", "a reason", "none", "say why nobody can run it")
+            _check_texts(source, name, "spellings", table)
+            for spelling in (name, *table.get("spellings", ())):
+                owner = self.spellings.get(normalise(spelling))
+                if owner:
+                    raise source.error(
+                        name,
+                        "",
+                        "a name that cannot be run",
+                        f"`{spelling}`, which is an entry",
+                        f"drop it here, or drop [{owner}] from {self.files[owner].name}",
+                    )
+            spellings = tuple(table.get("spellings", ()))
+            models[name] = UnavailableModel(name, kind, table["reason"], spellings)
+        return models
+
+    def _read_subsets(self, source: ListFile) -> dict[str, tuple[str, ...]]:
+        subsets = {}
+        for name, table in source.tables.items():
+            _check_table(source, name, table, _SUBSET_KEYS)
+            _check_text(source, name, "about", table)
+            _check_texts(source, name, "entries", table)
+            if normalise(name) in {ALL, *self.spellings, *map(normalise, FAMILIES)}:
+                raise source.error(
+                    name, "", "a name of its own", "that of an entry or a family", "rename it"
+                )
+            names = tuple(table.get("entries", ()))
+            for index, entry in enumerate(names):
+                if entry not in self.entries:
+                    raise source.error(
+                        name,
+                        "entries",
+                        "names of entries",
+                        f"{entry!r}.{did_you_mean(entry, self.entries)}",
+                        "correct or drop it",
+                    )
+                if entry in names[:index]:
+                    raise source.error(
+                        name, "entries", "each entry once", f"{entry!r} twice", "drop one"
+                    )
+            subsets[name] = names
+        return subsets
+
+
+def _check_table(source: ListFile, name: str, table: Any, known: Sequence[str]) -> None:
+    if not isinstance(table, dict):
+        raise source.error(
+            name, "", "tables only", f"the bare key `{name}`", f"put it below a [{name}]"
+        )
+    for key in table:
+        if key not in known:
+            raise source.unknown_key(name, key, known)
+
+
+def _check_text(source: ListFile, name: str, key: str, table: Mapping[str, Any]) -> None:
+    if not isinstance(table.get(key, ""), str):
+        raise source.error(name, key, "a string", repr(table[key]), "put it in quotes")
+
+
+def _check_texts(source: ListFile, name: str, key: str, table: Mapping[str, Any]) -> None:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise source.error(name, key, "a list of strings", repr(found), f'write `{key} = ["..."]`')
+
+
+def with_none(config: Any) -> Any:
+    """`config` with the string that stands for None replaced by it, at every depth."""
+    if isinstance(config, dict):
+        return {key: with_none(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [with_none(value) for value in config]
+    return None if config == NULL else config

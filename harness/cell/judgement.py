@@ -1,0 +1,130 @@
+"""Judgement of a cell: the backend's outputs, tokens and placement against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from harness.cell.progress import CellProgress
+from harness.cell.reference import Reference, noise_floor
+from harness.checks import generation, negative_control, padding
+from harness.contract import (
+    Array,
+    Arrays,
+    Case,
+    CellResult,
+    CheckFailed,
+    Program,
+)
+from harness.toolkit import numerics
+
+#: Share of the work that must have run on the device.
+ON_DEVICE = 0.999
+
+#: Before an op's name: the metric that counts how many of it ran elsewhere.
+FALLBACK = "fallback/"
+
+#: How the reason of a cell begins whose work ran elsewhere.
+PLACEMENT = "placement: "
+
+
+def verify(
+    program: Program, reference: Reference, outputs: Mapping[str, Arrays], progress: CellProgress
+) -> None:
+    """Hold outputs, placement and negative control against the reference.
+
+    Raises:
+        CheckFailed: an output is wrong, the check cannot fail, or work ran elsewhere.
+    """
+    result = progress.result
+    placement = program.placement()
+    result.device_share = placement.device_share
+    for op, count in placement.fallback_ops.items():
+        progress.metric(f"{FALLBACK}{op}", count, "1")
+    for name, count in placement.counts.items():
+        progress.metric(name, count, "1")
+    result.score = 0.0
+    for name, got in outputs.items():
+        variant = reference.further.get(name)
+        real = variant.real if variant else {}
+        want = reference.outputs[name]
+        alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
+        noise = partial(_noise_on, reference, name, alike)
+        got, want = padding.selected(got, alike), padding.selected(want, alike)
+        compare(name, got, want, with_own_floor(reference, got, want, noise), result)
+    detection = negative_control.must_fail(
+        outputs["base"], reference.wrong, reference.floor, reference.mismatch
+    )
+    progress.metric("detection_limit", detection, "1")
+    if placement.device_share < ON_DEVICE:
+        fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
+        raise CheckFailed(
+            f"{PLACEMENT}expected all of the work on the device, found "
+            f"{placement.device_share:.1%} ({placement.evidence}); elsewhere: {fallen or '?'}"
+        )
+
+
+def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
+    """A pipeline returns one output without its name: the model's first one."""
+    if list(got) != [""]:
+        return got, want
+    name, first = next(iter(want.items()))
+    answer = got[""]
+    return {name: answer.reshape(first.shape) if answer.size == first.size else answer}, {
+        name: first
+    }
+
+
+def _noise_on(reference: Reference, name: str, real: Arrays) -> Arrays:
+    """Eager execution in the backend's dtype, on one of the inputs: its real tokens."""
+    return padding.selected(reference.noisy(reference.inputs[name]), real)
+
+
+def with_own_floor(
+    reference: Reference, got: Arrays, want: Arrays, noise: Callable[[], Arrays]
+) -> Reference:
+    """The reference, with the floor of this very input where that of the plain ones is too low.
+
+    A decision that rounding can flip is noise too: it is found where eager execution flips it.
+
+    Args:
+        reference: what is known of the model.
+        got: the backend's outputs on an input.
+        want: the reference's.
+        noise: what eager execution gives in the backend's dtype; only asked where it matters.
+    """
+    found = numerics.difference(got, want)
+    if found.faults or not numerics.is_wrong(found, reference.floor, reference.mismatch):
+        return reference
+    own = numerics.difference(noise(), want)
+    return replace(
+        reference,
+        floor=max(reference.floor, noise_floor(own, reference.precision)),
+        mismatch=max(reference.mismatch, own.mismatched),
+    )
+
+
+def compare(name: str, got: Arrays, want: Arrays, reference: Reference, result: CellResult) -> None:
+    """Hold outputs against the reference on one input, and keep the worst score.
+
+    Raises:
+        CheckFailed: they differ by more than the limit.
+    """
+    found = numerics.difference(got, want)
+    result.score = max(result.score or 0.0, numerics.score(found, reference.floor))
+    if numerics.is_wrong(found, reference.floor, reference.mismatch):
+        raise CheckFailed(f"on input {name!r}: {numerics.explain(found, reference.floor)}")
+
+
+def judge_tokens(
+    case: Case, fed: Arrays, sequences: Array, reference: Reference, progress: CellProgress
+) -> None:
+    """Holds what was generated against one inference of the reference over all of it."""
+    generated = case.generation
+    assert generated is not None
+    whole = generation.extended(fed, generated.argument, sequences)
+    logits = generation.logits_of(case.reference(whole, reference.dtype))
+    judged = generation.judge(fed, generated, sequences, logits, reference.floor)
+    progress.result.score = max(progress.result.score or 0.0, judged.score)
+    progress.metric("generated_tokens", judged.tokens, "1")

@@ -1,0 +1,191 @@
+"""Reference of a cell: what the model should answer on every input, and its noise floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from harness.catalog import exceptions
+from harness.cell.request import Job
+from harness.checks import families, negative_control, sanity, variants
+from harness.contract import (
+    RESHAPED,
+    Absent,
+    Arrays,
+    Case,
+    CheckFailed,
+    Inconclusive,
+    Precision,
+    is_floating,
+    label,
+)
+from harness.toolkit import numerics, signature
+
+#: Dtypes in which some modeling code cannot run, because it makes tensors of float32.
+HALVES = frozenset({"float16", "bfloat16"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the model should answer, and how well that is known."""
+
+    dtype: str  # of the reference itself
+    precision: Precision  # that it is to judge
+    noisy: families.Call  # an inference with no error but that precision's
+    inputs: Mapping[str, Arrays]  # by variant or probe
+    outputs: Mapping[str, Arrays]
+    floor: float
+    mismatch: float
+    wrong: negative_control.WrongReference  # what the check must refuse
+    further: variants.Variants  # beyond the family's probes
+    loop: families.Loop | None = None  # in which the family's models are used
+    ended: Arrays = field(default_factory=dict)  # where that ends
+    drift: float = 0.0  # the loop's own noise floor
+
+
+def make_reference(
+    case: Case, inputs: Mapping[str, Arrays], precision: Precision, job: Job, *, dynamic: bool
+) -> Reference:
+    """The reference on every input, its noise floor, and the controls on the model itself."""
+    base = inputs["base"]
+    want, dtype = first_reference(case, base)
+    again = case.reference(base, dtype, seed=0 if case.seeded else 1)
+    sanity.deterministic(want, again)
+    sanity.sane(want, exceptions.spared_outputs(job.cell.entry.architecture, job.cell.head))
+    outputs = {"base": want, "other": case.reference(inputs["other"], dtype)}
+    sanity.sensitive(want, outputs["other"])
+    noisy = _noisy(case, dtype, precision)
+    floor, mismatch = 0.0, 0.0
+    for name, right in outputs.items():
+        noise = numerics.difference(noisy(inputs[name]), right)
+        floor = max(floor, noise_floor(noise, precision))
+        mismatch = max(mismatch, noise.mismatched)
+    entry, given = job.cell.entry, dict(inputs)
+    for probe in families.probes(
+        entry.family, entry.architecture, base, inputs["other"], job.cell.head
+    ):
+        answer = case.reference(probe.inputs, dtype)
+        violation = probe.violation(want, answer)
+        if violation:
+            raise CheckFailed(f"{entry.family} check {probe.name!r}: {violation}")
+        given[probe.name], outputs[probe.name] = probe.inputs, answer
+    further = variants.of(case, base, want, dtype, dynamic=dynamic)
+    for variant in further.made:
+        given[variant.name], outputs[variant.name] = variant.inputs, variant.outputs
+    found = Reference(
+        dtype,
+        precision,
+        noisy,
+        given,
+        outputs,
+        floor,
+        mismatch,
+        negative_control.wrong_reference(case, base, want, floor, dtype),
+        further,
+    )
+    loop = families.loop(entry.family, base, inputs["other"], want)
+    if loop is not None:
+        ended = loop.reference(lambda x: case.reference(x, dtype))
+        drift = noise_floor(numerics.difference(loop.run(noisy, base), ended), precision)
+        found = replace(found, loop=loop, ended=ended, drift=drift)
+    _signature(case, base, want, dtype, job, further.get(RESHAPED))
+    return found
+
+
+def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
+    """The reference on some inputs, and its dtype: float64, or float32 where that is refused."""
+    try:
+        want = case.reference(inputs, "float64")
+        judged = numerics.comparable(want) or not any(is_floating(a) for a in want.values())
+        if judged and not sanity.without_values(want):
+            return want, "float64"
+    except Absent:
+        raise
+    except Exception:  # dtypes written into the modeling code; float32 then says what is wrong
+        pass
+    return case.reference(inputs, "float32"), "float32"
+
+
+def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
+    """An inference in the backend's dtype, or with weights moved where the reference has it too.
+
+    They are moved too where PyTorch cannot run the model in 16 bits, because its code makes tensors
+    of float32: other runtimes may.
+    """
+    if dtype != "float64" and precision.dtype.endswith("float32"):
+        return lambda inputs: case.jittered(inputs, precision.dtype)
+
+    def inference(inputs: Arrays) -> Arrays:
+        try:
+            return case.reference(inputs, precision.dtype)
+        except RuntimeError:  # what PyTorch raises on operands of two dtypes
+            if precision.dtype not in HALVES:
+                raise
+            return case.jittered(inputs, precision.dtype)
+
+    return inference
+
+
+def noise_floor(noisy: numerics.Difference, precision: Precision) -> float:
+    """The noise floor that a difference between two right results makes.
+
+    Raises:
+        Inconclusive: one of them is not finite, or they differ so much that anything would pass.
+    """
+    if any("finite" in fault for fault in noisy.faults):
+        raise Inconclusive(f"the model itself overflows in {precision.dtype}: {noisy.faults[0]}")
+    floor = numerics.floor_of(noisy.error, precision.dtype)
+    if floor > numerics.LARGEST_FLOOR:
+        raise Inconclusive(
+            f"noise floor {floor:.2g} in {precision.dtype}: an error of "
+            f"{numerics.LIMIT * floor:.2g} would pass"
+        )
+    return floor
+
+
+def _signature(
+    case: Case,
+    base: Arrays,
+    want: Arrays,
+    dtype: str,
+    job: Job,
+    reshaped: variants.Variant | None,
+) -> None:
+    """Holds the model against its line of the snapshot, where the session asks for it."""
+    if job.expected_signature is None:
+        return
+    found = str(describe(case, base, want, dtype, reshaped))
+    if not job.expected_signature:
+        raise CheckFailed(
+            f"signature: expected a recorded one to hold {found!r} against, found none; "
+            f"`python -m harness record {case.entry.name}` writes it down"
+        )
+    if found != job.expected_signature:
+        raise CheckFailed(
+            f"signature: expected {job.expected_signature!r}, found {found!r}; if the change is "
+            f"meant, `python -m harness record {case.entry.name}` writes it down"
+        )
+
+
+def describe(
+    case: Case,
+    base: Arrays,
+    want: Arrays,
+    dtype: str,
+    reshaped: variants.Variant | None = None,
+) -> signature.Signature:
+    """The signature of a case, its symbolic dimensions from a second batch and length."""
+    inputs: Arrays | None
+    outputs: Arrays | None
+    try:
+        inputs = reshaped.inputs if reshaped else case.inputs(RESHAPED)
+        outputs = reshaped.outputs if reshaped else case.reference(inputs, dtype)
+    except Exception:  # a model for one shape only: its line says numbers
+        inputs = outputs = None
+    return signature.Signature(
+        label(case.entry.name, case.head),
+        case.model_name,
+        case.parameters(),
+        signature.specs(base, inputs),
+        signature.specs(want, outputs),
+    )

@@ -1,0 +1,48 @@
+"""What a child process is asked to do. The request and its answer cross a process boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.contract import Cell, Device, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cell to run, with everything its child process needs."""
+
+    cell: Cell
+    seed: int
+    size: str  # tiny | full
+    backends_dir: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+    expected_signature: str | None = None  # empty: it should be recorded, and is not
+    emulated: bool = False  # the device is
+    checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
+
+    def on(self, unit: str) -> Job:
+        """The same cell on one of several devices."""
+        return replace(self, options={**self.options, "device": unit})
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Which backend to ask for its device, and the options it is opened with."""
+
+    backend: str
+    backends_dir: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, unit: str) -> ProbeRequest:
+        """The same question about one of several devices."""
+        return replace(self, options={**self.options, "device": unit})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """What a backend says about itself on this machine."""
+
+    device: Device
+    precisions: tuple[Precision, ...]

@@ -1,0 +1,227 @@
+"""The stages of one cell, in the order of `harness.contract.Stage`; runs in the child process."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from harness.catalog import backends
+from harness.cell.errors import record_error
+from harness.cell.judgement import compare, judge_tokens, named_alike, verify, with_own_floor
+from harness.cell.progress import CellProgress
+from harness.cell.reference import Reference, make_reference
+from harness.cell.request import Job
+from harness.checks import generation, variants
+from harness.contract import (
+    GENERATED_TOKENS,
+    REAL_WEIGHTS,
+    Arrays,
+    Backend,
+    Case,
+    CellResult,
+    CheckFailed,
+    HarnessError,
+    Outcome,
+    Precision,
+    Program,
+    Stage,
+    Unsupported,
+)
+
+#: How often an inference is timed, at most; the median counts. An emulator's time says nothing of
+#: the device, and is taken once.
+REPEATS = 3
+
+#: Seconds of timed inferences that are enough: an emulator's can take ten each.
+TIMED_SECONDS = 1.0
+
+
+def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
+    """Runs one cell and says what happened; only what kills the process escapes.
+
+    Args:
+        job: which cell, and how.
+        report: called with a stage before it is entered.
+    """
+    entry = job.cell.entry
+    result = CellResult(
+        entry=entry.name,
+        family=entry.family,
+        architecture=entry.architecture,
+        head=job.cell.head,
+        precision=job.cell.precision,
+        stage=Stage.BUILD,
+        outcome=Outcome.PASS,
+    )
+    progress = CellProgress(result, report)
+    started = time.perf_counter()
+    try:
+        _stages(job, progress)
+    except BaseException as error:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise  # the process says how it ended
+        record_error(error, result)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _stages(job: Job, progress: CellProgress) -> None:
+    result = progress.result
+    with progress.stage(Stage.BUILD):
+        spec = backends.find(job.cell.backend, job.backends_dir)
+        backend = backends.load(spec, job.options)
+        precision = _precision(backend, job.cell.precision)
+        case = _case(backend, job)
+        result.parameters = case.parameters()
+        if job.checkpoints is not None:
+            progress.metric(REAL_WEIGHTS, 1, "1")
+    with progress.stage(Stage.INPUTS):
+        inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
+        for name, array in inputs["base"].items():
+            if inputs["other"][name].shape != array.shape:
+                raise CheckFailed(f"inputs: {name} has another shape in the other example")
+    with progress.stage(Stage.REFERENCE):
+        dynamic = bool(getattr(backend, "dynamic", True))
+        reference = make_reference(case, inputs, precision, job, dynamic=dynamic)
+        result.noise_floor = reference.floor
+        _count(reference.further, progress)
+    with progress.stage(Stage.PREPARE):
+        began = time.perf_counter()
+        program = backend.prepare(case, precision)
+        progress.metric("load", time.perf_counter() - began, "s")
+    with progress.stage(Stage.RUN):
+        repeats = 1 if job.emulated else REPEATS
+        outputs, seconds = _answers(program, reference.inputs, repeats)
+        progress.metric("inference", seconds, "s")
+    with progress.stage(Stage.VERIFY):
+        verify(program, reference, outputs, progress)
+    if reference.loop is not None:
+        with progress.stage(Stage.GENERATE):
+            ended = reference.loop.run(program, reference.loop.base)
+            judged = replace(reference, floor=reference.drift)
+            compare(reference.loop.name, ended, reference.ended, judged, result)
+    _further(backend, case, precision, reference, progress)
+    with progress.stage(Stage.MEASURE):
+        _measure(backend, progress)
+
+
+def _case(backend: Backend, job: Job) -> Case:
+    """The backend's own case where it has one, else the harness's, or what it leaves of that."""
+    make = getattr(backend, "case", None)
+    if make is None:
+        from harness.models.case import TinyCase  # imports what builds real models
+
+        make = partial(TinyCase, checkpoints=job.checkpoints)
+    case: Case = make(job.cell.entry, job.seed, job.size, job.cell.head)
+    narrowed: Callable[[Case], Case] | None = getattr(backend, "narrowed", None)
+    return case if narrowed is None else narrowed(case)
+
+
+def _precision(backend: Backend, name: str) -> Precision:
+    found = next((p for p in backend.precisions if p.name == name), None)
+    if found is None:
+        offered = ", ".join(p.name for p in backend.precisions)
+        raise HarnessError(f"expected a --precision of {offered}; found {name!r}")
+    return found
+
+
+def _further(
+    backend: Backend,
+    case: Case,
+    precision: Precision,
+    reference: Reference,
+    progress: CellProgress,
+) -> None:
+    """The other ways in which users reach a model, where the backend has them."""
+    result = progress.result
+    base, want = reference.inputs["base"], reference.outputs["base"]
+    pipeline = getattr(backend, "pipeline", None)
+    if pipeline is not None:
+        with progress.stage(Stage.PIPELINE):
+            answered = pipeline(case, precision)
+            if answered is not None:
+                got, fed = answered
+                if case.generation is not None:
+                    sequences = got[case.generation.argument]
+                    judge_tokens(case, fed, sequences, reference, progress)
+                else:
+                    expected = case.reference(fed, reference.dtype)
+                    got, expected = named_alike(got, expected)
+                    floored = with_own_floor(
+                        reference,
+                        got,
+                        expected,
+                        lambda: {n: a for n, a in reference.noisy(fed).items() if n in expected},
+                    )
+                    compare("pipeline", got, expected, floored, result)
+                progress.metric("pipelines", 1, "1")
+    generate = getattr(backend, "generate", None)
+    if generate is not None and case.generation is not None:
+        with progress.stage(Stage.GENERATE):
+            given = generation.prompt(base, case.generation.argument)
+            sequences = generate(case, precision, given, GENERATED_TOKENS)
+            judge_tokens(case, given, sequences, reference, progress)
+    load = getattr(backend, "from_pretrained", None)
+    if load is not None:
+        with progress.stage(Stage.ROUNDTRIP), tempfile.TemporaryDirectory() as folder:
+            try:
+                case.save(Path(folder))
+            except Unsupported:
+                return
+            program = load(Path(folder), case, precision)
+            compare("base, after from_pretrained", program(base), want, reference, result)
+
+
+def _answer(program: Program, name: str, inputs: Arrays) -> Arrays:
+    """One inference; what it raises says on which input."""
+    try:
+        return program(inputs)
+    except Exception as error:
+        if name != "base":
+            error.add_note(f"on input {name!r}")
+        raise
+
+
+def _count(further: variants.Variants, progress: CellProgress) -> None:
+    """Keeps which variants are compared (1), and which the model or the backend refuses (0)."""
+    progress.metric("variants", len(further.made), "1")
+    for variant in further.made:
+        progress.metric(f"variant_{variant.name}", 1, "1")
+    for name in further.left_out:
+        progress.metric(f"variant_{name}", 0, "1")
+
+
+def _answers(
+    program: Program, inputs: Mapping[str, Arrays], repeats: int
+) -> tuple[dict[str, Arrays], float]:
+    """What the program gives on each of the inputs, and the median seconds of an inference.
+
+    Those on inputs with the shapes of the plain ones are timed, after the first one, and further
+    ones until there are `repeats` or they took `TIMED_SECONDS`.
+    """
+    outputs: dict[str, Arrays] = {}
+    seconds = []
+    sizes = {name: array.shape for name, array in inputs["base"].items()}
+    for name, given in inputs.items():
+        began = time.perf_counter()
+        outputs[name] = _answer(program, name, given)
+        took = time.perf_counter() - began
+        if name != "base" and {n: a.shape for n, a in given.items()} == sizes:
+            seconds.append(took)
+    while not seconds or (len(seconds) < repeats and sum(seconds) < TIMED_SECONDS):
+        began = time.perf_counter()
+        program(inputs["base"])
+        seconds.append(time.perf_counter() - began)
+    return outputs, statistics.median(seconds)
+
+
+def _measure(backend: Backend, progress: CellProgress) -> None:
+    """What the device holds at the end, where the backend can tell."""
+    memory: Callable[[], int] | None = getattr(backend, "memory", None)
+    if memory is not None:
+        progress.metric("device_memory", memory() / 1e6, "MB")

@@ -1,0 +1,129 @@
+"""Holds generated tokens against the reference: each must be the likeliest after those before it.
+
+Generation uses a cache, which a single inference never does. The reference has none: it reads the
+whole sequence at once, so a cache that forgets, repeats or misplaces a token shows in its logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.contract import Array, Arrays, CheckFailed, Generation, Inconclusive
+from harness.toolkit.numerics import LIMIT, has_value
+
+#: What goes with each token: masks, whose last column holds for new tokens, and
+#: what says of a token that it is no text: 0.
+MASKS = ("attention_mask", "image_attention_mask", "cross_attention_mask")
+TYPES = ("token_type_ids", "mm_token_type_ids", "image_embeds_position_mask")
+
+#: How far a logit may lie from the reference's, in noise floors times the logits' RMS: a floor is
+#: an error in L2, and one of some hundred values may have four times its share; two are compared.
+SPREAD = 8.0
+
+#: The share of other tokens that the check must be able to refuse.
+POWER = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a generated sequence stands."""
+
+    tokens: int  # that were judged
+    score: float  # the worst logit's distance from the best, in noise floors; at most LIMIT
+
+
+def judge(
+    fed: Arrays, generated: Generation, sequences: Array, logits: Array, floor: float
+) -> Judged:
+    """Judges greedily generated tokens by the logits of the reference on the whole sequence.
+
+    Args:
+        fed: what generation began with.
+        generated: which of `fed` generation goes on with, (batch, length) token ids, and the
+            tokens that it must not choose.
+        sequences: (batch, length + tokens) token ids.
+        logits: (batch, length + tokens, vocabulary), of the reference on `sequences`.
+        floor: the model's noise floor.
+
+    Raises:
+        CheckFailed: a token is not the likeliest one, or nothing was generated.
+        Inconclusive: the floor is so high that half of all other tokens would pass too.
+    """
+    given = fed[generated.argument]
+    began = given.shape[1]
+    if sequences.shape[1] <= began or (sequences[:, :began] != given).any():
+        raise CheckFailed(
+            f"generate: expected {began} given tokens and more after them, found shape "
+            f"{sequences.shape}"
+        )
+    count = sequences.shape[1] - began
+    chosen = sequences[:, began:, None]
+    steps = logits[:, -count - 1 : -1].astype(np.float64)
+    steps[..., [i for i in generated.suppressed if i < steps.shape[-1]]] = -np.inf
+    likely = has_value(steps)
+    unit = SPREAD * floor * float(np.sqrt(np.mean(steps[likely] ** 2)))
+    with np.errstate(over="ignore"):  # a masked token is infinitely far away
+        distances = (steps.max(axis=-1, keepdims=True) - steps) / unit
+    if np.mean(distances > LIMIT) < POWER:
+        raise Inconclusive(
+            f"generate: with a noise floor of {floor:.2g}, {np.mean(distances <= LIMIT):.0%} of "
+            "all tokens would pass for the likeliest"
+        )
+    found = np.take_along_axis(distances, chosen, axis=-1)[..., 0]
+    if found.max() > LIMIT:
+        row, step = np.unravel_index(int(found.argmax()), found.shape)
+        best = int(steps[row, step].argmax())
+        raise CheckFailed(
+            f"generate: token {step + 1} of row {row}: expected {best}, whose logit is "
+            f"{steps[row, step, best]:.4g}, got {chosen[row, step, 0]} with "
+            f"{steps[row, step, chosen[row, step, 0]]:.4g}"
+        )
+    return Judged(count, float(found.max()))
+
+
+def prompt(inputs: Arrays, argument: str) -> Arrays:
+    """What generation begins with: a whole text, or the start token where an encoder reads it."""
+    if not argument.startswith("decoder_"):
+        return inputs
+    return {n: a[:, :1] if n.startswith("decoder_") else a for n, a in inputs.items()}
+
+
+def extended(fed: Arrays, argument: str, sequences: Array) -> Arrays:
+    """The inputs of one inference over all of a generated sequence.
+
+    What goes with each token of the argument grows with it: masks as they end, types of tokens
+    as text.
+    """
+    shape = fed[argument].shape
+    more = sequences.shape[1] - shape[1]
+    own = "decoder_" if argument.startswith("decoder_") else ""
+    made: dict[str, Array] = {}
+    for name, array in fed.items():
+        if name == argument:
+            made[name] = sequences.astype(array.dtype)
+        elif name in {own + mask for mask in MASKS} and array.shape[:2] == shape:
+            made[name] = _grown(array, array[:, -1:], more)
+        elif name in TYPES and not own:
+            made[name] = _grown(array, np.zeros_like(array[:, -1:]), more)
+        else:
+            made[name] = array
+    return made
+
+
+def _grown(array: Array, last: Array, more: int) -> Array:
+    return np.concatenate([array, np.repeat(last, more, axis=1)], axis=1)
+
+
+def logits_of(outputs: Mapping[str, Array]) -> Array:
+    """The logits among a model's outputs.
+
+    Raises:
+        CheckFailed: it has none.
+    """
+    for name, array in outputs.items():
+        if name.endswith("logits") and array.ndim == 3:
+            return array
+    raise CheckFailed(f"generate: expected an output called logits, found {sorted(outputs)}")

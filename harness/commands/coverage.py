@@ -1,0 +1,49 @@
+"""`python -m harness coverage`: how much of transformers the model lists cover."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.catalog import backends
+from harness.catalog import model_lists as catalogs
+from harness.report.coverage import BEGIN, END, markdown, summary, write_between_markers
+from harness.results import merged
+from harness.results.coverage import count
+from harness.toolkit import checkout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness coverage`."""
+    parser.description = "Counts from the last results what was run and what passes."
+    parser.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help=f"put the short tables into FILE, between {BEGIN} and {END}",
+    )
+    parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
+    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the coverage; results files that cannot be read are named on stderr.
+
+    Raises:
+        HarnessError: a model list or a backend.toml is wrong.
+    """
+    catalog = catalogs.load(args.root)
+    folder = args.results or args.root / "results"
+    gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
+    coverage = count(catalog, list(backends.discover(args.root / "backends")), gathered)
+    print(json.dumps(asdict(coverage), indent=2) if args.json else markdown(coverage), end="")
+    if args.write is not None:
+        changed = write_between_markers(args.write, summary(coverage))
+        print(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
+    for left_out in gathered.left_out:
+        print(f"left out: {left_out}", file=sys.stderr)
+    return 0

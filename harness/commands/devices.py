@@ -1,0 +1,96 @@
+"""`python -m harness devices`: every backend, and whether this machine has its hardware.
+
+Nothing is imported of any SDK: what stands here is what the system itself says
+(`harness.toolkit.hardware`). Whether an SDK can use it is what the backend's own session finds out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.catalog import backends
+from harness.catalog.backends import BackendSpec
+from harness.report import words
+from harness.toolkit import hardware
+from harness.toolkit.hardware import Part
+
+#: What a backend without a hint computes on.
+CPU = ("cpu",)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """One backend on this machine."""
+
+    backend: str
+    title: str
+    present: bool
+    parts: tuple[Part, ...]
+    missing: str = ""
+    fix: str = ""
+
+
+def rows(specs: Sequence[BackendSpec], parts: Sequence[Part]) -> list[DeviceRow]:
+    """Each backend with the parts of this machine that are for it."""
+    made = []
+    for spec in specs:
+        kinds = spec.hardware.kinds if spec.hardware else CPU
+        absence = spec.missing_hardware()
+        fitting = tuple(part for part in parts if part.kind in kinds)
+        if absence is None:
+            made.append(DeviceRow(spec.name, spec.title, True, fitting))
+        else:
+            made.append(DeviceRow(spec.name, spec.title, False, (), absence.reason, absence.fix))
+    return made
+
+
+def table(found: Sequence[DeviceRow]) -> str:
+    """The backends in aligned columns, then what is missing and how to get it."""
+    lines = [("backend", "here", "device", "memory", "driver")]
+    for row in found:
+        here = "yes" if row.present else "no"
+        first: tuple[Part | None, ...] = row.parts or (None,)
+        for number, part in enumerate(first):
+            lines.append(
+                (
+                    "" if number else row.backend,
+                    "" if number else here,
+                    part.name if part else "",
+                    words.megabytes(part.memory_bytes / 1e6) if part and part.memory_bytes else "",
+                    part.driver if part else "",
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    for row in found:
+        if not row.present:
+            text += ["", f"{row.backend}: {row.missing}", f"  Fix: {row.fix}"]
+    return "\n".join(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness devices`."""
+    parser.description = "Shows which backends this machine has the hardware for."
+    parser.add_argument("--json", action="store_true", help="as JSON, one object a backend")
+    parser.add_argument(
+        "--backends-dir", type=Path, default=backends.BACKENDS, help=argparse.SUPPRESS
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the table.
+
+    Raises:
+        HarnessError: a backend.toml is wrong.
+    """
+    specs = list(backends.discover(args.backends_dir).values())
+    found = rows(specs, hardware.inventory())
+    print(json.dumps([asdict(row) for row in found], indent=2) if args.json else table(found))
+    return 0

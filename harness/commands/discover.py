@@ -1,0 +1,85 @@
+"""`python -m harness discover`: architectures that no list names yet."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.catalog import model_lists as catalogs
+from harness.catalog.discovery import ListDifference, compare, write
+from harness.catalog.installed import InstalledLibrary, installed
+from harness.catalog.selection import Catalog
+from harness.toolkit import checkout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness discover`."""
+    parser.description = (
+        "Compares the installed transformers with the model lists: what is new, gone or renamed."
+    )
+    parser.add_argument("--write", action="store_true", help="add a row for each new architecture")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--transformers",
+        type=Path,
+        metavar="DIR",
+        help="the folder of another transformers package than the installed one",
+    )
+    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the difference; 1 while the lists and the library differ.
+
+    Raises:
+        HarnessError: there is no transformers, or a list is wrong.
+    """
+    catalog = catalogs.load(args.root)
+    library = installed(args.transformers)
+    difference = compare(library, catalog)
+    if args.json:
+        guesses = {name: asdict(library.guess(name)) for name in difference.new}
+        print(json.dumps({**asdict(difference), "guesses": guesses}, indent=2))
+    else:
+        _show(difference, library, catalog)
+    notes = sys.stderr if args.json else sys.stdout
+    unlisted = [name for name in difference.new if name not in difference.renamed.values()]
+    if args.write and unlisted:
+        for changed in write(library, unlisted, catalog, args.root):
+            print(f"wrote {changed}", file=notes)
+        print(
+            "Look for `review:` in them, correct family, task and priority, drop the comment.",
+            file=notes,
+        )
+        unlisted = []
+    elif unlisted:
+        print("`python -m harness discover --write` adds rows for what is new.", file=notes)
+    return 1 if unlisted or difference.gone or difference.renamed else 0
+
+
+def _show(difference: ListDifference, library: InstalledLibrary, catalog: Catalog) -> None:
+    listed = len(library.architectures) - len(difference.new)
+    print(
+        f"transformers {difference.version}: {listed} of {len(library.architectures)} "
+        "architectures are listed"
+    )
+    renamed = set(difference.renamed.values())
+    for architecture in difference.new:
+        if architecture not in renamed:
+            guess = library.guess(architecture)
+            print(f"  new      {architecture}: probably {guess.family} ({guess.because})")
+    for entry, architecture in difference.renamed.items():
+        old = catalog.entries[entry].architecture
+        print(f"  renamed  {entry}: {old} is probably {architecture} now")
+    for entry in difference.gone:
+        print(f"  gone     {entry}: no {catalog.entries[entry].architecture} here")
+    if difference.gone:
+        print(
+            "           an architecture that was removed needs "
+            f'`requires = ["transformers<{difference.version}"]` in its list'
+        )
+    if difference.absent:
+        print(f"  absent   as their rows say: {', '.join(difference.absent)}")

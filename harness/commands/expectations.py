@@ -1,0 +1,84 @@
+"""`python -m harness expectations`: check and show the expected failures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+from harness.catalog import backends
+from harness.catalog import model_lists as catalogs
+from harness.results.expectation import OWNERS, Expectation, Failure
+from harness.results.expectations import Expectations
+from harness.results.expectations_file import load
+from harness.toolkit import checkout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness expectations`."""
+    parser.description = "Checks and shows what each backend is known to get wrong."
+    parser.add_argument("backends", nargs="*", metavar="BACKEND", help="all of them by default")
+    parser.add_argument("--json", action="store_true", help="as JSON, one object a row")
+    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the rows by backend; 1 where a reason is blank.
+
+    Raises:
+        HarnessError: a file is wrong, or a backend is unknown.
+    """
+    catalog = catalogs.load(args.root)
+    folder = args.root / "backends"
+    specs = (
+        [backends.find(name, folder) for name in args.backends]
+        if args.backends
+        else backends.discover(folder).values()
+    )
+    loaded = {spec.name: load(spec.expectations, catalog) for spec in specs}
+    if args.json:
+        records = [as_record(name, row) for name, found in loaded.items() for row in found.rows]
+        print(json.dumps(records, indent=2))
+    else:
+        for name, found in loaded.items():
+            _show(name, found)
+    warnings = [warning for found in loaded.values() for warning in found.warnings]
+    for warning in warnings:
+        print(warning, file=sys.stderr)
+    return 1 if warnings else 0
+
+
+def _show(backend: str, expectations: Expectations) -> None:
+    rows = expectations.rows
+    owners = Counter(row.failure.owner for row in rows)
+    counts = ", ".join(f"{owners[owner]} {owner}" for owner in OWNERS if owners[owner])
+    entries = len({row.entry for row in rows})
+    noun = "entry is" if entries == 1 else "entries are"
+    print(f"{backend}: {entries} {noun} expected to fail{f' ({counts})' if counts else ''}")
+    causes: dict[Failure, list[str]] = {}
+    for row in rows:
+        causes.setdefault(row.failure, []).append(row.entry)
+    for failure, names in sorted(causes.items(), key=lambda item: -len(item[1])):
+        outcome = f" {failure.outcome.value}" if failure.outcome else ""
+        what = f"{failure.stage.value}{outcome}: {failure.reason or '(no reason)'}"
+        print(f"  {len(set(names)):4} {failure.owner:8} {what}")
+        print(f"       {', '.join(sorted(set(names)))}")
+
+
+def as_record(backend: str, row: Expectation) -> dict[str, str]:
+    """An expectation as one JSON object, for `--json`."""
+    failure = row.failure
+    return {
+        "backend": backend,
+        "entry": row.entry,
+        "head": row.scope.head,
+        "precision": row.scope.precision,
+        "stage": failure.stage.value,
+        "outcome": failure.outcome.value if failure.outcome else "",
+        "match": failure.match,
+        "owner": failure.owner,
+        "reason": failure.reason,
+        "issue": failure.issue,
+    }

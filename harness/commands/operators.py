@@ -1,0 +1,69 @@
+"""`python -m harness operators`: which unsupported operator blocks which entries."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.catalog import model_lists as catalogs
+from harness.results import merged
+from harness.results.operators import Operator, count
+from harness.results.queries import Column
+from harness.toolkit import checkout
+
+
+def markdown(columns: Mapping[Column, list[Operator]]) -> str:
+    """The operators as Markdown, ending in a newline."""
+    blocks = ["# Which operator unlocks what"]
+    for column, operators in columns.items():
+        blocks += [f"## {column.backend}, {column.precision}", _table(operators)]
+    if not columns:
+        blocks.append("No result names an operator that is unsupported or ran elsewhere.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness operators`."""
+    parser.description = "Lists unsupported and fallen-back operators by the entries they block."
+    parser.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
+    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the operators; results files that cannot be read are named on stderr."""
+    entries = list(catalogs.load(args.root).entries.values())
+    gathered = merged.gather(merged.find(args.results or args.root / "results"), entries)
+    columns = count(gathered.connection)
+    if args.json:
+        rows = [
+            {**asdict(column), **asdict(operator)}
+            for column, operators in columns.items()
+            for operator in operators
+        ]
+        print(json.dumps(rows, indent=2))
+    else:
+        print(markdown(columns), end="")
+    for left_out in gathered.left_out:
+        print(f"left out: {left_out}", file=sys.stderr)
+    return 0
+
+
+def _table(operators: Iterable[Operator]) -> str:
+    lines = [
+        "| operator | alone blocks | blocks with others | runs elsewhere without harm |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{op.name}` | {_names(op.alone)} | {_names(op.shared)} | {len(op.spared)} |"
+        for op in operators
+    ]
+    return "\n".join(lines)
+
+
+def _names(entries: tuple[str, ...]) -> str:
+    return f"{len(entries)}: {', '.join(entries)}" if entries else "0"

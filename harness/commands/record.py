@@ -1,0 +1,105 @@
+"""`python -m harness record`: the signatures of real models, as the mock backend replays them.
+
+Runs in an environment that has the real libraries; each model is built in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.catalog import backends, model_lists
+from harness.catalog.backends import BackendSpec
+from harness.cell.request import Job
+from harness.contract import BASE, Cell, HarnessError, Stage, label
+from harness.toolkit import checkout, signature
+from harness.toolkit.files import replace_file
+from harness.workers.fork_server import Settings
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.task import Ending, Task
+
+HEADER = """\
+# What goes into each small model and what comes out, recorded from the real ones.
+# Written by `python -m harness record`; one line for each entry, and each of its task heads:
+#   label class parameters input:dtype[dims] ... -> output:dtype[dims] ...
+# b is the batch and s the length of the text; 18~25 is a size that follows neither simply.
+"""
+
+
+def signature_line(job: Job, report: Callable[[Stage], None]) -> str:
+    """The signature of one entry's model; runs in a child."""
+    from harness.cell import reference
+    from harness.models.case import TinyCase
+
+    case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
+    report(Stage.INPUTS)
+    base = case.inputs("base")
+    report(Stage.REFERENCE)
+    want, dtype = reference.first_reference(case, base)
+    return str(reference.describe(case, base, want, dtype))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m harness record`."""
+    parser.add_argument(
+        "models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these"
+    )
+    parser.add_argument("--backend", help="whose environment this is; that of the newest models")
+    parser.add_argument("-o", "--output", type=Path, default=signature.SNAPSHOT)
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the lines of the entries that build; the others keep theirs.
+
+    Raises:
+        HarnessError: nothing builds here, so that nothing is written.
+    """
+    spec = backends.find(args.backend) if args.backend else _builder()
+    lists = model_lists.load(checkout.ROOT)
+    chosen = lists.select(args.models) if args.models else list(lists.entries.values())
+    known = signature.load(args.output)
+    cells = [Cell(e, spec.name, head=head) for e in chosen for head in (BASE, *e.heads)]
+    jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
+    problems: list[str] = []
+
+    def keep(task: Task, ending: Ending) -> None:
+        if isinstance(ending.value, str):
+            known[task.label] = signature.parse(ending.value)
+        else:
+            problems.append(f"{task.label}: at {ending.stage}: {ending.reason}")
+
+    settings = Settings(
+        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
+    )
+    with Pool(keep, settings) as pool:
+        tasks = [
+            Task("harness.commands.record:signature_line", job, name) for name, job in jobs.items()
+        ]
+        for future in pool.start(tasks):
+            future.result()
+    if len(problems) == len(jobs):
+        raise HarnessError(
+            f"expected a model that builds, found none ({min(problems)}); {args.output} is as it "
+            f"was. Fix: run this in the environment of {spec.install}"
+        )
+    listed = {label(e.name, h) for e in lists.entries.values() for h in (BASE, *e.heads)}
+    lines = [str(known[name]) for name in sorted(known) if name in listed]
+    replace_file(args.output, HEADER + "\n".join(lines) + "\n")
+    for problem in sorted(problems):
+        print(problem)
+    print(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
+    return 0
+
+
+def _builder() -> BackendSpec:
+    """A backend that is held against the snapshot: for every entry and every machine, if any is."""
+    held = [spec for spec in backends.discover().values() if spec.snapshot]
+    if not held:
+        raise HarnessError(
+            "expected a backend whose backend.toml says `snapshot = true`, found none. Fix: name "
+            "one with --backend"
+        )
+    return min(held, key=lambda spec: (bool(spec.models), spec.hardware is not None))

@@ -1,0 +1,128 @@
+"""The report of all sessions: results/*.duckdb -> report.html, report.md and badges.
+
+`results` brings the files together, `queries` asks, `content` holds the answers, and `html`,
+`markdown` and `badges` write them down. Exit status: 0 the report is complete; 1 it was written,
+but a results file or the model lists could not be read and it says so; 2 there was nothing to
+report, and nothing was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.catalog import model_lists, selection
+from harness.contract import HarnessError
+from harness.report import badges, content, words
+from harness.results import merged
+from harness.toolkit import checkout
+
+#: Where sessions write, from the root of the checkout.
+RESULTS = Path("results")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness report`."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="folder with the sessions' *.duckdb, subfolders included (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where report.html, report.md and badges/ go (default: the results folder)",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the report; returns 0 when it is complete and 1 when it had to leave something out.
+
+    Raises:
+        HarnessError: there are no results that can be read, or the report cannot be written.
+    """
+    from harness.report import html, markdown  # need jinja2, which only the report session has
+
+    folder: Path = arguments.results
+    output: Path = arguments.output or folder
+    report = read(folder)
+    files = {
+        Path("report.html"): html.render(report),
+        Path("report.md"): markdown.render(report),
+    }
+    for backend, text in badges.badges(report.totals, report.runs).items():
+        files[Path("badges") / f"{backend}.svg"] = text
+    for name, text in files.items():
+        _write(output / name, text)
+    for total in report.totals:
+        part = words.share(total.passed, total.judged)
+        column = f"{total.backend} {total.precision}"
+        print(f"{column:<28} {total.passed} of {total.judged} judged cells pass ({part})")
+    print(f"Report: {output / 'report.html'}, {output / 'report.md'}, {output / 'badges'}")
+    problems = [str(file) for file in report.left_out]
+    if report.catalog_error:
+        problems.append(f"the model lists could not be read: {report.catalog_error}")
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def read(folder: Path) -> content.Report:
+    """Everything there is to say about the results in a folder.
+
+    Raises:
+        HarnessError: no results file can be read, or none holds a result of a listed entry.
+    """
+    paths = merged.find(folder)
+    if not paths:
+        raise HarnessError(
+            f"expected the results of at least one session in {folder}/*.duckdb, found none. "
+            "Fix: run one, for example nox -s torch-cpu, or name another folder with --results DIR"
+        )
+    lists: selection.Catalog | None = None
+    catalog_error = ""
+    try:
+        lists = model_lists.load(checkout.ROOT)
+    except HarnessError as error:
+        catalog_error = str(error)
+    entries = None if lists is None else list(lists.entries.values())
+    gathered = merged.gather(paths, entries)
+    with gathered.connection:
+        if not gathered.files:
+            found = "\n".join(map(str, gathered.left_out))
+            raise HarnessError(f"expected results that can be read, found only\n{found}")
+        report = content.collect(gathered, lists, catalog_error, datetime.now(UTC))
+    if not report.columns:
+        raise HarnessError(
+            f"expected results of listed entries in {', '.join(map(str, gathered.files))}, found "
+            "none that counts (what ran with --fallback does not). Fix: let a session finish at "
+            "least one cell, for example nox -s mock"
+        )
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole or, on a full disk or an interruption, leave the old one.
+
+    Raises:
+        HarnessError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_text(text, encoding="utf-8", newline="\n")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise HarnessError(
+            f"the report cannot be written to {path}: {error}. An earlier one was left as it was. "
+            "Fix: make room, or write elsewhere with --output DIR"
+        ) from error

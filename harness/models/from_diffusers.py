@@ -1,0 +1,252 @@
+"""Models of diffusers, by class name.
+
+They have no config classes: a model's config is what its constructor's signature declares, which
+shrinks by the rules of `diffusers.toml`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from harness.catalog.model_lists import with_none
+from harness.contract import BASE, Arrays, PipelineCase
+from harness.inputs import diffusers
+from harness.models import libraries
+from harness.models.shrink.shrinker import scaled_sections
+
+#: What an image among the conditions may stand in the place of.
+TEXT = "encoder_hidden_states"
+
+TABLES = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiserRule:
+    """One row `[[rule]]` of `diffusers.toml`."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiserOverride:
+    """What one class needs beyond the rules; a table `[override.NAME]` of `diffusers.toml`."""
+
+    reason: str = ""
+    set: Mapping[str, Any] = field(default_factory=dict)
+    layout: tuple[str, ...] = ()  # of the noise
+    time: str = "steps"  # what time counts: see diffusers_inputs.TIMES
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What `diffusers.toml` holds."""
+
+    rules: tuple[DenoiserRule, ...]
+    overrides: Mapping[str, DenoiserOverride]
+    nested: Mapping[str, tuple[str, ...]]
+
+
+@cache
+def tables() -> Tables:
+    """Reads `diffusers.toml`."""
+    read = tomllib.loads(TABLES.read_text(encoding="utf-8"))
+    rules = (
+        DenoiserRule(row["kind"], re.compile("|".join(row["match"])), row.get("to", 1))
+        for row in read["rule"]
+    )
+    overrides = {
+        name: DenoiserOverride(**{**with_none(row), "layout": tuple(row.get("layout", ()))})
+        for name, row in read["override"].items()
+    }
+    return Tables(tuple(rules), overrides, {k: tuple(v) for k, v in read["nested"].items()})
+
+
+class Diffusers:
+    """Implements `harness.models.libraries.Library`."""
+
+    has_heads = False
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
+        """The arguments of the model's constructor as attributes, and its name."""
+        parameters = inspect.signature(_class(architecture).__init__).parameters.values()
+        declared = {p.name: p.default for p in parameters if p.default is not p.empty}
+        fields = {**declared, **given}
+        return SimpleNamespace(
+            model_type=architecture,
+            **(fields if size == "full" else tiny(fields, tables().overrides.get(architecture))),
+        )
+
+    def preload(self, architecture: str) -> None:
+        """Import the module that has the class."""
+        _class(architecture)
+
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
+        """None: a pipeline of diffusers is several models; this is one of them."""
+        return None
+
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """What `from_pretrained` makes of a checkpoint in a folder."""
+        return _class(architecture).from_pretrained(folder).float()
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """None: its models read no tokens."""
+        return ()
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
+        """The model with the library's own initial weights."""
+        from diffusers.utils import logging
+
+        logging.set_verbosity_error()
+        fields = {name: value for name, value in vars(config).items() if name != "model_type"}
+        return model_class(architecture)(**fields)
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """Noise, time and conditions, as forward's signature and docstring ask for them."""
+        override = tables().overrides.get(config.model_type, DenoiserOverride())
+        maker = diffusers.DenoiserInputs(
+            module, config, seed, variant, batch, length, override.layout, override.time
+        )
+        return maker.make()
+
+
+def tiny(fields: Mapping[str, Any], override: DenoiserOverride | None = None) -> dict[str, Any]:
+    """A constructor's arguments, the sizes among them small.
+
+    Args:
+        fields: names and unshrunk values.
+        override: of this class.
+    """
+    found = {}
+    for name, value in fields.items():
+        rule = next((r for r in tables().rules if r.pattern.fullmatch(name)), None)
+        found[name] = value if rule is None else _KINDS[rule.kind](value, rule.to, fields)
+    return {**found, **(override.set if override else {})}
+
+
+@cache
+def model_class(architecture: str) -> type:
+    """A model's class; what its forward takes as a dictionary are arguments of their own.
+
+    Raises:
+        Absent: this environment's diffusers has no such class.
+    """
+    cls: type[Any] = _class(architecture)
+    nested = {
+        name: keys
+        for name, keys in tables().nested.items()
+        if name in inspect.signature(cls.forward).parameters
+    }
+    if not nested:
+        return cls
+    body = {"forward": _flat_forward(cls, nested), "__module__": cls.__module__}
+    return type(cls.__name__, (cls,), body)
+
+
+def _class(architecture: str) -> Any:
+    import diffusers
+
+    return libraries.class_of(diffusers, architecture)
+
+
+def _flat_forward(cls: Any, nested: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
+    """A forward that packs its further arguments into the dictionaries of the class's own."""
+    own = inspect.signature(cls.forward)
+    names = list(own.parameters)
+
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        for name, keys in nested.items():
+            packed = {key: given.pop(key) for key in keys if key in given}
+            if packed:
+                given[name] = packed
+        if TEXT in names[1 + len(args) :]:
+            given.setdefault(TEXT, None)
+        return cls.forward(self, *args, **given)
+
+    # No parameter without a default may follow one that has a default.
+    optional = set(names[names.index(TEXT) :]) if TEXT in names else set()
+    kept = [
+        p.replace(default=None) if p.name in optional and p.default is p.empty else p
+        for p in own.parameters.values()
+        if p.name not in nested
+    ]
+    more = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for keys in nested.values()
+        for key in keys
+    ]
+    forward.__doc__ = cls.forward.__doc__
+    forward.__signature__ = own.replace(parameters=kept + more)  # type: ignore[attr-defined]
+    return forward
+
+
+# -- kinds of rules ------------------------------------------------------------------------------
+
+
+def _cap(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_cap(item, to, fields) for item in value)
+    return min(value, to) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _channels(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if not _numbers(value) or min(value) <= to:
+        return value
+    return type(value)(to * max(1, round(item / min(value))) for item in value)
+
+
+def _heads(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if not _numbers(value):
+        return _cap(value, to, fields)
+    return type(value)(max(1, item // min(value)) for item in value)
+
+
+def _head_dim(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if fields.get("num_attention_heads") is None:
+        return _heads(value, to // 4, fields)
+    return _cap(value, to, fields)
+
+
+def _sections(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    if not _numbers(value) or sum(value) <= to:
+        return value
+    return type(value)(2 * part for part in scaled_sections([n // 2 for n in value], to // 2))
+
+
+def _layers(value: Any, to: int, fields: Mapping[str, Any]) -> Any:
+    return type(value)([0]) if value else value
+
+
+def _numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(isinstance(item, int) and item > 0 for item in value)
+    )
+
+
+_KINDS: Mapping[str, Callable[[Any, int, Mapping[str, Any]], Any]] = {
+    "cap": _cap,
+    "channels": _channels,
+    "heads": _heads,
+    "head_dim": _head_dim,
+    "sections": _sections,
+    "layers": _layers,
+}
+
+LIBRARY = Diffusers()

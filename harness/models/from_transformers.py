@@ -1,0 +1,83 @@
+"""Architectures of transformers, by model type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.inputs import example_inputs, special_ids
+from harness.models import config_classes, model_class, pipelines
+from harness.models.shrink.shrinker import tiny_config
+
+
+class Transformers:
+    """Implements `harness.models.libraries.Library`."""
+
+    has_heads = True
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
+        """The config class's small (or full) instance."""
+        cls = config_classes.config_class(architecture)
+        if size == "full":
+            return cls(**given)
+        return tiny_config(cls, given, model_class.of(architecture, head).__name__)
+
+    def preload(self, architecture: str) -> None:
+        """Import the modeling file."""
+        model_class.preload(architecture)
+
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
+        """Text or an image, with a tokenizer or the architecture's image processor."""
+        return pipelines.pipeline_case(architecture, head, inputs, seed)
+
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """What `from_pretrained` makes of a checkpoint in a folder."""
+        cls: Any = model_class.of(architecture, head)
+        return cls.from_pretrained(folder).float()
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """Every special id of the config and its parts."""
+        return special_ids(module, config)
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
+        """The headless model, or that of a task, with the library's own initial weights.
+
+        Raises:
+            Absent: the architecture needs a package that this environment does not have.
+        """
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        cls = model_class.of(architecture, head)
+        config_class = getattr(cls, "config_class", None)
+        if config_class is not None and not isinstance(config, config_class):
+            config = next((c for c in _sub_configs(config) if isinstance(c, config_class)), config)
+        try:
+            return cls(config)
+        except ImportError as error:
+            raise Absent(_first_line(error)) from error
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """Text, images or sound, with the placeholders that a modality's encoder fills."""
+        return example_inputs(
+            module, config, seed=seed, variant=variant, batch=batch, length=length
+        )
+
+
+def _sub_configs(config: Any) -> list[Any]:
+    return [v for v in vars(config).values() if hasattr(v, "model_type")]
+
+
+def _first_line(error: ImportError) -> str:
+    return next(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+LIBRARY = Transformers()

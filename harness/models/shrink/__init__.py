@@ -1,0 +1,1 @@
+"""Shrinking: a small config from a config class of transformers."""

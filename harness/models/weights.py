@@ -1,0 +1,139 @@
+"""Values that follow from (seed, name, shape) alone, the same on every machine and version.
+
+Raw Philox bits become uniform float32 by exact arithmetic: numpy promises the bit stream of a bit
+generator, but not the stream of `Generator.normal` (NEP 19).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.toolkit.seeded import uniform
+
+RULES = Path(__file__).with_suffix(".toml")
+
+
+@cache
+def named_rules() -> tuple[tuple[re.Pattern[str], str, float, float], ...]:
+    """The rows of `tiny/weights.toml`: pattern of the name, how, lowest and highest value."""
+    rows = tomllib.loads(RULES.read_text(encoding="utf-8"))["rule"]
+    return tuple(
+        (re.compile(r["match"]), r["how"], r.get("low", 0.0), r.get("high", 0.0)) for r in rows
+    )
+
+
+def fill(module: Any, seed: int) -> None:
+    """Overwrites a model's random parameters and buffers in place, and calibrates nothing.
+
+    A value that the library initialises to a constant stays near it (norm weights near 1, biases
+    small); a matrix is uniform with variance 1 / fan_in, so that activations keep order 1.
+
+    Args:
+        module: a torch.nn.Module on the CPU.
+        seed: the run's seed.
+    """
+    import torch
+
+    embeddings = {
+        id(m.weight)
+        for m in module.modules()
+        if isinstance(m, torch.nn.Embedding | torch.nn.EmbeddingBag)
+    }
+    transposed = {
+        id(m.weight): m.groups
+        for m in module.modules()
+        if isinstance(
+            m, torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
+        )
+    }
+    # Conv1D of GPT-2 keeps its weight as (in, out).
+    swapped = {id(m.weight) for m in module.modules() if type(m).__name__ == "Conv1D"}
+    computed = [re.compile(key) for key in getattr(module, "_keys_to_ignore_on_save", None) or ()]
+    saved = module.state_dict(keep_vars=True).keys()  # without the buffers that are computed
+    buffers = [(n, b) for n, b in module.named_buffers() if n in saved]
+    tensors = [*module.named_parameters(), *buffers]
+    with torch.no_grad():
+        for name, tensor in tensors:
+            if not tensor.is_floating_point() or tensor.numel() == 0:
+                continue
+            is_buffer = not isinstance(tensor, torch.nn.Parameter)
+            if any(key.search(name) for key in computed):
+                continue  # a checkpoint has none of it: sinusoidal positions
+            rule = next((r for r in named_rules() if r[0].search(name)), None)
+            if rule is None and is_buffer:
+                continue
+            if rule is not None and rule[1] == "keep":
+                continue
+            u = uniform(seed, name, tuple(tensor.shape))
+            if rule is not None:
+                middle, half = (rule[2] + rule[3]) / 2, (rule[3] - rule[2]) / 2
+                values = middle + half * u
+            else:
+                values = _values(
+                    tensor,
+                    u,
+                    embedding=id(tensor) in embeddings,
+                    bias=name.endswith("bias"),
+                    transposed=transposed.get(id(tensor)),
+                    swapped=id(tensor) in swapped,
+                )
+            tensor.copy_(
+                torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(tensor.shape))
+            )
+
+
+def _constant(tensor: Any) -> float | None:
+    """The number that the library initialises a tensor to; None where it drew random ones.
+
+    A single drawn number is a constant too: a chosen one has few digits.
+    """
+    low, high = float(tensor.min()), float(tensor.max())
+    if low != high or (tensor.numel() == 1 and abs(float(f"{low:.3g}") - low) > 1e-6 * abs(low)):
+        return None
+    return low
+
+
+def _values(
+    tensor: Any,
+    u: NDArray[np.float32],
+    *,
+    embedding: bool,
+    bias: bool,
+    transposed: int | None,
+    swapped: bool,
+) -> NDArray[np.floating[Any]]:
+    if embedding:
+        return u
+    constant = _constant(tensor)
+    if constant is not None and (tensor.ndim < 2 or constant != 0.0):
+        if constant == 0.0:
+            return 0.1 * u
+        if abs(constant) < 0.2 and not bias:
+            constant = math.copysign(0.3, constant)  # a layer scale of 1e-6 would hide its layer
+        return np.float32(constant) * (1 + np.float32(0.1) * u)
+    if tensor.ndim < 2:
+        return u * np.float32(0.1 if bias else 0.5)
+    if transposed is not None:
+        fan_in = tensor.shape[0] // transposed
+    elif swapped:
+        fan_in = tensor.shape[0]
+    elif tensor.ndim == 2:
+        fan_in = tensor.shape[1]
+    elif tensor.ndim == 3 and tensor.shape[0] > 1 and min(tensor.shape[1:]) > 8:
+        fan_in = min(tensor.shape[1:])  # stacked experts, either orientation
+    else:
+        fan_in = math.prod(tensor.shape[1:])
+    return u * np.float32(math.sqrt(3.0 / max(1, fan_in)))
+
+
+def parameter_count(module: Any) -> int:
+    """How many parameters a torch module has, tied ones once."""
+    return sum(p.numel() for p in module.parameters())

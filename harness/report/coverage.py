@@ -1,0 +1,181 @@
+"""Coverage tables in Markdown: entries, run and passed, by family, priority and backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.contract import HarnessError
+from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
+from harness.toolkit.files import replace_file
+
+#: What `--write` writes stands between these two lines.
+BEGIN = "<!-- coverage: `nox -s coverage -- --write README.md` -->"
+
+END = "<!-- end of coverage -->"
+
+_ABOUT = (
+    "{entries} entries are listed. An entry is *applicable* on a backend unless a run there found "
+    "that its own `requires` rule the environment out; it was *run* when it has any other result; "
+    "it *passes* when every cell of it that ran there passed. The last result of each cell counts."
+)
+
+_ABOUT_WAYS = (
+    "Passing cells, in every precision: the headless models and the task heads, and how many of "
+    "both also gave the right numbers through `from_pretrained()`, `pipeline()` and `generate()` "
+    "or another loop of inferences."
+)
+
+_ABOUT_WEIGHTS = (
+    "The target is a share of all entries of a priority. An entry counts once a cell of it passed "
+    "with the weights of its checkpoint."
+)
+
+
+def markdown(coverage: Coverage) -> str:
+    """The coverage as Markdown, ending in a newline."""
+    blocks = [
+        "# Coverage",
+        _ABOUT.format(entries=coverage.entries),
+        "## By backend",
+        _table(
+            ("backend", "entries", "applicable", "run", "pass", "pass of applicable"),
+            [
+                (
+                    f"{backend.name}{' (emulated)' if backend.emulated else ''}",
+                    *_counts(backend.total),
+                    _share(backend.total.passed, backend.total.applicable)
+                    if backend.total.run
+                    else "not run",
+                )
+                for backend in coverage.backends
+            ],
+        ),
+    ]
+    for title, groups in (
+        ("family", lambda backend: backend.families),
+        ("priority", lambda backend: backend.priorities),
+    ):
+        blocks += [f"## By {title}", _by_group(coverage, title, groups)]
+    blocks += [
+        "## Ways of use",
+        _ABOUT_WAYS,
+        _ways_table(coverage),
+        "## Real weights",
+        _ABOUT_WEIGHTS,
+        _table(
+            ("priority", "entries", "with a checkpoint", "target", "reached", "to go"),
+            [
+                (
+                    row.priority,
+                    row.entries,
+                    row.with_checkpoint,
+                    f"{row.target} ({REAL_WEIGHTS_TARGETS[row.priority]:.0%})",
+                    f"{row.reached} ({_share(row.reached, row.entries)})",
+                    max(row.target - row.reached, 0),
+                )
+                for row in coverage.weights
+            ],
+        ),
+        "## Never run",
+        *_missing(coverage),
+        f"## Unavailable ({len(coverage.unavailable)})",
+        "\n".join(f"- `{name}`: {reason}" for name, reason in coverage.unavailable.items())
+        or "None.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def summary(coverage: Coverage) -> str:
+    """The tables of `markdown` that a README has room for: backends that ran, and families."""
+    ran = [backend for backend in coverage.backends if backend.total.run]
+    rows = [
+        (family, tally.entries, *(_of(backend.families[family]) for backend in ran))
+        for family, tally in (ran[0].families.items() if ran else ())
+    ]
+    if ran:
+        rows.append(("all", coverage.entries, *(_of(backend.total) for backend in ran)))
+    names = [f"{backend.name}{' (emulated)' if backend.emulated else ''}" for backend in ran]
+    return "\n\n".join([_table(("family", "entries", *names), rows), _ways_table(coverage)])
+
+
+def _of(tally: Tally) -> str:
+    return f"{tally.passed} / {tally.run}" if tally.run else ""
+
+
+def _ways_table(coverage: Coverage) -> str:
+    columns = ("headless models", "task heads", "`from_pretrained`", "`pipeline`", "`generate`")
+    rows = [
+        (way.backend, way.headless, way.heads, way.pretrained, way.pipelines, way.generated)
+        for way in coverage.ways
+    ]
+    return _table(("passing cells", *columns), rows)
+
+
+def write_between_markers(path: Path, text: str) -> bool:
+    """Puts a text between the markers of a Markdown file; whether that changed it.
+
+    Raises:
+        HarnessError: the file has no markers, or cannot be written. It is as it was then.
+    """
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    start, end = before.find(BEGIN), before.find(END)
+    if not 0 <= start < end:
+        raise HarnessError(
+            f"expected {BEGIN} and, after it, {END} in {path}, found none. "
+            "Fix: put both lines where the table belongs"
+        )
+    after = f"{before[: start + len(BEGIN)]}\n{text}\n{before[end:]}"
+    if after != before:
+        replace_file(path, after)
+    return after != before
+
+
+def _by_group(
+    coverage: Coverage,
+    title: str,
+    groups: Callable[[BackendCoverage], Mapping[str, Tally]],
+) -> str:
+    """One row a group and one column a backend: pass / run / applicable."""
+    if not coverage.backends:
+        return "No backend."
+    rows = [
+        (
+            group,
+            tally.entries,
+            *(
+                f"{counted.passed} / {counted.run} / {counted.applicable}"
+                for counted in (groups(backend)[group] for backend in coverage.backends)
+            ),
+        )
+        for group, tally in groups(coverage.backends[0]).items()
+    ]
+    names = [f"{backend.name}: pass / run / applicable" for backend in coverage.backends]
+    return _table((title, "entries", *names), rows)
+
+
+def _missing(coverage: Coverage) -> list[str]:
+    """How many entries no device has run, and which; an emulated device is none."""
+    total = sum(map(len, coverage.never_run.values()))
+    emulated = [backend.name for backend in coverage.backends if backend.emulated]
+    aside = f", {', '.join(emulated)} (emulated) left aside" if emulated else ""
+    names = "\n".join(
+        f"- {family} ({len(entries)}): {', '.join(entries)}"
+        for family, entries in coverage.never_run.items()
+    )
+    sentence = f"{total} of {coverage.entries} entries have run on no device{aside}."
+    return [sentence, names] if names else [sentence]
+
+
+def _counts(tally: Tally) -> tuple[int, int, int, int]:
+    return tally.entries, tally.applicable, tally.run, tally.passed
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "none to count"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -1,0 +1,241 @@
+"""Reader of `expectations.toml`: its errors say what was expected and the edit that fixes it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.catalog import model_lists as catalogs
+from harness.catalog.selection import Catalog
+from harness.contract import HarnessError, Outcome, Stage
+from harness.results.expectation import OWNERS, Expectation, Failure, Scope
+from harness.results.expectations import HEADER, Expectations
+from harness.toolkit.names import did_you_mean
+
+_KEYS = (
+    "entries",
+    "entry",
+    "precision",
+    "head",
+    "stage",
+    "outcome",
+    "match",
+    "owner",
+    "reason",
+    "issue",
+)
+
+_REQUIRED = ("stage", "owner", "reason")
+
+_STAGES = tuple(stage.value for stage in Stage)
+
+_FAILURES = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.PASS)
+
+
+def load(
+    path: Path,
+    catalog: Catalog,
+    *,
+    precisions: Collection[str] = (),
+) -> Expectations:
+    """Reads and checks one file; a file that is not there expects nothing.
+
+    Args:
+        path: the backend's `expectations.toml`.
+        catalog: the model lists that its entries must be in.
+        precisions: those that the backend has, where the caller knows them; a row that names
+            another would never match.
+
+    Raises:
+        HarnessError: the file is wrong; the message has the line and the fix.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Expectations(header=HEADER.format(session=path.parent.name.replace("_", "-")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(
+            f"{path}: expected a readable UTF-8 file, found: {error}. "
+            f"Fix: restore it with `git checkout -- {path}`"
+        ) from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise HarnessError(
+            f"{path}{':' + line.group(1) if line else ''}: expected TOML, found: {error}. "
+            "Fix: correct that line"
+        ) from None
+    return ExpectationsReader(path, text, catalog, precisions).read(data)
+
+
+class ExpectationsReader:
+    """Checks one file, row by row."""
+
+    def __init__(
+        self,
+        path: Path,
+        text: str,
+        catalog: Catalog,
+        precisions: Collection[str],
+    ) -> None:
+        self.path = path
+        self.lines = text.splitlines()
+        self.catalog = catalog
+        self.precisions = precisions
+        self.starts = [
+            number
+            for number, line in enumerate(self.lines, start=1)
+            if re.match(r"\s*\[\[\s*expect\s*\]\]", line)
+        ]
+
+    def read(self, data: Mapping[str, Any]) -> Expectations:
+        """The expectations of a parsed file.
+
+        Raises:
+            HarnessError: a row is wrong; says where and how to correct it.
+        """
+        for key in data:
+            if key != "expect":
+                raise HarnessError(
+                    f"{self.path}: expected [[expect]] tables only, found `{key}`."
+                    f"{did_you_mean(key, ['expect'])} Fix: rename or drop it"
+                )
+        tables = data.get("expect", [])
+        if not isinstance(tables, list):
+            raise HarnessError(
+                f"{self.path}: expected `[[expect]]` with two brackets, found `[expect]`. "
+                "Fix: double them"
+            )
+        rows: list[Expectation] = []
+        warnings = []
+        first: dict[tuple[str, Scope, Stage], int] = {}
+        for index, table in enumerate(tables):
+            for row in self._rows(index, table):
+                double = first.setdefault((row.entry, row.scope, row.failure.stage), index)
+                if double != index or row in rows:
+                    raise self._error(
+                        index,
+                        "entry",
+                        "one row a cell and stage",
+                        f"a second one for {row.entry!r} (the first is at line "
+                        f"{self._line(double)})",
+                        "drop one, or tell them apart by `precision`, `head` or `stage`",
+                    )
+                rows.append(row)
+            if not table["reason"].strip():
+                warnings.append(
+                    f"{self.path}:{self._line(index, 'reason')}: the reason is blank. Fix: say "
+                    "why it fails, and whose it is (`owner`)"
+                )
+        return Expectations(tuple(rows), _leading_comment(self.lines), tuple(warnings))
+
+    def _rows(self, index: int, table: Any) -> list[Expectation]:
+        for key, found in table.items():
+            if key not in _KEYS:
+                raise self._error(
+                    index,
+                    key,
+                    f"one of {', '.join(_KEYS)}",
+                    f"the key `{key}`.{did_you_mean(key, _KEYS)}",
+                    "rename or drop it",
+                )
+            if key != "entries" and not isinstance(found, str):
+                raise self._error(index, key, "a string", repr(found), "put it in quotes")
+        for key in _REQUIRED:
+            if key not in table:
+                raise self._error(index, "", f"`{key}`", "none", f"add it: {_EXAMPLES[key]}")
+        self._one_of(index, table, "stage", _STAGES)
+        self._one_of(index, table, "outcome", _FAILURES)
+        self._one_of(index, table, "owner", OWNERS)
+        if self.precisions:
+            self._one_of(index, table, "precision", tuple(self.precisions))
+        scope = Scope(table.get("head", ""), table.get("precision", ""))
+        outcome = Outcome(table["outcome"]) if "outcome" in table else None
+        failure = Failure(
+            Stage(table["stage"]),
+            outcome,
+            table.get("match", ""),
+            table["owner"],
+            table["reason"],
+            table.get("issue", ""),
+        )
+        return [Expectation(name, scope, failure) for name in self._entries(index, table)]
+
+    def _entries(self, index: int, table: Mapping[str, Any]) -> list[str]:
+        found = table.get("entries", [table["entry"]] if "entry" in table else None)
+        if ("entry" in table and "entries" in table) or not found or not isinstance(found, list):
+            raise self._error(
+                index,
+                "entries",
+                "`entry` or `entries`, one of the two",
+                "both" if "entry" in table and "entries" in table else repr(found),
+                'write entry = "bert", or entries = ["bert", "gpt2"]',
+            )
+        key = "entries" if "entries" in table else "entry"
+        for name in found:
+            if name in self.catalog.entries:
+                continue
+            if name in self.catalog.unavailable:
+                raise self._error(
+                    index,
+                    key,
+                    "entries of the model lists",
+                    f"{name!r}, which is in {catalogs.UNAVAILABLE}",
+                    "drop it: the row is stale",
+                )
+            raise self._error(
+                index,
+                key,
+                "entries of the model lists",
+                f"{name!r}.{did_you_mean(str(name), self.catalog.entries)}",
+                "correct it, or drop it when the entry is gone",
+            )
+        return found
+
+    def _one_of(
+        self, index: int, table: Mapping[str, Any], key: str, choices: Sequence[str]
+    ) -> None:
+        if key in table and table[key] not in choices:
+            raise self._error(
+                index,
+                key,
+                f"one of {', '.join(choices)}",
+                f"{table[key]!r}.{did_you_mean(table[key], choices)}",
+                "choose one of them",
+            )
+
+    def _error(self, index: int, key: str, expected: str, found: object, fix: str) -> HarnessError:
+        where = f"{self.path}:{self._line(index, key)}: [[expect]]"
+        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
+        return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
+
+    def _line(self, index: int, key: str = "") -> int:
+        """The line of `key` in the row, else the one where the row starts."""
+        if index >= len(self.starts):  # written as an inline array
+            return 1
+        start = self.starts[index]
+        end = self.starts[index + 1] - 1 if index + 1 < len(self.starts) else len(self.lines)
+        for number in range(start, end):
+            if re.match(rf"\s*{re.escape(key)}\s*=", self.lines[number]) and key:
+                return number + 1
+        return start
+
+
+_EXAMPLES = {
+    "stage": 'stage = "prepare"',
+    "owner": 'owner = "upstream" (ours, upstream or never)',
+    "reason": 'reason = "Why it fails."',
+}
+
+
+def _leading_comment(lines: Iterable[str]) -> str:
+    comment = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comment.append(line + "\n")
+    return "".join(comment)

@@ -1,0 +1,1 @@
+"""One run of a backend under pytest: options, items, progress line, summary."""

@@ -1,0 +1,113 @@
+"""Options of a run, read from pytest's command line and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.catalog import backends
+from harness.catalog import model_lists as catalogs
+from harness.contract import HarnessError
+from harness.toolkit.checkout import ROOT
+from harness.workers import fork_server
+from harness.workers.limits import Limits
+
+#: Options of a session that only its backend understands.
+PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for; the plugin fills it in from pytest's command line."""
+
+    backend: str
+    models: str = ""  # empty: what the backend runs by default, else every entry
+    precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
+    heads: str = ""  # base, tasks, all or names of tasks; empty: what the backend says
+    size: str = "tiny"
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    workers: int = field(default_factory=fork_server.cores)
+    shard: tuple[int, int] = (1, 1)
+    checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
+    backend_options: Mapping[str, str] = field(default_factory=dict)
+    results: Path = ROOT / "results"
+    backends: Path = backends.BACKENDS
+    lists: Path = ROOT / catalogs.FOLDER
+    arguments: tuple[str, ...] = ()
+
+
+def options_of(config: pytest.Config, backend: str) -> Options:
+    """What the command line says, checked.
+
+    Raises:
+        HarnessError: a value cannot be.
+    """
+
+    def given(name: str, default: Any) -> Any:
+        value = config.getoption(name)
+        return default if value is None else value
+
+    faults = given("fault", [])
+    for fault in faults:
+        if not re.fullmatch(r"[\w-]+=\w+", fault):
+            raise HarnessError(
+                f"expected --fault KIND=ENTRY, as in crash=bert, found {fault!r}. Fix: write it so"
+            )
+    named = {name: given(name, "") for name in PASSED_ON}
+    named["fault"] = ",".join(faults)
+    named["cache"] = "off" if config.getoption("no_cache") else ""
+    limits = Limits(
+        _positive("--timeout", given("timeout", Limits().seconds)),
+        int(_positive("--memory", given("memory", Limits().memory_mb))),
+    )
+    default = Options(backend)
+    repro = given("repro", "")
+    return Options(
+        backend=backend,
+        models=repro or given("models", ""),
+        precisions=comma_separated(given("precision", "")) or default.precisions,
+        heads=given("heads", ""),
+        checkpoints=_folder("--checkpoints", given("checkpoints", None)),
+        size=given("size", default.size),
+        seed=given("seed", default.seed),
+        limits=limits,
+        workers=int(_positive("--workers", given("workers", default.workers))),
+        shard=_shard(given("shard", "1/1")),
+        backend_options={name: value for name, value in named.items() if value},
+        results=given("results", default.results).resolve(),
+        backends=given("backends_dir", default.backends).resolve(),
+        lists=given("lists", default.lists).resolve(),
+        arguments=tuple(config.invocation_params.args),
+    )
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The words of a list separated by commas, each once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _folder(option: str, path: Path | None) -> Path | None:
+    if path is not None and not path.is_dir():
+        raise HarnessError(f"expected {option} to name a folder, found {path}. Fix: correct it")
+    return path.resolve() if path is not None else None
+
+
+def _positive(option: str, value: float) -> float:
+    if value <= 0:
+        raise HarnessError(f"expected {option} to be above 0, found {value:g}. Fix: raise it")
+    return value
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise HarnessError(
+            f"expected --shard I/N with I from 1 to N, as in 2/4, found {text!r}. Fix: write it so"
+        )
+    return int(match[1]), int(match[2])

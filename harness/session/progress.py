@@ -1,0 +1,120 @@
+"""What a person sees while cells run: one live line, or a full line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from harness.contract import CellResult, Outcome
+from harness.toolkit.durations import duration
+from harness.workers.task import Standing
+
+#: Seconds between two drawings of the live line, and between two full lines.
+LIVE = 0.2
+FULL = 10.0
+#: Full lines also come with each tenth, but not faster than this.
+FULL_AT_LEAST = 1.0
+#: A running cell is named with its stage once it takes longer than this.
+NOTABLE = 5.0
+
+
+class Terminal(Protocol):
+    """What of pytest's terminal reporter is used."""
+
+    def rewrite(self, line: str, **markup: bool) -> None:
+        """Write over the current line."""
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write a line of its own."""
+
+    def flush(self) -> None:
+        """Let it be seen."""
+
+
+class Progress:
+    """Counts results and shows where the run stands.
+
+    Args:
+        terminal: where to; None shows nothing.
+        total: how many cells there are.
+        live: whether the terminal can write over a line.
+        width: of the terminal, in characters.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal | None,
+        total: int,
+        *,
+        live: bool,
+        width: int = 80,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._terminal = terminal
+        self._total = total
+        self._live = live
+        self._width = width
+        self._clock = clock
+        self._outcomes: Counter[Outcome] = Counter()
+        self._began = clock()
+        self._drawn = float("-inf")
+        self._drawn_done = 0
+        self._shown = False
+
+    @property
+    def done(self) -> int:
+        """How many cells have ended."""
+        return self._outcomes.total()
+
+    def add(self, result: CellResult) -> None:
+        """Count a cell that has ended."""
+        self._outcomes[result.outcome] += 1
+
+    def show(self, running: Sequence[Standing]) -> None:
+        """Draw, if it is time to."""
+        if self._terminal is None:
+            return
+        now = self._clock()
+        if self._live:
+            if now - self._drawn >= LIVE:
+                self._drawn = now
+                self._shown = True
+                text = self._text(now, running)
+                self._terminal.rewrite(text[: self._width - 1], erase=True)
+                self._terminal.flush()
+            return
+        since = now - max(self._drawn, self._began)
+        tenth = self.done * 10 // self._total > self._drawn_done * 10 // self._total
+        if self.done < self._total and (since >= FULL or (tenth and since >= FULL_AT_LEAST)):
+            self._drawn, self._drawn_done = now, self.done
+            self._terminal.write_line(self._text(now, running))
+            self._terminal.flush()
+
+    def clear(self) -> None:
+        """Take the live line away, so that something else can be written."""
+        if self._terminal is not None and self._shown:
+            self._terminal.rewrite("", erase=True)
+            self._terminal.rewrite("")
+            self._shown = False
+
+    def _text(self, now: float, running: Sequence[Standing]) -> str:
+        counts = " · ".join(f"{self._outcomes[o]} {o}" for o in Outcome if self._outcomes[o])
+        share = f"{self.done * 100 // self._total:3}% {self.done}/{self._total}"
+        parts = [share, counts, self._left(now), ", ".join(map(_standing, running))]
+        return "   ".join(part for part in parts if part)
+
+    def _left(self, now: float) -> str:
+        elapsed = now - self._began
+        if self.done < 5 or elapsed < 2.0:
+            return ""
+        return f"{duration(elapsed / self.done * (self._total - self.done))} left"
+
+
+def _standing(running: Standing) -> str:
+    name = running.label.split("[")[0]
+    if running.seconds < NOTABLE:
+        return name
+    return f"{name} ({running.stage} {duration(running.seconds)})"

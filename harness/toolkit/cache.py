@@ -1,0 +1,210 @@
+"""What a backend would otherwise make again: converted and compiled models, in one folder.
+
+An entry is one file: a line of JSON, then the payload, whose SHA-256 the line holds. It is written
+beside its place and renamed into it, so that readers and other writers see all of it or nothing.
+A cache is never needed: whatever goes wrong with it, the cell makes the thing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.contract import HarnessError
+from harness.toolkit.checkout import ROOT
+
+#: Where the entries of this checkout's sessions are.
+FOLDER = ROOT / ".harness-cache"
+#: Another place for them.
+FOLDER_VARIABLE = "HARNESS_CACHE"
+#: How much they may take, in MB; the ones that were not used for longest go first.
+LIMIT_VARIABLE = "HARNESS_CACHE_MB"
+LIMIT_MB = 4000
+
+#: What is left of a full cache after clearing up, so that not every writer has to.
+KEPT = 0.9
+#: Seconds after which a half-written file is nobody's: its writer was killed.
+ABANDONED = 3600.0
+
+#: Bytes of a disk below which a run begins with a warning.
+SCARCE = 100_000_000
+
+_SUFFIX = ".entry"
+_HALF = ".half"
+
+
+def key(**parts: object) -> str:
+    """A name for what follows from these parts: their SHA-256, as 64 hexadecimal digits.
+
+    Args:
+        parts: what JSON can hold; anything else counts as its `repr`.
+    """
+    text = json.dumps(parts, sort_keys=True, default=repr, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Cache:
+    """A folder of entries by key, shared by any number of processes.
+
+    Attributes:
+        folder: where the entries are; made by the first write. None keeps nothing.
+        limit: bytes that all entries together may take.
+        trouble: why the last entry could not be read or written; empty where all went well.
+    """
+
+    folder: Path | None
+    limit: int = LIMIT_MB * 1_000_000
+    trouble: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> Cache:
+        """The cache of a session: none under `--no-cache`.
+
+        Args:
+            options: those that the backend is opened with.
+
+        Raises:
+            HarnessError: the limit in the environment is no number.
+        """
+        if options.get("cache") == "off":
+            return cls(None)
+        folder = os.environ.get(FOLDER_VARIABLE)
+        said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
+        if not said.isdecimal():
+            raise HarnessError(
+                f"expected {LIMIT_VARIABLE} to be a number of megabytes, found {said!r}. "
+                "Fix: set it to one, or unset it"
+            )
+        return cls(Path(folder) if folder else FOLDER, int(said) * 1_000_000)
+
+    def obstacle(self) -> str:
+        """Why nothing new could be kept here, with a remedy; empty where it could."""
+        if self.folder is None:
+            return ""
+        there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        remedy = f"Fix: make it so, or set {FOLDER_VARIABLE} to another folder"
+        if not os.access(there, os.W_OK | os.X_OK):
+            return f"the cache keeps nothing: expected {there} to be writable. {remedy}"
+        free = shutil.disk_usage(there).free
+        if free < SCARCE:
+            return (
+                f"the cache keeps nothing or little: expected {SCARCE // 1_000_000} MB to be free "
+                f"at {there}, found {free / 1e6:.1f}. {remedy}"
+            )
+        return ""
+
+    def get(self, name: str) -> dict[str, bytes] | None:
+        """The parts of an entry; None where there is none, or none that is whole.
+
+        A damaged entry is removed, so that the next write repairs it.
+
+        Args:
+            name: what `key` made.
+        """
+        if self.folder is None:
+            return None
+        path = self._path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.trouble = f"cache entry not read: {error}"
+            return None
+        parts = _parts(data, name)
+        if parts is None:
+            self.trouble = f"cache entry {path.name} was damaged, and is made again"
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what is used stays
+        return parts
+
+    def put(self, name: str, parts: Mapping[str, bytes]) -> bool:
+        """Keep an entry; whether that worked. A full disk is no error: `trouble` says so.
+
+        Args:
+            name: what `key` made.
+            parts: the payload by name.
+        """
+        if self.folder is None:
+            return False
+        payload = b"".join(parts.values())
+        head = {
+            "key": name,
+            "sha256": hashlib.sha256(payload).hexdigest(),
+            "parts": {part: len(data) for part, data in parts.items()},
+        }
+        data = json.dumps(head).encode() + b"\n" + payload
+        if len(data) > self.limit:
+            self.trouble = (
+                f"cache entry not kept: it has {len(data)} bytes, and all may have {self.limit}"
+            )
+            return False
+        path = self._path(name)
+        half = path.with_name(f"{name}.{os.getpid()}.{secrets.token_hex(4)}{_HALF}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(len(data))
+            with half.open("xb") as file:
+                file.write(data)
+            os.replace(half, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                half.unlink()
+            self.trouble = f"cache entry not written, going on without: {error}"
+            return False
+        return True
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{name}{_SUFFIX}"
+
+    def _make_room(self, wanted: int) -> None:
+        """Remove entries, the least recently used first, and what killed writers left."""
+        assert self.folder is not None
+        held: list[tuple[float, int, str]] = []
+        newest = 0.0
+        with os.scandir(self.folder) as files:
+            for file in files:
+                # Another process may have removed it since.
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    newest = max(newest, stat.st_mtime)
+                    held.append((stat.st_mtime, stat.st_size, file.path))
+        total = sum(size for _, size, _ in held) + wanted
+        allowed = self.limit if total <= self.limit else KEPT * self.limit
+        for used, size, path in sorted(held):
+            abandoned = path.endswith(_HALF) and newest - used > ABANDONED
+            if not abandoned and (total <= allowed or path.endswith(_HALF)):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= size
+
+
+def _parts(data: bytes, name: str) -> dict[str, bytes] | None:
+    """The parts of an entry's file; None where it is not what was written."""
+    line, _, payload = data.partition(b"\n")
+    try:
+        head = json.loads(line)
+        sizes: dict[str, int] = head["parts"]
+        whole = head["key"] == name and head["sha256"] == hashlib.sha256(payload).hexdigest()
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not whole or sum(sizes.values()) != len(payload):
+        return None
+    parts, start = {}, 0
+    for part, size in sizes.items():
+        parts[part] = payload[start : start + size]
+        start += size
+    return parts

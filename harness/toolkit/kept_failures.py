@@ -1,0 +1,65 @@
+"""Failures as entries of the cache: what failed once fails again, as long as nothing has changed.
+
+An exporter that fails has tried every way it knows, which takes longer than a success. A failure is
+kept under the key of what would have been made, so that it is tried again with other versions,
+weights, inputs or code.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+
+from harness.toolkit import fingerprints
+
+#: The part of an entry that is a failure.
+PART = "failure.json"
+
+
+class KeptFailure(Exception):
+    """A failure from the cache; its class has the name of the one that was raised.
+
+    Args:
+        message: what the exception said.
+        fingerprint: its cause, as `harness.toolkit.fingerprints.of` found it where it was raised.
+    """
+
+    def __init__(self, message: str, fingerprint: str) -> None:
+        super().__init__(message)
+        self.fingerprint = fingerprint
+
+
+def lasting(error: Exception) -> bool:
+    """Whether an exception follows from what was to be made, and not from the machine's state."""
+    chain: BaseException | None = error
+    while chain is not None:
+        memory = fingerprints.is_out_of_memory(type(chain).__name__, str(chain))
+        if memory or isinstance(chain, OSError):
+            return False
+        chain = chain.__cause__
+    return True
+
+
+def pack(error: Exception) -> dict[str, bytes]:
+    """A failure as the parts of an entry."""
+    said = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "fingerprint": fingerprints.of(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    return {PART: json.dumps(said).encode()}
+
+
+def raise_kept(parts: Mapping[str, bytes]) -> None:
+    """Raise the failure that an entry is; nothing, where it is none.
+
+    Raises:
+        KeptFailure: from the text of the traceback that there was.
+    """
+    if PART not in parts:
+        return
+    said = json.loads(parts[PART])
+    kept = type(said["type"], (KeptFailure,), {})
+    raise kept(said["message"], said["fingerprint"]) from Exception(said["traceback"])

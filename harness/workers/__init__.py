@@ -1,0 +1,1 @@
+"""Isolation: the processes that cells run in, their limits, messages and ends."""

@@ -1,0 +1,235 @@
+"""One process per task: whatever happens in it costs that task alone.
+
+Children are forked from a server that has imported the heavy modules once (`multiprocessing`'s
+fork server), or spawned where forking is impossible. A dispatcher thread keeps some of them
+running at once and turns every way a child can end into an `Ending`.
+
+A limit is held twice: by the child itself, with the kernel's help (`harness.workers.limits`), so
+that a huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by
+the dispatcher, which watches clock and memory and kills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Generic
+
+from harness.contract import Outcome, Stage
+from harness.workers import child
+from harness.workers.fork_server import Settings, context, starting
+from harness.workers.running import GRACE, Running
+from harness.workers.task import Ending, Standing, T, Task
+
+#: A process, our end of its pipe, its own ends of all pipes, and its folder.
+_Made = tuple[BaseProcess, Connection, Sequence[Connection], Path]
+
+
+#: Seconds between two looks at the memory of the children, and at what they have started.
+WATCH = 0.1
+WATCH_DESCENDANTS = 1.0
+
+
+class Pool(Generic[T]):
+    """Runs tasks in children, some at once, in the order given.
+
+    Args:
+        finish: turns a task and its ending into the future's value; called in one thread, one
+            task after the other, as soon as a child has ended. What it raises stops the pool.
+        settings: how many children, their limits, and how they are made.
+    """
+
+    def __init__(self, finish: Callable[[Task, Ending], T], settings: Settings) -> None:
+        self.error: BaseException | None = None  # what `finish` raised
+        self._finish = finish
+        self._settings = settings
+        self._context: Any = context(settings)
+        self._waiting: deque[tuple[Task, Future[T]]] = deque()
+        self._running: list[Running[T]] = []
+        self._stopping = False
+        self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
+        self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
+        self._count = 0
+        self._next_look = 0.0
+        self._next_deep_look = 0.0
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="harness-finish")
+        self._dispatcher = threading.Thread(
+            target=self._dispatch, name="harness-dispatch", daemon=True
+        )
+
+    def start(self, tasks: Sequence[Task]) -> list[Future[T]]:
+        """Begin, and return one future a task. Call it once.
+
+        A future raises what `finish` raised, or `CancelledError` where its task was not run.
+        """
+        pairs = [(task, Future[T]()) for task in tasks]
+        self._waiting.extend(pairs)
+        self._dispatcher.start()
+        return [future for _, future in pairs]
+
+    def running(self) -> list[Standing]:
+        """What is running now, the longest first."""
+        now = time.monotonic()
+        return [Standing(c.task.label, c.stage, now - c.started) for c in tuple(self._running)]
+
+    def close(self) -> None:
+        """Start nothing more, kill what runs, finish what has ended. Safe to call twice."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_write.send_bytes(b"stop")
+        if self._dispatcher.is_alive():
+            # It may be waiting for a server that is importing; it is a daemon.
+            self._dispatcher.join(timeout=5.0)
+        if not self._dispatcher.is_alive():
+            self._wake_read.close()
+            self._wake_write.close()
+        self._finisher.shutdown(wait=True)
+        self._abandon()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Pool[T]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _dispatch(self) -> None:
+        try:
+            while not self._stopping and self._unfinished():
+                self._start_waiting()
+                self._look_after()
+        except BaseException as error:  # a fault of ours: nobody may wait for ever
+            self.error = error
+        finally:
+            for running in self._running:
+                running.kill()
+            for running in self._running:
+                running.process.join(GRACE)
+                running.future.cancel()
+                running.leave()
+            self._running.clear()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Nobody need wait for what was not started."""
+        for _, future in self._waiting:
+            future.cancel()
+
+    def _unfinished(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def _start_waiting(self) -> None:
+        """Start as many of the waiting tasks as may run now."""
+        while self._waiting and len(self._running) < self._settings.workers:
+            if self._stopping:
+                break
+            task, future = self._waiting.popleft()
+            self._start(Running(task, future, *self._process_for(task), self._settings.limits))
+
+    def _process_for(self, task: Task) -> _Made:
+        """A process for one task, not yet started."""
+        folder, limits = self._new_folder(), self._settings.limits.with_patience(task.patience)
+        parents_end, childs_end = self._context.Pipe(duplex=True)
+        process: BaseProcess = self._context.Process(
+            target=child.main,
+            args=(childs_end, task.target, task.argument, limits, folder),
+            name=task.label,
+        )
+        return process, parents_end, (childs_end,), folder
+
+    def _new_folder(self) -> Path:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        return folder
+
+    def _start(self, running: Running[T]) -> None:
+        """Start its process; one that cannot be is a crash of its task."""
+        try:
+            with starting(self._settings):
+                running.process.start()
+        except Exception as error:
+            reason = f"its process could not be started: {type(error).__name__}: {error}"
+            running.unstarted = Ending(Outcome.CRASH, Stage.BUILD, 0.0, reason=reason)
+            self._ended(running)
+        else:
+            self._running.append(running)
+        finally:
+            for connection in running.childs_ends:
+                connection.close()
+
+    def _look_after(self) -> None:
+        """Wait until something happens, or until it is time to look, and deal with it."""
+        now = time.monotonic()
+        pause = min([WATCH, *(max(0.0, c.deadline - now) for c in self._running)])
+        watched: list[Any] = [self._wake_read]
+        for running in self._running:
+            watched.append(running.process.sentinel)
+            if not running.inbox.ended:
+                watched.append(running.inbox.connection)
+        ready = set(wait(watched, pause))
+        for running in list(self._running):
+            ended = running.process.sentinel in ready
+            if ended or running.inbox.connection in ready:
+                running.read()
+            if ended:
+                self._running.remove(running)
+                self._ended(running)
+            else:
+                self._heard(running)
+        now = time.monotonic()
+        for running in self._running:
+            if now > running.deadline:
+                running.overdue()
+        if now >= self._next_look:
+            self._next_look = now + WATCH
+            deep = now >= self._next_deep_look
+            if deep:
+                self._next_deep_look = now + WATCH_DESCENDANTS
+            for running in self._running:
+                running.watch(deep)
+
+    def _heard(self, running: Running[T]) -> None:
+        """A child that goes on has perhaps said something."""
+
+    def _ended(self, running: Running[T]) -> None:
+        """A child's process is gone."""
+        ending = running.end()
+        running.leave()
+        self._conclude(running.task, running.future, ending)
+
+    def _conclude(self, task: Task, future: Future[T], ending: Ending) -> None:
+        self._finisher.submit(self._call_finish, task, future, ending)
+
+    def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
+        if self.error is not None:
+            future.cancel()
+            return
+        try:
+            value = self._finish(task, ending)
+        except BaseException as error:
+            self.error = error
+            self._stopping = True
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+
+def run_one(task: Task, settings: Settings) -> Ending:
+    """Run one task in a child of its own and wait for its end."""
+    with Pool(lambda _, ending: ending, settings) as pool:
+        future = pool.start([task])[0]
+        while True:
+            # Without a timeout, Windows would not let Ctrl-C through.
+            with contextlib.suppress(TimeoutError):
+                return future.result(timeout=0.5)
