@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.contract import BASE, FAMILIES, GREEN, Cell, CellResult, Outcome, Stage, Verdict, label
 from harness.toolkit.durations import duration
+from harness.toolkit.text_table import plain_table
 
 if TYPE_CHECKING:
     from harness.session.run import Cost, Run
@@ -144,7 +145,7 @@ def table(results: Sequence[CellResult]) -> list[str]:
         rows += [[name, *_row(counted, outcomes)] for name, counted in parts.items()]
     if len(families) > 1 or all(parts.values()):
         rows.append(["all", *_row(Counter(r.outcome for r in results), outcomes)])
-    return _aligned(rows)
+    return plain_table(rows, numbers=True)
 
 
 def verdicts(results: Iterable[CellResult]) -> str:
@@ -204,17 +205,6 @@ def _row(counts: Counter[Outcome], outcomes: Sequence[Outcome]) -> list[str]:
     passed = counts[Outcome.PASS]
     share = f"{passed / judged:7.1%} of {judged}" if judged else "-"
     return [*(str(counts[o] or "") for o in outcomes), share]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _excerpt(trace: Sequence[str]) -> list[str]:
