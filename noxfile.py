@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parent
 DEFAULT = ("lint", "tests", "mock")
 #: The backend whose pins the project's own tests and the model lists' coverage run on.
 REFERENCE = "torch_cpu"
-SOURCES = ("harness", "backends", "tests", "benchmarks", "noxfile.py")
+SOURCES = ("harness", "backends", "tools", "tests", "benchmarks", "noxfile.py")
 #: What a backend that names no platforms runs on, as `sys.platform` says it.
 PLATFORMS = ("linux", "darwin", "win32")
 #: The kinds of values in a `backend.toml`, in words.
