@@ -10,9 +10,8 @@ from pathlib import Path
 
 from harness.catalog import backends
 from harness.catalog import model_lists as catalogs
-from harness.results.expectation import OWNERS, Expectation, Failure
-from harness.results.expectations import Expectations
-from harness.results.expectations_file import load
+from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
+from harness.results.expectations_file import as_keys, load
 from harness.toolkit import checkout
 
 
@@ -69,16 +68,4 @@ def _show(backend: str, expectations: Expectations) -> None:
 
 def as_record(backend: str, row: Expectation) -> dict[str, str]:
     """An expectation as one JSON object, for `--json`."""
-    failure = row.failure
-    return {
-        "backend": backend,
-        "entry": row.entry,
-        "head": row.scope.head,
-        "precision": row.scope.precision,
-        "stage": failure.stage.value,
-        "outcome": failure.outcome.value if failure.outcome else "",
-        "match": failure.match,
-        "owner": failure.owner,
-        "reason": failure.reason,
-        "issue": failure.issue,
-    }
+    return {"backend": backend, "entry": row.entry, **as_keys(row.scope, row.failure)}

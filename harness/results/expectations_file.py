@@ -1,4 +1,23 @@
-"""Reader of `expectations.toml`: its errors say what was expected and the edit that fixes it."""
+"""Format and reader of `expectations.toml`, the deviations of one backend.
+
+`backends/<folder>/expectations.toml` holds deviations only; what it does not name is expected to
+pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
+
+    [[expect]]
+    entries = ["qwen3_next", "qwen3_5_text"]    # or entry = "qwen3_next"
+    stage = "prepare"
+    outcome = "fail"                            # optional; any but pass
+    match = "linalg_solve_triangular"           # optional; a piece of the cause, reason or error
+    precision = "f16"                           # optional; every precision otherwise
+    head = "fill-mask"                          # optional; every head otherwise
+    owner = "upstream"                          # ours | upstream | never
+    reason = "OpenVINO's front end has no translation for this op."
+    issue = ""                                  # optional; a link
+
+`match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
+A narrower row (one that names a precision, a head or both) goes before a wider one. A cell that
+fails now here, now there has a row for each stage.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +30,14 @@ from typing import Any
 from harness.catalog import model_lists as catalogs
 from harness.catalog.selection import Catalog
 from harness.contract import HarnessError, Outcome, Stage
-from harness.results.expectation import OWNERS, Expectation, Failure, Scope
-from harness.results.expectations import HEADER, Expectations
+from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
 from harness.toolkit.names import did_you_mean
+
+HEADER = """\
+# What this backend is known to get wrong, and why; everything else is expected to pass.
+# `harness/results/expectations_file.py` documents the keys. Rewrite after a run with
+# `nox -s {session} -- --update-expectations`, then give each new row its owner and reason.
+"""
 
 _KEYS = (
     "entries",
@@ -70,6 +94,20 @@ def load(
             "Fix: correct that line"
         ) from None
     return ExpectationsReader(path, text, catalog, precisions).read(data)
+
+
+def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
+    """The keys of one `[[expect]]`, without its entries; empty where it does not say."""
+    return {
+        "head": scope.head,
+        "precision": scope.precision,
+        "stage": failure.stage.value,
+        "outcome": failure.outcome.value if failure.outcome is not None else "",
+        "match": failure.match,
+        "owner": failure.owner,
+        "reason": failure.reason,
+        "issue": failure.issue,
+    }
 
 
 class ExpectationsReader:

@@ -35,7 +35,7 @@ from harness.contract import (
     Unavailable,
     Verdict,
 )
-from harness.results import expectations_file
+from harness.results import expectations_file, expectations_update
 from harness.results.store import Store
 from harness.session.choices import TASKS, check_faults, check_heads, check_precisions
 from harness.session.options import PASSED_ON, Options, comma_separated
@@ -294,7 +294,7 @@ class Run:
                 f"expected results of the device for {path.name}, found those of the fallback "
                 f"{self.fallback}; it is as it was. Fix: --update-expectations without --fallback"
             )
-        text = self.expectations.rewrite(list(self.results))
+        text = expectations_update.updated(self.expectations, self.results)
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return False
         new = path.with_name(f".{path.name}.{os.getpid()}")
