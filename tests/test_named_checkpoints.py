@@ -14,7 +14,7 @@ import pytest
 from harness.catalog import model_lists
 from harness.contract import Entry
 from harness.models.libraries import library
-from harness.models.shrink.shrinker import rule_of
+from harness.models.shrink.rules import rule_of
 from harness.toolkit.names import normalise
 
 ENTRIES = model_lists.load().entries

@@ -18,10 +18,15 @@ from harness.catalog import model_lists
 from harness.contract import Absent
 from harness.inputs import Recipe
 from harness.models.config_classes import config_class
-from harness.models.shrink import shrinker
-from harness.models.shrink.shrinker import ConfigOverride, rule_of, scaled_sections, tiny_config
+from harness.models.shrink import overrides
+from harness.models.shrink.overrides import ConfigOverride
+from harness.models.shrink.rope import scaled_sections
+from harness.models.shrink.rules import rule_of, rules
+from harness.models.shrink.scalars import SCALARS
+from harness.models.shrink.shrinker import tiny_config
+from harness.models.shrink.tokens import VOCABULARY
 
-HARNESS = Path(shrinker.__file__).parents[2]
+HARNESS = Path(overrides.__file__).parents[2]
 OVERRIDES, RECIPES, CALLS = (
     "models/shrink/overrides.toml",
     "inputs/recipe.toml",
@@ -108,8 +113,8 @@ def test_rows_stand_once() -> None:
 
 
 def test_every_rule_of_sizes_does_something() -> None:
-    for rule in shrinker.rules():
-        known_kind = rule.kind in shrinker._SCALARS or rule.kind in {"token", "layers"}
+    for rule in rules():
+        known_kind = rule.kind in SCALARS or rule.kind in {"token", "layers"}
         assert known_kind or rule.to is not None or rule.factor is not None, rule
         assert rule.to is None or rule.to > 0, rule
 
@@ -216,7 +221,7 @@ def test_channels_keep_their_proportions() -> None:
 def test_parts_of_a_composite_fit_each_other(architecture: str) -> None:
     config = tiny(architecture)
     text = config.get_text_config()
-    assert text.vocab_size <= shrinker.VOCABULARY
+    assert text.vocab_size <= VOCABULARY
     assert sum(1 for _ in sub_configs(config)) > 1
     ids = {
         name: value

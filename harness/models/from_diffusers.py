@@ -20,7 +20,7 @@ from harness.catalog.model_lists import with_none
 from harness.contract import BASE, Arrays, PipelineCase
 from harness.inputs import diffusers
 from harness.models import libraries
-from harness.models.shrink.shrinker import scaled_sections
+from harness.models.shrink.rope import scaled_sections
 
 #: What an image among the conditions may stand in the place of.
 TEXT = "encoder_hidden_states"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from harness import inputs
 from harness.catalog.exceptions import exceptions
 from harness.models import case, libraries, model_class, weights
-from harness.models.shrink import shrinker
+from harness.models.shrink import overrides, rules
 
 __all__ = ["preload"]
 
@@ -23,8 +23,8 @@ def preload(architecture: str) -> None:
 
 
 def _fill_caches() -> None:
-    shrinker.rules()
-    shrinker.overrides()
+    rules.rules()
+    overrides.overrides()
     inputs.recipes()
     weights.named_rules()
     exceptions()

@@ -1,0 +1,49 @@
+"""Rules by which a config's fields shrink, by field name: the rows of `rules.toml`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+TABLE = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkRule:
+    """One row of `rules.toml`.
+
+    Attributes:
+        kind: what the field counts; `scalars.py` and `fields.py` shrink by it.
+        pattern: matches the whole name of the field.
+        to: the small value at most; None for kinds that compute one.
+        factor: the small value at most of a multiplier of sizes, as MobileNet's `depth_multiplier`.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    to: int | None
+    factor: float | None = None
+
+
+@cache
+def rules() -> tuple[ShrinkRule, ...]:
+    """The rows of `rules.toml`, in order."""
+    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["rule"]
+    return tuple(
+        ShrinkRule(
+            row["kind"],
+            re.compile("|".join(f"(?:{m})" for m in row["match"])),
+            row.get("to"),
+            row.get("factor"),
+        )
+        for row in rows
+    )
+
+
+@cache
+def rule_of(name: str) -> ShrinkRule | None:
+    """The first rule whose pattern matches the whole field name."""
+    return next((rule for rule in rules() if rule.pattern.fullmatch(name)), None)
