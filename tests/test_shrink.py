@@ -30,7 +30,7 @@ HARNESS = Path(overrides.__file__).parents[2]
 OVERRIDES, RECIPES, CALLS = (
     "models/shrink/overrides.toml",
     "inputs/recipe.toml",
-    "models/calls.toml",
+    "models/forward_methods.toml",
 )
 
 

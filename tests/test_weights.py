@@ -240,7 +240,7 @@ def test_a_saved_buffer_with_a_rule_is_filled() -> None:
 
 
 def test_every_rule_is_complete_and_can_match() -> None:
-    for pattern, how, low, high in weights.named_rules():
-        assert isinstance(pattern, re.Pattern)
-        assert how in {"keep", "uniform"}, pattern.pattern
-        assert low < high or how == "keep", pattern.pattern
+    for rule in weights.weight_rules():
+        assert isinstance(rule.pattern, re.Pattern)
+        assert rule.how in {"keep", "uniform"}, rule
+        assert rule.low < rule.high or rule.how == "keep", rule

@@ -1,9 +1,6 @@
-"""`python -m harness seeds`: examples on which no choice that the model makes is nearly a tie.
+"""Seeds of example inputs by architecture, on which no choice of the model is nearly a tie.
 
-A mixture of experts sends each token to the experts with the highest scores, a detector keeps the
-best of its queries. Where two scores differ by less than a rounding, two right computations choose
-differently, and their outputs have nothing in common. Which example is far from ties is found by
-trying, and kept in `example_seeds.toml`.
+`python -m harness seeds` finds them and writes `example_seeds.toml`.
 """
 
 from __future__ import annotations
@@ -11,20 +8,16 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 TABLE = Path(__file__).with_suffix(".toml")
 
 
 @cache
 def offset(architecture: str) -> int:
-    """What is added to the seed of an architecture's examples; 0 where no table names it."""
+    """The number that is added to the run's seed for an architecture's examples; 0 by default."""
     return table().get(architecture, 0)
 
 
 def table() -> dict[str, int]:
-    """Architecture -> what is added to the seed of its examples."""
+    """The offset of each architecture in `example_seeds.toml`."""
     return tomllib.loads(TABLE.read_text(encoding="utf-8"))

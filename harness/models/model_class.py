@@ -1,18 +1,19 @@
-"""Which model class an architecture name stands for, in this environment's transformers."""
+"""Model classes of this environment's transformers, by architecture and head."""
 
 from __future__ import annotations
 
-import tomllib
+import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
-from operator import attrgetter
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from harness.catalog import heads
 from harness.contract import BASE, Absent
 from harness.models import retriever
 from harness.models.config_classes import config_class, parts_of
+from harness.models.forward_methods import forward_methods, with_forward
 
 #: Where an architecture has no headless model, its first head in this order stands for it.
 _FALLBACKS = (
@@ -68,12 +69,9 @@ def head_class(architecture: str, head: str) -> type:
 
     row = heads.known()[head]
     for mapping in row.mappings:
-        found = mappings().get(f"MODEL_FOR_{mapping}_MAPPING_NAMES", {}).get(architecture)
-        if found is not None:
-            name = found if isinstance(found, str) else found[0]
-            cls = getattr(transformers, name, None) or _from_module(architecture, name)
-            if cls is not None:
-                return cls
+        cls = _mapped(f"MODEL_FOR_{mapping}_MAPPING_NAMES", architecture)
+        if cls is not None:
+            return cls
     stem = config_class(architecture).__name__.removesuffix("Config")
     for ending in row.classes:
         cls = getattr(transformers, stem + ending, None)
@@ -92,16 +90,12 @@ def base_class(architecture: str) -> type:
     """
     import transformers
 
-    known = mappings()
-    rest = sorted(name for name in known if name.startswith("MODEL_"))
+    rest = sorted(name for name in mappings() if name.startswith("MODEL_"))
     for mapping in ("MODEL_MAPPING_NAMES", *_FALLBACKS, *rest):
-        found = known.get(mapping, {}).get(architecture)
-        if found is not None:
-            name = found if isinstance(found, str) else found[0]
-            cls = getattr(transformers, name, None) or _from_module(architecture, name)
-            if cls is not None and not _is_part(cls, config_class(architecture)):
-                call = calls().get(architecture)
-                return cls if call is None else _calling(cls, call)
+        cls = _mapped(mapping, architecture)
+        if cls is not None and not _is_part(cls, config_class(architecture)):
+            method = forward_methods().get(architecture)
+            return cls if method is None else with_forward(cls, method)
     # RAG and its like are in no mapping; their config's name says the model's.
     config = config_class(architecture)
     cls = getattr(transformers, config.__name__.replace("Config", "Model"), None)
@@ -111,17 +105,19 @@ def base_class(architecture: str) -> type:
     raise Absent(f"transformers {transformers.__version__} has no model class for {architecture!r}")
 
 
-@cache
-def calls() -> Mapping[str, str]:
-    """What is called in the place of `forward`, by model type: the rows of `calls.toml`."""
-    tables = tomllib.loads((Path(__file__).parent / "calls.toml").read_text(encoding="utf-8"))
-    return {name: table["call"] for name, table in tables.items()}
+def _mapped(mapping: str, architecture: str) -> type | None:
+    """The first class of a model type in a mapping, exported or only in its modeling module."""
+    import transformers
 
-
-def _calling(cls: type, call: str) -> type:
-    """The same model, whose forward is another attribute of it."""
-    forward = property(attrgetter(call))
-    return type(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__})
+    found = mappings().get(mapping, {}).get(architecture)
+    if found is None:
+        return None
+    name = found if isinstance(found, str) else found[0]
+    cls: type | None = getattr(transformers, name, None)
+    if cls is None:
+        with suppress(ImportError):
+            cls = getattr(_modeling_module(architecture), name, None)
+    return cls
 
 
 def _is_part(model: type, config: type) -> bool:
@@ -131,24 +127,8 @@ def _is_part(model: type, config: type) -> bool:
     return own is not None and own in parts and not issubclass(config, own)
 
 
-def _from_module(architecture: str, name: str) -> type | None:
-    """A class that its modeling module has, but that the package's top level does not export."""
-    import importlib
-
-    from transformers.models.auto.configuration_auto import model_type_to_module_name
-
-    folder = model_type_to_module_name(architecture)
-    try:
-        module = importlib.import_module(f"transformers.models.{folder}.modeling_{folder}")
-    except ImportError:
-        return None
-    return getattr(module, name, None)
-
-
 def _first_exported(config: type) -> type | None:
     """The first model that takes the config, of those in its modeling module that are exported."""
-    import importlib
-
     import transformers
 
     module = importlib.import_module(config.__module__.replace(".configuration_", ".modeling_"))
@@ -165,9 +145,11 @@ def _first_exported(config: type) -> type | None:
 
 def preload(architecture: str) -> None:
     """Import the modeling code of a model type; raises what the import raises."""
-    import importlib
+    _modeling_module(architecture)
 
+
+def _modeling_module(architecture: str) -> ModuleType:
     from transformers.models.auto.configuration_auto import model_type_to_module_name
 
     folder = model_type_to_module_name(architecture)
-    importlib.import_module(f"transformers.models.{folder}.modeling_{folder}")
+    return importlib.import_module(f"transformers.models.{folder}.modeling_{folder}")

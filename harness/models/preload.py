@@ -26,7 +26,7 @@ def _fill_caches() -> None:
     rules.rules()
     overrides.overrides()
     inputs.recipes()
-    weights.named_rules()
+    weights.weight_rules()
     exceptions()
     case.warm()
     with suppress(ImportError):

@@ -1,7 +1,6 @@
-"""Values that follow from (seed, name, shape) alone, the same on every machine and version.
+"""Seeded weights: a model's random parameters and buffers, overwritten by (seed, name, shape).
 
-Raw Philox bits become uniform float32 by exact arithmetic: numpy promises the bit stream of a bit
-generator, but not the stream of `Generator.normal` (NEP 19).
+The values keep activations of order 1, so that a relative error means something.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,40 @@ from numpy.typing import NDArray
 
 from harness.toolkit.seeded import uniform
 
-RULES = Path(__file__).with_suffix(".toml")
+TABLE = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRule:
+    """One row of `weights.toml`.
+
+    Attributes:
+        pattern: found anywhere in the name of a parameter or buffer, as Mamba's `A_log`.
+        how: `keep` the library's value, or `uniform` between `low` and `high`.
+    """
+
+    pattern: re.Pattern[str]
+    how: str
+    low: float
+    high: float
 
 
 @cache
-def named_rules() -> tuple[tuple[re.Pattern[str], str, float, float], ...]:
-    """The rows of `tiny/weights.toml`: pattern of the name, how, lowest and highest value."""
-    rows = tomllib.loads(RULES.read_text(encoding="utf-8"))["rule"]
+def weight_rules() -> tuple[WeightRule, ...]:
+    """The rows of `weights.toml`, in order; the first that matches a name wins."""
+    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["rule"]
     return tuple(
-        (re.compile(r["match"]), r["how"], r.get("low", 0.0), r.get("high", 0.0)) for r in rows
+        WeightRule(re.compile(row["match"]), row["how"], row.get("low", 0.0), row.get("high", 0.0))
+        for row in rows
     )
 
 
 def fill(module: Any, seed: int) -> None:
-    """Overwrites a model's random parameters and buffers in place, and calibrates nothing.
+    """Overwrites a model's random parameters and buffers in place.
 
     A value that the library initialises to a constant stays near it (norm weights near 1, biases
-    small); a matrix is uniform with variance 1 / fan_in, so that activations keep order 1.
+    small); a matrix is uniform with variance 1 / fan_in (LeCun et al., Efficient BackProp, 1998,
+    section 4.6). Integers, and batch norms' statistics, stay (see `calibrate`).
 
     Args:
         module: a torch.nn.Module on the CPU.
@@ -67,14 +84,14 @@ def fill(module: Any, seed: int) -> None:
             is_buffer = not isinstance(tensor, torch.nn.Parameter)
             if any(key.search(name) for key in computed):
                 continue  # a checkpoint has none of it: sinusoidal positions
-            rule = next((r for r in named_rules() if r[0].search(name)), None)
+            rule = next((r for r in weight_rules() if r.pattern.search(name)), None)
             if rule is None and is_buffer:
                 continue
-            if rule is not None and rule[1] == "keep":
+            if rule is not None and rule.how == "keep":
                 continue
             u = uniform(seed, name, tuple(tensor.shape))
             if rule is not None:
-                middle, half = (rule[2] + rule[3]) / 2, (rule[3] - rule[2]) / 2
+                middle, half = (rule.low + rule.high) / 2, (rule.high - rule.low) / 2
                 values = middle + half * u
             else:
                 values = _values(
@@ -91,9 +108,9 @@ def fill(module: Any, seed: int) -> None:
 
 
 def _constant(tensor: Any) -> float | None:
-    """The number that the library initialises a tensor to; None where it drew random ones.
+    """The number that the library initialises a tensor to; None where it drew random numbers.
 
-    A single drawn number is a constant too: a chosen one has few digits.
+    A tensor of one number counts as drawn unless the number has few digits, as a chosen one has.
     """
     low, high = float(tensor.min()), float(tensor.max())
     if low != high or (tensor.numel() == 1 and abs(float(f"{low:.3g}") - low) > 1e-6 * abs(low)):
