@@ -44,6 +44,7 @@ def store(
     cells: list[tuple[str, str, Outcome, str]],
     *,
     run_id: str = "1",
+    precision: str = "default",
     emulated: bool = False,
     real: bool = False,
 ) -> None:
@@ -65,7 +66,7 @@ def store(
         results.begin(info)
         for entry, head, outcome, reason in cells:
             result = CellResult(
-                entry, "speech", entry, head, "default", Stage.VERIFY, outcome, reason
+                entry, "speech", entry, head, precision, Stage.VERIFY, outcome, reason
             )
             if real:
                 result.metrics.append(Metric(REAL_WEIGHTS, 1.0, "1"))
@@ -179,9 +180,9 @@ def test_other_results(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_ways_of_use_count_passing_cells(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(root, "torch-cpu", CELLS)
-    assert "| torch-cpu | 2 | 0 | 2 | 1 | 0 |" in run(root, capsys)
+    assert "| torch-cpu (4 of 6 run) | 2 | 0 | 2 | 1 | 0 |" in run(root, capsys)
     store(root, "torch-cpu", [("bert", "fill-mask", Outcome.PASS, "")], run_id="2")
-    assert "| torch-cpu | 2 | 1 | 3 | 2 | 1 |" in run(root, capsys)
+    assert "| torch-cpu (4 of 6 run) | 2 | 1 | 3 | 2 | 1 |" in run(root, capsys)
 
 
 def test_the_short_tables_go_between_the_markers(
@@ -192,13 +193,118 @@ def test_the_short_tables_go_between_the_markers(
     readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n", encoding="utf-8")
     run(root, capsys, "--write", str(readme))
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{tables.BEGIN}\n| family | entries | torch-cpu |\n")
+    assert text.startswith(
+        f"before\n{tables.BEGIN}\n| family | entries | torch-cpu (4 of 6 run) |\n"
+    )
     assert "| encoder-only | 3 | 1 / 2 |\n" in text
     assert "| all | 7 | 1 / 4 |\n" in text
     assert "old" not in text
     assert text.endswith(f"\n{tables.END}\nafter\n")
     run(root, capsys, "--write", str(readme))
     assert readme.read_text(encoding="utf-8") == text
+
+
+#: Every entry that is applicable on torch-cpu, none missing.
+WHOLE = [(name, "base", Outcome.PASS, "") for rows in LISTS.values() for name, _ in rows]
+
+
+def written(root: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that the command puts into a README."""
+    readme = root / "README.md"
+    readme.write_text(f"{tables.BEGIN}\n{tables.END}\n", encoding="utf-8")
+    run(root, capsys, "--write", str(readme))
+    return readme.read_text(encoding="utf-8").splitlines()
+
+
+def test_each_precision_has_a_column(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "openvino", WHOLE)
+    failed = [(name, head, Outcome.FAIL, "wrong") for name, head, *_ in WHOLE]
+    store(root, "openvino", failed, run_id="2", precision="f32")
+    store(root, "torch-cpu", WHOLE)
+    lines = written(root, capsys)
+    assert "| family | entries | openvino | openvino f32 | torch-cpu |" in lines
+    assert "| encoder-only | 3 | 3 / 3 | 0 / 3 | 3 / 3 |" in lines
+    assert "| all | 7 | 7 / 7 | 0 / 7 | 7 / 7 |" in lines
+    out = run(root, capsys)
+    assert "| openvino | 7 | 7 | 7 | 7 | 100.0% |" in out
+    assert "| openvino f32 | 7 | 7 | 7 | 0 | 0.0% |" in out
+    assert "openvino f32: pass / run / applicable" in out
+
+
+def test_each_precision_has_its_ways_of_use(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", WHOLE)
+    store(root, "torch-cpu", WHOLE, run_id="2", precision="bf16")
+    lines = written(root, capsys)
+    assert "| torch-cpu | 7 | 0 | 2 | 1 | 0 |" in lines
+    assert "| torch-cpu bf16 | 7 | 0 | 2 | 1 | 0 |" in lines
+
+
+def test_a_whole_run_is_not_called_partial(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "torch-cpu", [cell for cell in WHOLE if cell[0] != "mega"])
+    store(root, "torch-cpu", [("mega", "base", Outcome.ABSENT, ABSENT)], run_id="2")
+    lines = written(root, capsys)
+    assert "| family | entries | torch-cpu |" in lines
+    assert not [line for line in lines if line.startswith("Partial")]
+
+
+def test_a_partial_run_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(root, "mock", WHOLE[:1], emulated=True)
+    store(root, "openvino", WHOLE[:2])
+    store(root, "openvino", WHOLE[:3], run_id="2", precision="f32")
+    store(root, "torch-cpu", WHOLE)
+    lines = written(root, capsys)
+    columns = [
+        "mock (emulated, 1 of 7 run)",
+        "openvino (2 of 7 run)",
+        "openvino f32 (3 of 7 run)",
+        "torch-cpu",
+    ]
+    assert f"| family | entries | {' | '.join(columns)} |" in lines
+    assert [line.split(" | ")[0][2:] for line in lines[-5:-1]] == columns  # the ways of use
+    assert (
+        "Partial, with the command that runs the rest: mock (`nox -s mock`), openvino "
+        "(`nox -s openvino`), openvino f32 (`nox -s openvino -- --precision f32`)."
+    ) in lines
+
+
+def test_entries_ruled_out_in_one_precision_are_missed_in_none(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`mega` is not there, whatever the precision: six entries are applicable in both."""
+    store(root, "torch-cpu", CELLS)
+    store(root, "torch-cpu", WHOLE[:1], run_id="2", precision="f32")
+    (line,) = [line for line in written(root, capsys) if line.startswith("| family")]
+    assert line == "| family | entries | torch-cpu (4 of 6 run) | torch-cpu f32 (1 of 6 run) |"
+
+
+def test_a_backend_with_a_list_of_its_own_is_whole_with_that(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "backends" / "openvino" / "backend.toml"
+    path.write_text('title = "A backend"\nmodels = "vision"\n', encoding="utf-8")
+    store(root, "openvino", WHOLE[-2:])
+    lines = written(root, capsys)
+    assert "| family | entries | openvino |" in lines
+    assert "Backends with a list of their own: openvino (`vision`)." in lines
+    assert "| openvino | 7 | 2 | 2 | 2 | 100.0% |" in run(root, capsys)
+
+
+def test_json_has_backends_and_their_precisions(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(root, "torch-cpu", WHOLE)
+    store(root, "torch-cpu", [("vit", "base", Outcome.FAIL, "")], run_id="2", precision="f32")
+    found = json.loads(run(root, capsys, "--json"))
+    (backend,) = [item for item in found["backends"] if item["name"] == "torch-cpu"]
+    assert backend["total"] == {"entries": 7, "applicable": 7, "run": 7, "passed": 6}
+    columns = {item["precision"]: item for item in found["columns"] if item["name"] == "torch-cpu"}
+    assert {name: item["total"]["passed"] for name, item in columns.items()} == {
+        "default": 7, "f32": 0,
+    }  # fmt: skip
+    assert columns["f32"]["total"]["run"] == 1
+    assert len(columns["f32"]["never_run"]) == 6
+    (way,) = found["ways"]
+    assert (way["backend"], way["headless"]) == ("torch-cpu", 7)
 
 
 @pytest.mark.parametrize("text", ["", "no markers", f"{tables.END}\n{tables.BEGIN}"])

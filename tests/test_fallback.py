@@ -68,7 +68,7 @@ def test_every_row_is_marked_and_none_counts(stood_in: Workplace) -> None:
         assert queries.cells(connection) == []
         assert queries.totals(connection) == []
         assert queries.stood_in(connection) == [queries.StoodIn(NAME, "cpu", 4, 3)]
-        (counted,) = coverage.count(catalog, [NAME], gathered).backends
+        (counted,) = coverage.count(catalog, {NAME: ""}, gathered).backends
     assert (counted.total.run, counted.total.passed) == (0, 0)
 
 

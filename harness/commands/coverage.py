@@ -39,7 +39,8 @@ def main(args: argparse.Namespace) -> int:
     catalog = catalogs.load(args.root)
     folder = args.results or args.root / "results"
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
-    coverage = count(catalog, list(backends.discover(args.root / "backends")), gathered)
+    specs = backends.discover(args.root / "backends")
+    coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)
     print(json.dumps(asdict(coverage), indent=2) if args.json else markdown(coverage), end="")
     if args.write is not None:
         changed = write_between_markers(args.write, summary(coverage))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.contract import HarnessError
+from harness.report.labels import where
 from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
 from harness.toolkit.files import replace_file
+from harness.toolkit.text_table import markdown_table
 
 #: What `--write` writes stands between these two lines.
 BEGIN = "<!-- coverage: `nox -s coverage -- --write README.md` -->"
@@ -16,14 +18,15 @@ END = "<!-- end of coverage -->"
 
 _ABOUT = (
     "{entries} entries are listed. An entry is *applicable* on a backend unless a run there found "
-    "that its own `requires` rule the environment out; it was *run* when it has any other result; "
-    "it *passes* when every cell of it that ran there passed. The last result of each cell counts."
+    "that its own `requires` rule the environment out, or the backend has a list of its own "
+    "without it; it was *run* when it has any other result; it *passes* when every cell of it that "
+    "ran there passed. The last result of each cell counts."
 )
 
 _ABOUT_WAYS = (
-    "Passing cells, in every precision: the headless models and the task heads, and how many of "
-    "both also gave the right numbers through `from_pretrained()`, `pipeline()` and `generate()` "
-    "or another loop of inferences."
+    "Passing cells: the headless models and the task heads, and how many of both also gave the "
+    "right numbers through `from_pretrained()`, `pipeline()` and `generate()` or another loop of "
+    "inferences."
 )
 
 _ABOUT_WEIGHTS = (
@@ -42,19 +45,20 @@ def markdown(coverage: Coverage) -> str:
             ("backend", "entries", "applicable", "run", "pass", "pass of applicable"),
             [
                 (
-                    f"{backend.name}{' (emulated)' if backend.emulated else ''}",
-                    *_counts(backend.total),
-                    _share(backend.total.passed, backend.total.applicable)
-                    if backend.total.run
+                    _heading(column),
+                    *_counts(column.total),
+                    _share(column.total.passed, column.total.applicable)
+                    if column.total.run
                     else "not run",
                 )
-                for backend in coverage.backends
+                for column in coverage.columns
             ],
         ),
+        *_notes(coverage.columns),
     ]
     for title, groups in (
-        ("family", lambda backend: backend.families),
-        ("priority", lambda backend: backend.priorities),
+        ("family", lambda column: column.families),
+        ("priority", lambda column: column.priorities),
     ):
         blocks += [f"## By {title}", _by_group(coverage, title, groups)]
     blocks += [
@@ -87,16 +91,48 @@ def markdown(coverage: Coverage) -> str:
 
 
 def summary(coverage: Coverage) -> str:
-    """The tables of `markdown` that a README has room for: backends that ran, and families."""
-    ran = [backend for backend in coverage.backends if backend.total.run]
+    """The tables of `markdown` that a README has room for: columns that ran, and families."""
+    ran = [column for column in coverage.columns if column.total.run]
     rows = [
-        (family, tally.entries, *(_of(backend.families[family]) for backend in ran))
+        (family, tally.entries, *(_of(column.families[family]) for column in ran))
         for family, tally in (ran[0].families.items() if ran else ())
     ]
     if ran:
-        rows.append(("all", coverage.entries, *(_of(backend.total) for backend in ran)))
-    names = [f"{backend.name}{' (emulated)' if backend.emulated else ''}" for backend in ran]
-    return "\n\n".join([_table(("family", "entries", *names), rows), _ways_table(coverage)])
+        rows.append(("all", coverage.entries, *(_of(column.total) for column in ran)))
+    heads = ("family", "entries", *(_heading(column, runs=True) for column in ran))
+    return "\n\n".join([_table(heads, rows), *_notes(ran), _ways_table(coverage)])
+
+
+def _heading(column: BackendCoverage, *, runs: bool = False) -> str:
+    """A column's name; with `runs`, also how little has run: `openvino f32 (30 of 673 run)`."""
+    said = ["emulated"] * column.emulated
+    if runs and column.partial:
+        said.append(f"{column.total.run} of {column.total.applicable} run")
+    name = where(column.name, column.precision)
+    return f"{name} ({', '.join(said)})" if said else name
+
+
+def _notes(columns: Sequence[BackendCoverage]) -> list[str]:
+    """What the figures of some columns leave out: the rest of a partial run, and other lists."""
+    partial = [
+        f"{where(column.name, column.precision)} (`{_session(column)}`)"
+        for column in columns
+        if column.partial
+    ]
+    limited = {column.name: column.models for column in columns if column.models}
+    notes = []
+    if partial:
+        notes.append(f"Partial, with the command that runs the rest: {', '.join(partial)}.")
+    if limited:
+        lists = ", ".join(f"{name} (`{models}`)" for name, models in limited.items())
+        notes.append(f"Backends with a list of their own: {lists}.")
+    return notes
+
+
+def _session(column: BackendCoverage) -> str:
+    """The command that runs every applicable entry of a column."""
+    precision = "" if column.precision == "default" else f" -- --precision {column.precision}"
+    return f"nox -s {column.name}{precision}"
 
 
 def _of(tally: Tally) -> str:
@@ -104,12 +140,20 @@ def _of(tally: Tally) -> str:
 
 
 def _ways_table(coverage: Coverage) -> str:
-    columns = ("headless models", "task heads", "`from_pretrained`", "`pipeline`", "`generate`")
+    heads = ("headless models", "task heads", "`from_pretrained`", "`pipeline`", "`generate`")
     rows = [
-        (way.backend, way.headless, way.heads, way.pretrained, way.pipelines, way.generated)
-        for way in coverage.ways
+        (
+            _heading(column, runs=True),
+            way.headless,
+            way.heads,
+            way.pretrained,
+            way.pipelines,
+            way.generated,
+        )
+        for column in coverage.columns
+        if (way := column.ways)
     ]
-    return _table(("passing cells", *columns), rows)
+    return _table(("passing cells", *heads), rows)
 
 
 def write_between_markers(path: Path, text: str) -> bool:
@@ -136,8 +180,8 @@ def _by_group(
     title: str,
     groups: Callable[[BackendCoverage], Mapping[str, Tally]],
 ) -> str:
-    """One row a group and one column a backend: pass / run / applicable."""
-    if not coverage.backends:
+    """One row a group: pass / run / applicable of each backend and precision."""
+    if not coverage.columns:
         return "No backend."
     rows = [
         (
@@ -145,12 +189,15 @@ def _by_group(
             tally.entries,
             *(
                 f"{counted.passed} / {counted.run} / {counted.applicable}"
-                for counted in (groups(backend)[group] for backend in coverage.backends)
+                for counted in (groups(column)[group] for column in coverage.columns)
             ),
         )
-        for group, tally in groups(coverage.backends[0]).items()
+        for group, tally in groups(coverage.columns[0]).items()
     ]
-    names = [f"{backend.name}: pass / run / applicable" for backend in coverage.backends]
+    names = [
+        f"{where(column.name, column.precision)}: pass / run / applicable"
+        for column in coverage.columns
+    ]
     return _table((title, "entries", *names), rows)
 
 
@@ -175,7 +222,5 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "none to count"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, the first column to the left and the others to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    return "\n".join(markdown_table(heads, rows, numbers=True))

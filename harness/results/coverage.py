@@ -1,25 +1,31 @@
-"""How much of the model lists has been run and passes, counted from the last results.
+"""Coverage: how much of the model lists has been run and passes, by the last results.
 
-The unit is the entry. Of each backend's environment, four counts, each a part of the one before:
-the entries that are listed, those that are **applicable** (all but the ones whose own `requires`
-this environment does not meet), those that were **run**, and those that **pass**: every cell of
-the entry that ran there passed, in each head and precision.
+The unit is the entry. Of each backend there are four counts, each a part of the one before: the
+entries that are listed, those that are **applicable**, those that were **run**, and those that
+**pass**: every cell of the entry that ran passed, in each head. Applicable is an entry that the
+backend's `models` name (every entry where `backend.toml` has no `models`), unless a run found that
+the entry's own `requires` rule the environment out.
+
+All of it is counted for each precision of a backend, and once over all of its precisions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.catalog.selection import Catalog
+from harness.catalog.selection import ALL, Catalog
 from harness.contract import BASE, PRIORITIES, REAL_WEIGHTS, Entry, Outcome, Priority
 from harness.results import merged, queries
 from harness.results.expectations import DECLARED_ABSENT
-from harness.results.queries import CellRow
+from harness.results.queries import CellRow, Column, Connection
 
 #: Which share of the entries of a priority should have been run with their real weights.
 REAL_WEIGHTS_TARGETS: Mapping[Priority, float] = {"critical": 1.0, "high": 0.5, "medium": 0.25}
+
+#: In place of a precision: all of them together.
+EVERY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +39,36 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendCoverage:
-    """What one backend has run, over all entries, by family and by priority."""
-
-    name: str
-    emulated: bool
-    total: Tally
-    families: Mapping[str, Tally]
-    priorities: Mapping[str, Tally]
-    never_run: tuple[str, ...]  # applicable entries
-
-
-@dataclass(frozen=True, slots=True)
 class Ways:
-    """How many cells of a backend passed, and how many of those through each way of use."""
+    """Counts of a backend's passing cells: in all, and of those through each way of use."""
 
     backend: str
+    precision: str  # or EVERY
     headless: int
     heads: int
     pretrained: int  # from_pretrained()
     pipelines: int
     generated: int  # generate(), or another loop
+
+
+@dataclass(frozen=True, slots=True)
+class BackendCoverage:
+    """Coverage of one backend in one precision, or in every one: in all, by family, by priority."""
+
+    name: str
+    precision: str  # or EVERY
+    emulated: bool
+    models: str  # of its backend.toml: a list of its own, such as `smoke`; empty: every entry
+    total: Tally
+    families: Mapping[str, Tally]
+    priorities: Mapping[str, Tally]
+    never_run: tuple[str, ...]  # applicable entries
+    ways: Ways | None  # None: no cell passes
+
+    @property
+    def partial(self) -> bool:
+        """Whether some applicable entries have run here, and others never."""
+        return 0 < self.total.run < self.total.applicable
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +84,51 @@ class WeightsTarget:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Everything that the command says."""
+    """Coverage of all backends, the target of real weights, and the entries that are left."""
 
     entries: int
-    backends: tuple[BackendCoverage, ...]
-    ways: tuple[Ways, ...]
+    backends: tuple[BackendCoverage, ...]  # over every precision
+    columns: tuple[BackendCoverage, ...]  # one a backend and precision; `default` if none has run
+    ways: tuple[Ways, ...]  # over every precision
     weights: tuple[WeightsTarget, ...]
     never_run: Mapping[str, tuple[str, ...]]  # family -> entries that no device has run
     unavailable: Mapping[str, str]  # name -> reason
 
 
-def count(catalog: Catalog, backends: Sequence[str], gathered: merged.Gathered) -> Coverage:
+def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gathered) -> Coverage:
     """Counts the last results against the lists.
 
     Args:
         catalog: the model lists.
-        backends: the names of all backends, those without results included.
+        backends: name -> `models` of every backend, those without results included.
         gathered: the results, read with the catalog's entries.
     """
     entries = list(catalog.entries.values())
-    by_backend: dict[str, dict[str, list[CellRow]]] = {name: {} for name in backends}
-    for cell in queries.cells(gathered.connection):
-        by_backend.setdefault(cell.backend, {}).setdefault(cell.entry, []).append(cell)
-    emulated = {run.backend for run in queries.runs(gathered.connection) if run.emulated}
-    covered = tuple(
-        _backend(name, name in emulated, entries, cells) for name, cells in by_backend.items()
-    )
-    seen = {
-        name
-        for backend, cells in by_backend.items()
-        if backend not in emulated
-        for name, rows in cells.items()
-        if _ran(rows)
-    }
+    connection = gathered.connection
+    by_backend: dict[str, list[CellRow]] = {name: [] for name in backends}
+    for cell in queries.cells(connection):
+        by_backend.setdefault(cell.backend, []).append(cell)
+    precisions: dict[str, list[str]] = {}
+    for column in queries.columns(connection):
+        precisions.setdefault(column.backend, []).append(column.precision)
+    emulated = {run.backend for run in queries.runs(connection) if run.emulated}
+    ways = _ways(connection)
+    wholes: list[BackendCoverage] = []
+    columns: list[BackendCoverage] = []
+    seen: set[str] = set()
+    for name, cells in by_backend.items():
+        models = backends.get(name, "")
+        meant = {entry.name for entry in catalog.select(models or ALL)}
+        ran = _ran(cells)
+        ruled_out = {cell.entry for cell in cells} - ran.keys()
+        applicable = (meant - ruled_out) | ran.keys()
+        backend = _Environment(name, models, name in emulated, entries, applicable)
+        wholes.append(backend.covered(EVERY, cells, ways))
+        for precision in precisions.get(name, ["default"]):
+            own = [cell for cell in cells if cell.precision == precision]
+            columns.append(backend.covered(precision, own, ways))
+        if name not in emulated:
+            seen |= ran.keys()
     missing = {
         family: tuple(
             entry.name for entry in entries if entry.family == family and entry.name not in seen
@@ -110,7 +137,7 @@ def count(catalog: Catalog, backends: Sequence[str], gathered: merged.Gathered) 
     }
     real = {
         str(row[0])
-        for row in gathered.connection.execute(
+        for row in connection.execute(
             "SELECT DISTINCT entry FROM latest JOIN metrics "
             "USING (run_id, entry, head, precision) "
             "WHERE metrics.name = ? AND metrics.value > 0 AND outcome = ?",
@@ -119,69 +146,96 @@ def count(catalog: Catalog, backends: Sequence[str], gathered: merged.Gathered) 
     }
     return Coverage(
         entries=len(entries),
-        backends=covered,
-        ways=_ways(gathered),
+        backends=tuple(wholes),
+        columns=tuple(columns),
+        ways=tuple(way for column, way in ways.items() if column.precision == EVERY),
         weights=tuple(_weights(priority, entries, real) for priority in REAL_WEIGHTS_TARGETS),
         never_run={family: names for family, names in missing.items() if names},
         unavailable={name: model.reason for name, model in catalog.unavailable.items()},
     )
 
 
-def _ways(gathered: merged.Gathered) -> tuple[Ways, ...]:
-    """Counts of passing cells by the metrics that only a way of use records."""
-    rows = gathered.connection.execute(
-        "SELECT backend, count(*) FILTER (head = ?), count(*) FILTER (head <> ?), "
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """One backend, and the entries that are applicable in its environment."""
+
+    name: str
+    models: str
+    emulated: bool
+    entries: Sequence[Entry]
+    applicable: Collection[str]
+
+    def covered(
+        self, precision: str, cells: Iterable[CellRow], ways: Mapping[Column, Ways]
+    ) -> BackendCoverage:
+        """The coverage by the cells of one precision, or by all cells of the backend."""
+        ran = _ran(cells)
+
+        def tally(entries: Iterable[Entry]) -> Tally:
+            return _tally([entry.name for entry in entries], self.applicable, ran)
+
+        families = dict.fromkeys(entry.family for entry in self.entries)
+        return BackendCoverage(
+            name=self.name,
+            precision=precision,
+            emulated=self.emulated,
+            models=self.models,
+            total=tally(self.entries),
+            families={
+                family: tally(entry for entry in self.entries if entry.family == family)
+                for family in families
+            },
+            priorities={
+                priority: tally(entry for entry in self.entries if entry.priority == priority)
+                for priority in PRIORITIES
+            },
+            never_run=tuple(
+                entry.name
+                for entry in self.entries
+                if entry.name in self.applicable and entry.name not in ran
+            ),
+            ways=ways.get(Column(self.name, precision)),
+        )
+
+
+def _ways(connection: Connection) -> dict[Column, Ways]:
+    """Counts of passing cells, by the metrics that only a way of use records."""
+    rows = connection.execute(
+        "SELECT backend, coalesce(precision, ?), count(*) FILTER (head = ?), "
+        "count(*) FILTER (head <> ?), "
         "count(*) FILTER (list_contains(names, 'wall_roundtrip')), "
         "count(*) FILTER (list_contains(names, 'pipelines')), "
         "count(*) FILTER (list_contains(names, 'wall_generate')) FROM ("
-        "SELECT backend, latest.head, list(metrics.name) AS names FROM latest LEFT JOIN metrics "
-        "USING (run_id, entry, head, precision) WHERE outcome = ? "
+        "SELECT backend, precision, latest.head, list(metrics.name) AS names "
+        "FROM latest LEFT JOIN metrics USING (run_id, entry, head, precision) WHERE outcome = ? "
         "GROUP BY backend, run_id, entry, latest.head, precision) "
-        "GROUP BY backend ORDER BY backend",
-        [BASE, BASE, Outcome.PASS.value],
+        "GROUP BY GROUPING SETS ((backend), (backend, precision)) ORDER BY backend",
+        [EVERY, BASE, BASE, Outcome.PASS.value],
     ).fetchall()
-    return tuple(Ways(str(row[0]), *map(int, row[1:])) for row in rows)
+    found = [Ways(str(row[0]), str(row[1]), *map(int, row[2:])) for row in rows]
+    return {Column(way.backend, way.precision): way for way in found}
 
 
-def _backend(
-    name: str, emulated: bool, entries: Sequence[Entry], cells: Mapping[str, Sequence[CellRow]]
-) -> BackendCoverage:
-    families = dict.fromkeys(entry.family for entry in entries)
-    return BackendCoverage(
-        name=name,
-        emulated=emulated,
-        total=_tally(entries, cells),
-        families={
-            family: _tally([entry for entry in entries if entry.family == family], cells)
-            for family in families
-        },
-        priorities={
-            priority: _tally([entry for entry in entries if entry.priority == priority], cells)
-            for priority in PRIORITIES
-        },
-        never_run=tuple(entry.name for entry in entries if not cells.get(entry.name)),
+def _tally(
+    names: Sequence[str], applicable: Collection[str], ran: Mapping[str, Sequence[CellRow]]
+) -> Tally:
+    return Tally(
+        entries=len(names),
+        applicable=sum(name in applicable for name in names),
+        run=sum(name in ran for name in names),
+        passed=sum(
+            all(cell.outcome == Outcome.PASS for cell in ran[name]) for name in names if name in ran
+        ),
     )
 
 
-def _tally(entries: Iterable[Entry], cells: Mapping[str, Sequence[CellRow]]) -> Tally:
-    listed = applicable = run = passed = 0
-    for entry in entries:
-        rows = cells.get(entry.name, ())
-        ran = _ran(rows)
-        listed += 1
-        applicable += bool(ran) or not rows
-        run += bool(ran)
-        passed += bool(ran) and all(row.outcome == Outcome.PASS for row in ran)
-    return Tally(listed, applicable, run, passed)
-
-
-def _ran(rows: Iterable[CellRow]) -> list[CellRow]:
-    """The cells of an entry, without those that the entry's own `requires` rule out."""
-    return [
-        row
-        for row in rows
-        if not (row.outcome == Outcome.ABSENT and row.reason.startswith(DECLARED_ABSENT))
-    ]
+def _ran(cells: Iterable[CellRow]) -> dict[str, list[CellRow]]:
+    """Cells by entry, without those that the entry's own `requires` rule out."""
+    found: dict[str, list[CellRow]] = {}
+    for cell in cells:
+        if cell.outcome != Outcome.ABSENT or not cell.reason.startswith(DECLARED_ABSENT):
+            found.setdefault(cell.entry, []).append(cell)
+    return found
 
 
 def _weights(priority: Priority, entries: Sequence[Entry], real: set[str]) -> WeightsTarget:
