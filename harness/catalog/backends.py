@@ -18,15 +18,61 @@ from typing import Any
 from harness.contract import Backend, HarnessError, Unavailable
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.names import did_you_mean
+from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
 
 #: Where the backends of this repository are.
 BACKENDS = ROOT / "backends"
-
-
-START_METHODS = ("forkserver", "spawn")
 PLATFORMS = ("linux", "darwin", "win32")
-#: `cell`: a process serves one cell; `shared`: many, where a device's context is dear.
-WORKERS = ("cell", "shared")
+#: What `backend.toml` may say of hardware. `noxfile.py`, which reads the file without the harness,
+#: is what requires keys of it.
+HARDWARE_KEYS: Mapping[str, Key] = {
+    "paths": Key("Glob patterns of device files: the hardware is here where one exists.", STRINGS),
+    "platform": Key(
+        "A machine that always has it, as `sys.platform`-`machine`; for example darwin-arm64."
+    ),
+    "found": Key("Its name in messages, with an article: an NVIDIA GPU.", required=True),
+    "fix": Key("The command or edit that makes it available.", required=True),
+    "kinds": Key(
+        "Its kinds in `python -m harness devices`; for example nvidia-gpu.",
+        STRINGS,
+    ),
+}
+
+#: What `backend.toml` may say.
+KEYS: Mapping[str, Key] = {
+    "title": Key("Its name for people, as `nox -l` shows it.", required=True),
+    "torch_backend": Key("The wheel index of torch, as uv's --torch-backend takes it: cpu, cu130."),
+    "python": Key("The Python versions that its packages support, oldest first.", STRINGS),
+    "platforms": Key(
+        "The platforms that its packages support, as `sys.platform` names them.",
+        STRINGS,
+        choices=PLATFORMS,
+    ),
+    "start_method": Key(
+        "How its processes start; spawn for an SDK that does not survive a fork.",
+        choices=("forkserver", "spawn"),
+    ),
+    "worker": Key(
+        "What a process serves: one cell, or many where a device's context is dear.",
+        choices=("cell", "shared"),
+    ),
+    "environment": Key(
+        "Environment variables of its processes.", TABLE, keys=Key("The variable's value.")
+    ),
+    "interpose": Key("A C file of its folder that becomes an LD_PRELOAD shim."),
+    "preload": Key("The modules that the fork server imports before it forks.", STRINGS),
+    "preload_for": Key(
+        "The modules that the fork server imports as well, by precision.",
+        TABLE,
+        keys=Key("The modules for this precision.", STRINGS),
+    ),
+    "snapshot": Key("Whether its models are held against model_lists/signatures.txt.", BOOLEAN),
+    "faults": Key("The kinds of --fault that it can inject.", STRINGS),
+    "models": Key("What runs without --models; its pins are meant to have all of it."),
+    "heads": Key("Which heads run without --heads: all, base, tasks, or names of tasks."),
+    "hardware": Key("A hint at the hardware that it needs.", TABLE, keys=HARDWARE_KEYS),
+    "runs_on": Key("The labels of the GitHub runner that can run it.", ANY),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +86,7 @@ class Hardware:
     platform: str = ""
     found: str = ""
     fix: str = ""
-    kinds: tuple[
-        str, ...
-    ] = ()  # of `harness.toolkit.hardware.Part`, for `python -m harness devices`
+    kinds: tuple[str, ...] = ()  # of `harness.toolkit.hardware.Part`
 
     def present(self) -> bool:
         """Whether this machine seems to have it."""
@@ -54,7 +98,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """What `backend.toml` says, and where the rest of the folder is."""
+    """A backend's folder and what its `backend.toml` says, key by key as `KEYS` describes it."""
 
     folder: Path
     title: str
@@ -63,14 +107,14 @@ class BackendSpec:
     platforms: tuple[str, ...] = PLATFORMS
     start_method: str = "forkserver"
     worker: str = "cell"
-    environment: Mapping[str, str] = field(default_factory=dict)  # of its processes
-    interpose: str = ""  # a C file of the folder (`harness.workers.ld_preload`)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    interpose: str = ""  # `harness.workers.ld_preload`
     preload: tuple[str, ...] = ()
-    preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by precision
-    snapshot: bool = False  # its models are held against signature.SNAPSHOT
-    faults: tuple[str, ...] = ()  # kinds of `--fault` that it can inject
-    models: str = ""  # what its pins are meant to have, and run where `--models` is silent
-    heads: str = "all"  # which heads run where `--heads` is silent: all, base, tasks or names
+    preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    snapshot: bool = False
+    faults: tuple[str, ...] = ()
+    models: str = ""
+    heads: str = "all"
     hardware: Hardware | None = None
 
     @property
@@ -165,18 +209,9 @@ def read(folder: Path) -> BackendSpec:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise HarnessError(f"{path}: expected TOML, found: {error}. Fix: correct it") from error
-    _check(path, data, _KEYS)
+    _check(path, data, KEYS)
     if "title" not in data:
         raise HarnessError(f'{path}: expected a title, found none. Fix: add `title = "..."`')
-    for key, choices in (("start_method", START_METHODS), ("worker", WORKERS)):
-        if data.get(key, choices[0]) not in choices:
-            raise HarnessError(
-                f"{path}: expected {key} to be one of {', '.join(choices)}, found "
-                f"{data[key]!r}. Fix: choose one of them"
-            )
-    variables = data.get("environment", {})
-    if isinstance(variables, dict):
-        _check(path, variables, dict.fromkeys(variables, "a string"), "environment.")
     interposed = data.get("interpose")
     if interposed and not (folder / interposed).is_file():
         raise HarnessError(
@@ -186,11 +221,8 @@ def read(folder: Path) -> BackendSpec:
     values = _tuples(data)
     values.pop("runs_on", None)
     if "preload_for" in data:
-        by_precision = data["preload_for"]
-        _check(path, by_precision, dict.fromkeys(by_precision, _STRINGS), "preload_for.")
-        values["preload_for"] = _tuples(by_precision)
+        values["preload_for"] = _tuples(data["preload_for"])
     if "hardware" in data:
-        _check(path, data["hardware"], _HARDWARE_KEYS, "hardware.")
         values["hardware"] = Hardware(**_tuples(data["hardware"]))
     return BackendSpec(folder=folder.resolve(), **values)
 
@@ -250,59 +282,27 @@ def _folders(root: Path) -> list[Path]:
     ]
 
 
-_STRINGS = "a list of strings"
-_KEYS: Mapping[str, str] = {
-    "title": "a string",
-    "torch_backend": "a string",
-    "python": _STRINGS,
-    "platforms": _STRINGS,
-    "start_method": "a string",
-    "worker": "a string",
-    "environment": "a table",
-    "interpose": "a string",
-    "preload": _STRINGS,
-    "preload_for": "a table",
-    "snapshot": "true or false",
-    "faults": _STRINGS,
-    "models": "a string",
-    "heads": "a string",
-    "hardware": "a table",
-    "runs_on": "",  # what the workflows want: anything
-}
-_HARDWARE_KEYS: Mapping[str, str] = {
-    "paths": _STRINGS,
-    "platform": "a string",
-    "found": "a string",
-    "fix": "a string",
-    "kinds": _STRINGS,
-}
-
-
-def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, str], prefix: str = "") -> None:
-    for key, value in data.items():
-        if key not in keys:
+def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, Key], prefix: str = "") -> None:
+    for name, value in data.items():
+        if name not in keys:
             raise HarnessError(
-                f"{path}: expected one of {', '.join(keys)}, found the key `{prefix + key}`."
-                f"{did_you_mean(key, keys)} Fix: rename or drop it"
+                f"{path}: expected one of {', '.join(keys)}, found the key `{prefix + name}`."
+                f"{did_you_mean(name, keys)} Fix: rename or drop it"
             )
-        if keys[key] and _kind(value) != keys[key] and not (keys[key] == _STRINGS and value == []):
+        key = keys[name]
+        if not key.holds(value):
             raise HarnessError(
-                f"{path}: expected {prefix + key} to be {keys[key]}, found {value!r}. "
+                f"{path}: expected {prefix + name} to be {key.kind}, found {value!r}. "
                 "Fix: correct it"
             )
-
-
-def _kind(value: object) -> str:
-    match value:
-        case bool():
-            return "true or false"
-        case str():
-            return "a string"
-        case dict():
-            return "a table"
-        case list() if value and all(isinstance(item, str) for item in value):
-            return _STRINGS
-    return ""
+        if key.kind == STRING and key.choices and value not in key.choices:
+            raise HarnessError(
+                f"{path}: expected {prefix + name} to be one of {', '.join(key.choices)}, found "
+                f"{value!r}. Fix: choose one of them"
+            )
+        if key.keys:
+            inner = dict.fromkeys(value, key.keys) if isinstance(key.keys, Key) else key.keys
+            _check(path, value, inner, f"{prefix}{name}.")
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.names import did_you_mean, normalise
+from harness.toolkit.toml_keys import STRING, STRINGS, TABLE, Key
 
 FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
@@ -27,21 +28,42 @@ SUBSETS = "subsets.toml"
 NULL = "null"
 
 KINDS = ("closed-weights", "not-a-model", "remote-code", "unpackaged")
-ENTRY_KEYS = (
-    "architecture",
-    "checkpoint",
-    "task",
-    "heads",
-    "priority",
-    "library",
-    "requires",
-    "aliases",
-    "notes",
-    "config",
-)
-_UNAVAILABLE_KEYS = ("kind", "reason", "spellings")
-_SUBSET_KEYS = ("about", "entries")
-_NAME = re.compile(r"[a-z0-9_]+")
+#: What a table of a family's list may say, in the order in which it says it.
+ENTRY_KEYS: Mapping[str, Key] = {
+    "architecture": Key(
+        "The model type as transformers spells it, or the class in another library.", required=True
+    ),
+    "checkpoint": Key("A repository on the Hugging Face hub; nothing of it is downloaded."),
+    "task": Key("What the model is for, as the hub's pipeline tags name it where they do."),
+    "heads": Key(
+        "The tasks whose heads are further cells; by default the one in `task`, if it has a head.",
+        STRINGS,
+        choices=tuple(known_heads()),
+    ),
+    "priority": Key("How widely it is used.", choices=PRIORITIES),
+    "library": Key("The package that has the model."),
+    "requires": Key(
+        "What pip must find for the entry to be there; without it the entry is absent.", STRINGS
+    ),
+    "aliases": Key("Names that differ by more than case and punctuation.", STRINGS),
+    "notes": Key("One sentence that a user should know."),
+    "config": Key(
+        "What makes this model differ from its architecture's default config, with the published "
+        'values; the string "null" stands for None.',
+        TABLE,
+    ),
+}
+UNAVAILABLE_KEYS: Mapping[str, Key] = {
+    "kind": Key("Why nobody can run it, in a word.", choices=KINDS, required=True),
+    "reason": Key("Why nobody can run it, in a sentence.", required=True),
+    "spellings": Key("How the name is written where that is not the name itself.", STRINGS),
+}
+SUBSET_KEYS: Mapping[str, Key] = {
+    "about": Key("What the subset is good for."),
+    "entries": Key("Its entries, each once.", STRINGS),
+}
+#: An entry's name.
+NAME = re.compile(r"[a-z0-9_]+")
 
 
 def load(root: Path = ROOT) -> Catalog:
@@ -157,7 +179,7 @@ class ListReader:
 
     def _entry(self, source: ListFile, family: str, name: str, table: Any) -> Entry:
         _check_table(source, name, table, ENTRY_KEYS)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise source.error(
                 name, "", "a name of a-z, 0-9 and _", f"{name!r}", "spell it in snake_case"
             )
@@ -169,10 +191,6 @@ class ListReader:
                 repr(table["architecture"]) if "architecture" in table else "none",
                 f'add `architecture = "{name}"` or what the library calls it',
             )
-        for key in ("architecture", "checkpoint", "task", "library", "notes"):
-            _check_text(source, name, key, table)
-        for key in ("requires", "aliases", "heads"):
-            _check_texts(source, name, key, table)
         task = table.get("task", "")
         heads = table.get("heads", [task] if task in known_heads() else [])
         for head in heads:
@@ -184,15 +202,6 @@ class ListReader:
                     f"{head!r}.{did_you_mean(head, known_heads())}",
                     "correct it, or add the task there",
                 )
-        priority = table.get("priority", "medium")
-        if priority not in PRIORITIES:
-            raise source.error(
-                name,
-                "priority",
-                f"one of {', '.join(PRIORITIES)}",
-                f"{priority!r}.{did_you_mean(str(priority), PRIORITIES)}",
-                "choose one of them",
-            )
         for requirement in table.get("requires", ()):
             try:
                 Requirement(requirement)
@@ -213,20 +222,11 @@ class ListReader:
                 f"{config!r}",
                 "write it as `config = { hidden_size = 64 }`",
             )
-        return Entry(
-            name=name,
-            family=family,
-            architecture=table["architecture"],
-            task=task,
-            heads=tuple(heads),
-            checkpoint=table.get("checkpoint", ""),
-            priority=priority,
-            library=table.get("library", "transformers"),
-            requires=tuple(table.get("requires", ())),
-            config=with_none(config),
-            aliases=tuple(table.get("aliases", ())),
-            notes=table.get("notes", ""),
-        )
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+        }
+        values |= {"heads": tuple(heads), "config": with_none(config)}
+        return Entry(name=name, family=family, **values)
 
     def _claim(self, source: ListFile, name: str, spelling: str) -> None:
         owner = self.spellings.setdefault(normalise(spelling), name)
@@ -244,20 +244,9 @@ class ListReader:
     def _read_unavailable(self, source: ListFile) -> dict[str, UnavailableModel]:
         models = {}
         for name, table in source.tables.items():
-            _check_table(source, name, table, _UNAVAILABLE_KEYS)
-            kind = table.get("kind", "")
-            if kind not in KINDS:
-                raise source.error(
-                    name,
-                    "kind",
-                    f"one of {', '.join(KINDS)}",
-                    f"{kind!r}.{did_you_mean(str(kind), KINDS)}",
-                    "choose one of them",
-                )
-            _check_text(source, name, "reason", table)
+            _check_table(source, name, table, UNAVAILABLE_KEYS)
             if not table.get("reason", "").strip():
                 raise source.error(name, "reason", "a reason", "none", "say why nobody can run it")
-            _check_texts(source, name, "spellings", table)
             for spelling in (name, *table.get("spellings", ())):
                 owner = self.spellings.get(normalise(spelling))
                 if owner:
@@ -269,15 +258,13 @@ class ListReader:
                         f"drop it here, or drop [{owner}] from {self.files[owner].name}",
                     )
             spellings = tuple(table.get("spellings", ()))
-            models[name] = UnavailableModel(name, kind, table["reason"], spellings)
+            models[name] = UnavailableModel(name, table["kind"], table["reason"], spellings)
         return models
 
     def _read_subsets(self, source: ListFile) -> dict[str, tuple[str, ...]]:
         subsets = {}
         for name, table in source.tables.items():
-            _check_table(source, name, table, _SUBSET_KEYS)
-            _check_text(source, name, "about", table)
-            _check_texts(source, name, "entries", table)
+            _check_table(source, name, table, SUBSET_KEYS)
             if normalise(name) in {ALL, *self.spellings, *map(normalise, FAMILIES)}:
                 raise source.error(
                     name, "", "a name of its own", "that of an entry or a family", "rename it"
@@ -300,25 +287,32 @@ class ListReader:
         return subsets
 
 
-def _check_table(source: ListFile, name: str, table: Any, known: Sequence[str]) -> None:
+#: The edit that corrects a value of another kind.
+_FIXES = {STRING: "put it in quotes", STRINGS: 'write `{key} = ["..."]`'}
+
+
+def _check_table(source: ListFile, name: str, table: Any, known: Mapping[str, Key]) -> None:
     if not isinstance(table, dict):
         raise source.error(
             name, "", "tables only", f"the bare key `{name}`", f"put it below a [{name}]"
         )
     for key in table:
         if key not in known:
-            raise source.unknown_key(name, key, known)
-
-
-def _check_text(source: ListFile, name: str, key: str, table: Mapping[str, Any]) -> None:
-    if not isinstance(table.get(key, ""), str):
-        raise source.error(name, key, "a string", repr(table[key]), "put it in quotes")
-
-
-def _check_texts(source: ListFile, name: str, key: str, table: Mapping[str, Any]) -> None:
-    found = table.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise source.error(name, key, "a list of strings", repr(found), f'write `{key} = ["..."]`')
+            raise source.unknown_key(name, key, tuple(known))
+    for key, declared in known.items():
+        found = table.get(key, "")
+        if declared.kind == STRING and declared.choices:
+            if found not in declared.choices and (declared.required or key in table):
+                raise source.error(
+                    name,
+                    key,
+                    f"one of {', '.join(declared.choices)}",
+                    f"{found!r}.{did_you_mean(str(found), declared.choices)}",
+                    "choose one of them",
+                )
+        elif key in table and declared.kind in _FIXES and not declared.holds(found):
+            fix = _FIXES[declared.kind].format(key=key)
+            raise source.error(name, key, declared.kind, repr(found), fix)
 
 
 def with_none(config: Any) -> Any:

@@ -32,6 +32,7 @@ from harness.catalog.selection import Catalog
 from harness.contract import HarnessError, Outcome, Stage
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
 from harness.toolkit.names import did_you_mean
+from harness.toolkit.toml_keys import STRING, STRINGS, Key
 
 HEADER = """\
 # What this backend is known to get wrong, and why; everything else is expected to pass.
@@ -39,24 +40,28 @@ HEADER = """\
 # `nox -s {session} -- --update-expectations`, then give each new row its owner and reason.
 """
 
-_KEYS = (
-    "entries",
-    "entry",
-    "precision",
-    "head",
-    "stage",
-    "outcome",
-    "match",
-    "owner",
-    "reason",
-    "issue",
-)
-
-_REQUIRED = ("stage", "owner", "reason")
-
-_STAGES = tuple(stage.value for stage in Stage)
-
-_FAILURES = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.PASS)
+#: What an `[[expect]]` may say.
+KEYS: Mapping[str, Key] = {
+    "entries": Key("The entries that the cause blocks; or `entry`, where it is one.", STRINGS),
+    "entry": Key("The entry that the cause blocks; or `entries`."),
+    "precision": Key("The precision that it is about; by default every one."),
+    "head": Key("The head that it is about, base for none; by default every one."),
+    "stage": Key(
+        "The stage at which it fails.", choices=tuple(stage.value for stage in Stage), required=True
+    ),
+    "outcome": Key(
+        "How it fails; by default in any way.",
+        choices=tuple(outcome.value for outcome in Outcome if outcome is not Outcome.PASS),
+    ),
+    "match": Key("A piece of the cause, reason or error, no pattern; by default any."),
+    "owner": Key(
+        "Whose it is to mend: ours, upstream, or never where nobody will.",
+        choices=OWNERS,
+        required=True,
+    ),
+    "reason": Key("Why it fails.", required=True),
+    "issue": Key("A link to where it is reported."),
+}
 
 
 def load(
@@ -173,24 +178,22 @@ class ExpectationsReader:
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
         for key, found in table.items():
-            if key not in _KEYS:
+            if key not in KEYS:
                 raise self._error(
                     index,
                     key,
-                    f"one of {', '.join(_KEYS)}",
-                    f"the key `{key}`.{did_you_mean(key, _KEYS)}",
+                    f"one of {', '.join(KEYS)}",
+                    f"the key `{key}`.{did_you_mean(key, KEYS)}",
                     "rename or drop it",
                 )
-            if key != "entries" and not isinstance(found, str):
+            if KEYS[key].kind == STRING and not KEYS[key].holds(found):
                 raise self._error(index, key, "a string", repr(found), "put it in quotes")
-        for key in _REQUIRED:
-            if key not in table:
+        for key, declared in KEYS.items():
+            if declared.required and key not in table:
                 raise self._error(index, "", f"`{key}`", "none", f"add it: {_EXAMPLES[key]}")
-        self._one_of(index, table, "stage", _STAGES)
-        self._one_of(index, table, "outcome", _FAILURES)
-        self._one_of(index, table, "owner", OWNERS)
-        if self.precisions:
-            self._one_of(index, table, "precision", tuple(self.precisions))
+        for key, declared in KEYS.items():
+            self._one_of(index, table, key, declared.choices)
+        self._one_of(index, table, "precision", tuple(self.precisions))
         scope = Scope(table.get("head", ""), table.get("precision", ""))
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
         failure = Failure(
@@ -237,7 +240,7 @@ class ExpectationsReader:
     def _one_of(
         self, index: int, table: Mapping[str, Any], key: str, choices: Sequence[str]
     ) -> None:
-        if key in table and table[key] not in choices:
+        if choices and key in table and table[key] not in choices:
             raise self._error(
                 index,
                 key,
