@@ -24,10 +24,11 @@ from harness.checks import sanity
 from harness.contract import Absent, Cell, CellResult, CheckFailed, Entry, Outcome, Stage
 from harness.toolkit import fingerprints
 from harness.workers.cell_result import result_of
-from harness.workers.fork_server import Settings, cores
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings, cores
+from harness.workers.task import Task
 
 #: Of all types whose packages are there, what share must build, run and be sane.
 CLAIM = 0.93
@@ -105,7 +106,7 @@ def measure(types: Sequence[str], workers: int, seconds: float) -> list[CellResu
 
     done: list[str] = []
     preload = [f"harness.models.preload:transformers/{name}" for name in types]
-    settings = Settings(
+    settings = WorkerSettings(
         workers=workers,
         limits=Limits(seconds),
         preload=("torch", "transformers", "harness.models.preload", *preload),

@@ -77,7 +77,7 @@ def main() -> int:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         source = backends.find("qnn").folder / "powers_of_two.c"
-        library = ld_preload.library(source, Path(folder))
+        library = ld_preload.compile_shim(source, Path(folder))
         if library is None:
             raise SystemExit("expected a C compiler on Linux, found none. Fix: install gcc")
         kept = {cache.FOLDER_VARIABLE: folder}

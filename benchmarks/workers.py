@@ -20,11 +20,12 @@ from pathlib import Path
 
 from benchmarks.fake_device import Work
 from harness.contract import Outcome
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
+from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
-from harness.workers.task import Ending, Task
+from harness.workers.task import Task
 
 
 def sweep(cells: Sequence[Work], *, shared: bool, workers: int) -> float:
@@ -32,7 +33,7 @@ def sweep(cells: Sequence[Work], *, shared: bool, workers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         tasks = [Task("benchmarks.fake_device:cell", replace(w, log=log), "it") for w in cells]
-        settings = Settings(workers=workers, limits=Limits(60.0, 500), shared=shared)
+        settings = WorkerSettings(workers=workers, limits=Limits(60.0, 500), shared=shared)
         kind: type[Pool[Ending]] = SharedPool if shared else Pool
         with kind(lambda _, ending: ending, settings) as pool:
             endings = [future.result() for future in pool.start(tasks)]

@@ -19,10 +19,11 @@ from harness.catalog import backends, model_lists
 from harness.cell.request import Job
 from harness.contract import Cell, CellResult, Outcome
 from harness.workers.cell_result import RUN_CELL, result_of
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKES = ROOT / "tests" / "fakes"
@@ -74,7 +75,7 @@ def observe() -> list[Observation]:
     spec = backends.find("wrong", FAKES)
     entry = model_lists.load().entries["bert"]
     results: dict[str, CellResult] = {}
-    settings = Settings(limits=LIMITS, start_method=spec.start_method, preload=spec.preload)
+    settings = WorkerSettings(limits=LIMITS, start_method=spec.start_method, preload=spec.preload)
     jobs = {
         name: Job(Cell(entry, spec.name, "default" if name == "none" else name), 0, "tiny", FAKES)
         for name in FAULTS

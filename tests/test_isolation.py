@@ -17,11 +17,13 @@ import pytest
 
 from harness.cell.request import Job
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage, Unavailable
-from harness.workers import cell_result, fork_server, pool, running
-from harness.workers.fork_server import Settings
+from harness.workers import cell_result, fork_server, pool, running_child
+from harness.workers import settings as worker_settings
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool, run_one
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
@@ -31,8 +33,8 @@ def task(name: str, argument: Any = None) -> Task:
     return Task(f"tests.isolation_targets:{name}", argument, name)
 
 
-def settings(seconds: float = 20.0, memory_mb: int = 300, workers: int = 2) -> Settings:
-    return Settings(workers=workers, limits=Limits(seconds, memory_mb))
+def settings(seconds: float = 20.0, memory_mb: int = 300, workers: int = 2) -> WorkerSettings:
+    return WorkerSettings(workers=workers, limits=Limits(seconds, memory_mb))
 
 
 def end_of(name: str, argument: Any = None, **limits: Any) -> Ending:
@@ -139,7 +141,7 @@ def test_only_the_end_of_a_long_output_is_kept() -> None:
     assert "line 4999\nfrom C" in ending.error
     assert "line 10\n" not in ending.error
     assert "RuntimeError: enough" in ending.error
-    assert len(ending.error) < 2 * running.TAIL
+    assert len(ending.error) < 2 * running_child.TAIL
 
 
 def test_a_warning_does_not_reach_our_terminal(capfd: pytest.CaptureFixture[str]) -> None:
@@ -252,21 +254,21 @@ def test_one_bad_neighbour_costs_the_others_nothing() -> None:
 
 
 def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fork_server, "cores", lambda: 6)
+    monkeypatch.setattr(worker_settings, "cores", lambda: 6)
     monkeypatch.setenv("MKL_NUM_THREADS", "9")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    chosen = Settings(workers=4).environment()
+    chosen = WorkerSettings(workers=4).environment()
     assert chosen["OMP_NUM_THREADS"] == "1"
     assert "MKL_NUM_THREADS" not in chosen  # the user's own stays
-    assert Settings(workers=2).environment()["OMP_NUM_THREADS"] == "3"
-    assert Settings(workers=8).environment()["OMP_NUM_THREADS"] == "1"
+    assert WorkerSettings(workers=2).environment()["OMP_NUM_THREADS"] == "3"
+    assert WorkerSettings(workers=8).environment()["OMP_NUM_THREADS"] == "1"
     child = end_of("environment", ["HF_HUB_OFFLINE", "HARNESS_PRELOAD"]).value
     assert child["HF_HUB_OFFLINE"] == "1"
     assert "HARNESS_PRELOAD" not in os.environ
 
 
 def test_spawned_children_do_the_same() -> None:
-    spawning = Settings(workers=2, limits=Limits(30, 300), start_method="spawn")
+    spawning = WorkerSettings(workers=2, limits=Limits(30, 300), start_method="spawn")
     with Pool(lambda _, ending: ending, spawning) as pool:
         good, bad = (
             future.result(60) for future in pool.start([task("echo", 1), task("segfault")])
@@ -320,13 +322,13 @@ import os, signal, sys, threading, time
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.task import Task
-from harness.workers.fork_server import Settings
+from harness.workers.settings import WorkerSettings
 signal.signal(signal.SIGINT, lambda *_: None)
 def interrupt():
     while True:
         os.killpg(0, signal.SIGINT)
         time.sleep(0.001)
-settings = Settings(workers=1, limits=Limits(60.0, 300), start_method=sys.argv[1])
+settings = WorkerSettings(workers=1, limits=Limits(60.0, 300), start_method=sys.argv[1])
 with Pool(lambda task, ending: ending, settings) as pool:
     threading.Thread(target=interrupt, daemon=True).start()
     tasks = [Task("tests.isolation_targets:sleeps", 0.1, "it") for _ in range(3)]
@@ -339,8 +341,8 @@ from pathlib import Path
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.task import Task
-from harness.workers.fork_server import Settings
-with Pool(lambda t, e: e, Settings(workers=1, limits=Limits(60.0, 300))) as pool:
+from harness.workers.settings import WorkerSettings
+with Pool(lambda t, e: e, WorkerSettings(workers=1, limits=Limits(60.0, 300))) as pool:
     pool.start([Task("tests.isolation_targets:" + sys.argv[1], sys.argv[2], "it")])
     time.sleep(60)
 """
@@ -396,8 +398,8 @@ def test_a_server_that_cannot_import_is_no_obstacle() -> None:
     code = (
         "from harness.workers.pool import run_one\n"
         "from harness.workers.task import Task\n"
-        "from harness.workers.fork_server import Settings\n"
-        "s = Settings(workers=1, preload=('no_such_module_of_ours', 'json'))\n"
+        "from harness.workers.settings import WorkerSettings\n"
+        "s = WorkerSettings(workers=1, preload=('no_such_module_of_ours', 'json'))\n"
         "print(run_one(Task('tests.isolation_targets:echo', 5, 'x'), s).value)\n"
     )
     done = subprocess.run(
@@ -409,4 +411,4 @@ def test_a_server_that_cannot_import_is_no_obstacle() -> None:
 def test_a_process_has_one_server() -> None:
     run_one(task("echo"), settings())
     with pytest.raises(RuntimeError, match="one fork server"):
-        fork_server.start_server(Settings(preload=("json",)))
+        fork_server.start_server(WorkerSettings(preload=("json",)))

@@ -65,7 +65,7 @@ def defines(library: Path, name: str) -> bool:
     sys.platform != "linux" or shutil.which("cc") is None, reason="needs a C compiler on Linux"
 )
 def test_powers_are_the_same_to_the_bit(tmp_path: Path) -> None:
-    built = ld_preload.library(POWERS, tmp_path)
+    built = ld_preload.compile_shim(POWERS, tmp_path)
     assert built is not None
     assert defines(built, "pow")
     assert defines(built, "ldexp")
@@ -76,10 +76,10 @@ def test_without_a_compiler_there_is_no_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert ld_preload.library(POWERS, tmp_path) is None
+    assert ld_preload.compile_shim(POWERS, tmp_path) is None
 
 
 def test_a_file_that_does_not_compile_is_no_library(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.c"
     wrong.write_text("double pow(", encoding="utf-8")
-    assert ld_preload.library(wrong, tmp_path) is None
+    assert ld_preload.compile_shim(wrong, tmp_path) is None

@@ -26,8 +26,8 @@ from harness.contract import Device, HarnessError, Outcome, Precision, Stage, Ve
 from harness.session.hooks import INTERRUPTED
 from harness.session.options import Options
 from harness.session.run import Run
-from harness.workers.fork_server import cores
 from harness.workers.limits import Limits
+from harness.workers.settings import cores
 
 FAULTS = (
     "segfault hang big killed leaves exits raises refuses nan constant drift corrupt lies noisy"

@@ -10,7 +10,7 @@ import pytest
 from harness.contract import CellResult, Outcome, Stage
 from harness.session.progress import Progress
 from harness.toolkit.durations import duration
-from harness.workers.task import Standing
+from harness.workers.task import TaskStatus
 
 
 class Screen:
@@ -46,8 +46,8 @@ def progress(screen: Screen, total: int, **changes: Any) -> Progress:
 
 
 RUNNING = [
-    Standing("qwen3[x-default]", Stage.PREPARE, 12.0),
-    Standing("vit[x-f16]", Stage.RUN, 1.0),
+    TaskStatus("qwen3[x-default]", Stage.PREPARE, 12.0),
+    TaskStatus("vit[x-f16]", Stage.RUN, 1.0),
 ]
 
 

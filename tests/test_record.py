@@ -14,8 +14,9 @@ from harness.cell.request import Job
 from harness.commands import record
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage
 from harness.toolkit import signature
-from harness.workers.fork_server import Settings
-from harness.workers.task import Ending, Task
+from harness.workers.ending import Ending
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
 
 Keep = Callable[[Task, Ending], None]
 
@@ -27,10 +28,10 @@ class Children:
 
     def __init__(self, endings: dict[str, Ending]) -> None:
         self.endings = endings
-        self.settings: Settings | None = None
+        self.settings: WorkerSettings | None = None
         self.jobs: dict[str, Job] = {}
 
-    def __call__(self, keep: Keep, settings: Settings) -> Children:
+    def __call__(self, keep: Keep, settings: WorkerSettings) -> Children:
         self.keep, self.settings = keep, settings
         return self
 

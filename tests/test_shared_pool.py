@@ -13,10 +13,12 @@ import pytest
 from device_targets import Work
 
 from harness.contract import CellResult, HarnessError, Outcome, Stage
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
+from harness.workers.failure_scope import FailureScope, failure_scope
 from harness.workers.limits import Limits
-from harness.workers.shared_pool import SharedPool, Trouble, trouble
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings
+from harness.workers.shared_pool import SharedPool
+from harness.workers.task import Task
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and limits")
 
@@ -38,7 +40,7 @@ class Machine:
         patience: float = 1.0,
     ) -> list[Ending | None]:
         """The ending that counts for each cell; None where none does."""
-        settings = Settings(
+        settings = WorkerSettings(
             workers=workers,
             limits=limits or Limits(20.0, 300),
             start_method=start_method,
@@ -214,7 +216,7 @@ def test_workers_leave_when_there_is_no_more(machine: Machine) -> None:
 
 
 def test_closing_cancels_what_was_to_run_again(tmp_path: Path) -> None:
-    settings = Settings(workers=1, limits=Limits(20.0, 300), shared=True)
+    settings = WorkerSettings(workers=1, limits=Limits(20.0, 300), shared=True)
     pool = SharedPool(lambda _, ending: ending, settings)
     futures = pool.start([Task("tests.isolation_targets:sleeps", 60, "sleeps") for _ in range(3)])
     pool.close()
@@ -224,12 +226,12 @@ def test_closing_cancels_what_was_to_run_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (None, Trouble.NONE),
-        (Outcome.CRASH, Trouble.DEVICE),
-        (Outcome.TIMEOUT, Trouble.DEVICE),
-        (Outcome.OOM, Trouble.PROCESS),
+        (None, FailureScope.NONE),
+        (Outcome.CRASH, FailureScope.DEVICE),
+        (Outcome.TIMEOUT, FailureScope.DEVICE),
+        (Outcome.OOM, FailureScope.PROCESS),
     ],
 )
-def test_what_an_end_says_of_the_device(outcome: Outcome | None, expected: Trouble) -> None:
+def test_what_an_end_says_of_the_device(outcome: Outcome | None, expected: FailureScope) -> None:
     ending = Ending(outcome, Stage.RUN, 0.1)
-    assert trouble(ending) is expected
+    assert failure_scope(ending) is expected

@@ -15,10 +15,11 @@ from harness.cell.request import Job
 from harness.contract import BASE, Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature
 from harness.toolkit.files import replace_file
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
 
 HEADER = """\
 # What goes into each small model and what comes out, recorded from the real ones.
@@ -71,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
         else:
             problems.append(f"{task.label}: at {ending.stage}: {ending.reason}")
 
-    settings = Settings(
+    settings = WorkerSettings(
         start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
     )
     with Pool(keep, settings) as pool:

@@ -17,9 +17,10 @@ from harness.catalog import backends, model_lists
 from harness.cell.request import Job
 from harness.contract import Arrays, Cell, HarnessError, Stage, Unsupported
 from harness.toolkit import files, numerics, padded_batches
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
 from harness.workers.pool import Pool
-from harness.workers.task import Ending, Task
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
 
 if TYPE_CHECKING:
     from harness.models.case import TinyCase
@@ -65,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
         found[task.label] = seed
         print(f"{task.label}: error {plain:.2g} with seed 0, {best:.2g} with {seed}", flush=True)
 
-    settings = Settings(start_method=spec.start_method, preload=spec.preload)
+    settings = WorkerSettings(start_method=spec.start_method, preload=spec.preload)
     with Pool(keep, settings) as pool:
         tasks = [Task(f"{__name__}:best_seed", job, name) for name, job in jobs.items()]
         for future in pool.start(tasks):

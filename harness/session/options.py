@@ -14,8 +14,8 @@ from harness.catalog import backends
 from harness.catalog import model_lists as catalogs
 from harness.contract import HarnessError
 from harness.toolkit.checkout import ROOT
-from harness.workers import fork_server
 from harness.workers.limits import Limits
+from harness.workers.settings import cores
 
 #: Options of a session that only its backend understands.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
@@ -32,7 +32,7 @@ class Options:
     size: str = "tiny"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    workers: int = field(default_factory=fork_server.cores)
+    workers: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     backend_options: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from harness.contract import CellResult, Outcome
 from harness.toolkit.durations import duration
-from harness.workers.task import Standing
+from harness.workers.task import TaskStatus
 
 #: Seconds between two drawings of the live line, and between two full lines.
 LIVE = 0.2
@@ -73,7 +73,7 @@ class Progress:
         """Count a cell that has ended."""
         self._outcomes[result.outcome] += 1
 
-    def show(self, running: Sequence[Standing]) -> None:
+    def show(self, running: Sequence[TaskStatus]) -> None:
         """Draw, if it is time to."""
         if self._terminal is None:
             return
@@ -100,7 +100,7 @@ class Progress:
             self._terminal.rewrite("")
             self._shown = False
 
-    def _text(self, now: float, running: Sequence[Standing]) -> str:
+    def _text(self, now: float, running: Sequence[TaskStatus]) -> str:
         counts = " · ".join(f"{self._outcomes[o]} {o}" for o in Outcome if self._outcomes[o])
         share = f"{self.done * 100 // self._total:3}% {self.done}/{self._total}"
         parts = [share, counts, self._left(now), ", ".join(map(_standing, running))]
@@ -113,7 +113,7 @@ class Progress:
         return f"{duration(elapsed / self.done * (self._total - self.done))} left"
 
 
-def _standing(running: Standing) -> str:
+def _standing(running: TaskStatus) -> str:
     name = running.label.split("[")[0]
     if running.seconds < NOTABLE:
         return name

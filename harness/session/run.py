@@ -42,11 +42,12 @@ from harness.session.options import PASSED_ON, Options, comma_separated
 from harness.toolkit import checkout, signature
 from harness.toolkit.cache import Cache
 from harness.workers import cell_result, device_probe, fork_server, ld_preload
-from harness.workers.fork_server import Settings
+from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
+from harness.workers.settings import WorkerSettings, cores
 from harness.workers.shared_pool import SharedPool
-from harness.workers.task import Ending, Standing, Task
+from harness.workers.task import Task, TaskStatus
 
 ROOT = checkout.ROOT
 #: What every child needs beside what its backend names.
@@ -98,7 +99,7 @@ class Run:
         self.device: DeviceReport | None = None
         self.cache = Cache.of(options.backend_options)
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        self.settings = Settings(
+        self.settings = WorkerSettings(
             workers=options.workers,
             limits=options.limits,
             start_method=self.spec.start_method,
@@ -122,7 +123,7 @@ class Run:
             return {}
         self._libraries = tempfile.TemporaryDirectory(prefix="harness-")
         source = self.spec.folder / self.spec.interpose
-        built = ld_preload.library(source, Path(self._libraries.name))
+        built = ld_preload.compile_shim(source, Path(self._libraries.name))
         return {ld_preload.VARIABLE: str(built)} if built else {}
 
     def _preload(self) -> tuple[str, ...]:
@@ -257,7 +258,7 @@ class Run:
         ending = Ending(None, result.stage, time.monotonic() - began, value=result)
         return self._finish_cell(Task(cell_result.RUN_CELL, self._jobs[cell.id], cell.id), ending)
 
-    def running(self) -> list[Standing]:
+    def running(self) -> list[TaskStatus]:
         """What is running now."""
         return self._pool.running() if self._pool is not None else []
 
@@ -379,8 +380,7 @@ class Run:
             versions={"python": platform.python_version(), **device.versions},
             lock_sha256=_sha256(self.spec.lock),
             git_commit=_git_commit(),
-            host=f"{platform.node()} ({platform.system()} {platform.machine()}, "
-            f"{fork_server.cores()} cores)",
+            host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
             arguments=self.options.arguments,
             seed=self.options.seed,
         )

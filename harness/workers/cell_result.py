@@ -1,18 +1,21 @@
-"""Result of a cell: its own where it has one, else what the end of its process says."""
+"""Result of a cell: the one that its process returned, else one made from the task's ending."""
 
 from __future__ import annotations
 
 from harness.cell.request import Job
 from harness.contract import CellResult, Metric, Outcome
 from harness.toolkit import fingerprints
-from harness.workers.task import Ending
+from harness.workers.ending import Ending
 
-#: What runs a cell, and what asks a backend for its device.
+#: Target of the task that runs a cell.
 RUN_CELL = "harness.cell.stages:run"
 
 
 def result_of(job: Job, ending: Ending) -> CellResult:
-    """What a cell came to: its own result where it has one, else what its end says."""
+    """The result of a cell: its own where it returned one, else one made from the ending.
+
+    Time, memory, CPU seconds and printed output of the process are added to it.
+    """
     cell = job.cell
     outcome = ending.outcome
     reason, cause, error = ending.reason, ending.cause, ending.error

@@ -1,7 +1,7 @@
-"""The child's side of the isolation: one process that does one thing and leaves.
+"""Child process: runs one task and leaves, or serves many tasks as a shared worker.
 
-It tells its parent over a pipe what it is about to do, then what came of it, and ends with
-`os._exit`, so that nothing that a library does on the way out can change the result.
+The child tells its parent over a pipe which stage it enters, then how the task ended, and leaves
+with `os._exit`, so that nothing that a library does on the way out can change the result.
 """
 
 from __future__ import annotations
@@ -10,40 +10,24 @@ import contextlib
 import faulthandler
 import gc
 import importlib
-import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from harness.contract import HarnessError, Stage, Unavailable
 from harness.toolkit import fingerprints
-from harness.workers.limits import (
-    Limits,
-    hold_memory,
-    hold_time,
-    no_core_dump,
-    peak_rss_mb,
-    reset_peak,
-)
+from harness.workers.child_setup import end_with_group, set_up_process, use_temporary_folder
+from harness.workers.limits import Limits, hold_memory, hold_time, peak_rss_mb, reset_peak
 from harness.workers.messages import Entering, Message, Raised, Ready, Request, Returned, Usage
-
-#: In a child, the file descriptor of its pipe to the parent: a fault injector that writes
-#: rubbish to it does what a library does that writes into the wrong descriptor.
-PIPE_VARIABLE = "HARNESS_RESULT_FD"
-
-#: Names the modules that the fork server imports (`harness.workers.preload`), as a JSON list.
-PRELOAD_VARIABLE = "HARNESS_PRELOAD"
 
 
 def main(connection: Connection, target: str, argument: Any, limits: Limits, folder: Path) -> None:
@@ -55,21 +39,22 @@ def main(connection: Connection, target: str, argument: Any, limits: Limits, fol
             which stage comes next.
         argument: any picklable value.
         limits: of this process.
-        folder: this child's own folder for its output and temporary files.
+        folder: this child's own, for its output and temporary files.
     """
-    leads_group = _set_up(connection, folder)
+    leads_group = set_up_process(connection, folder)
     hold_time(limits)
     hold_memory(limits)
     _send(connection, Ready(leads_group))
-    _send_bytes(connection, _answer(connection, target, argument, peak_rss_mb))
+    _send_bytes(connection, _last_message(connection, target, argument, peak_rss_mb))
     os._exit(0)
 
 
 def serve(connection: Connection, requests: Connection, limits: Limits, folder: Path) -> None:
-    """Do one task after the other until the parent asks for no more, each within the limits.
+    """Run one task after the other until the parent asks for no more, each within the limits.
 
-    For devices whose context is dear. What a task leaves behind in this process, the next one
-    finds: the parent runs every failure again alone (`harness.workers.shared_pool`).
+    For devices whose context is dear, such as a GPU's. A task finds in this process whatever the
+    tasks before it left behind: the parent runs every failure again alone
+    (`harness.workers.shared_pool`).
 
     Args:
         connection: the pipe to the parent, for messages only.
@@ -77,7 +62,7 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         limits: of each task; memory counts from what the process holds as the task begins.
         folder: of this process; each task gets a folder for temporary files in it.
     """
-    leads_group = _set_up(connection, folder)
+    leads_group = set_up_process(connection, folder)
     _send(connection, Ready(leads_group))
     while True:
         try:
@@ -85,33 +70,20 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         except (EOFError, OSError):
             os._exit(0)
         with contextlib.suppress(OSError):
-            os.ftruncate(1, 0)  # what the tasks before have printed is not this one's
+            os.ftruncate(1, 0)  # the output of the tasks before
         hold_time(limits.with_patience(request.patience))
         hold_memory(limits)
         resettable = reset_peak()
         own = Path(tempfile.mkdtemp(dir=folder))
-        _own_temporary_folder(own)
-        peak = peak_rss_mb if resettable else _unknown
-        payload = _answer(connection, request.target, request.argument, peak)
+        use_temporary_folder(own)
+        peak = peak_rss_mb if resettable else _unknown_peak
+        payload = _last_message(connection, request.target, request.argument, peak)
         shutil.rmtree(own, ignore_errors=True)
         gc.collect()
         _send_bytes(connection, payload)
 
 
-def _set_up(connection: Connection, folder: Path) -> bool:
-    """What every child does first; returns whether it leads a process group."""
-    leads_group = _lead_group()
-    _redirect_output(folder)
-    _own_temporary_folder(folder)
-    no_core_dump()
-    # What runs here is to find Python's own default, not the way in which this process was made.
-    multiprocessing.set_start_method(None, force=True)
-    threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
-    os.environ[PIPE_VARIABLE] = str(connection.fileno())
-    return leads_group
-
-
-def _answer(
+def _last_message(
     connection: Connection, target: str, argument: Any, peak: Callable[[], float | None]
 ) -> bytes:
     """Run one target, its stages told to the parent; the last message, pickled."""
@@ -120,24 +92,22 @@ def _answer(
         _send(connection, Entering(Stage(stage)))
 
     started = time.process_time()
-    outcome = _call(target, argument, report)
+    message = _call(target, argument, report)
     usage = Usage(time.process_time() - started, peak())
     faulthandler.cancel_dump_traceback_later()
     try:
-        payload = pickle.dumps(replace(outcome, usage=usage))
+        payload = pickle.dumps(replace(message, usage=usage))
     except Exception as error:
-        outcome = _raised(error)
-        payload = pickle.dumps(replace(outcome, usage=usage))
+        payload = pickle.dumps(replace(_raised(error), usage=usage))
     _flush()
     return payload
 
 
-def _call(target: str, argument: Any, report: Any) -> Returned | Raised:
-    nothing = Usage(0.0, None)
+def _call(target: str, argument: Any, report: Callable[[Stage], None]) -> Returned | Raised:
     try:
         module, _, function = target.partition(":")
         value = getattr(importlib.import_module(module), function)(argument, report)
-        return Returned(value, nothing)
+        return Returned(value, Usage(0.0, None))
     except BaseException as error:  # SystemExit too: a model that calls sys.exit must not pass
         return _raised(error)
 
@@ -155,65 +125,8 @@ def _raised(error: BaseException) -> Raised:
     )
 
 
-def _lead_group() -> bool:
-    """Lead a process group of its own, so that what it starts ends with it.
-
-    The parent started this process deaf to Ctrl-C. One that came meanwhile was for the parent.
-    """
-    if sys.platform == "win32":
-        return False
-    try:
-        os.setsid()
-        leads = True
-    except OSError:
-        leads = False
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops what waits
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    return leads
-
-
-def _redirect_output(folder: Path) -> None:
-    """Send what this process and the C code in it print to `output` in its own folder."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    output = os.open(folder / "output", flags, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        stream = open(  # noqa: SIM115  (lives as long as the process)
-            descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
-        )
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    faulthandler.enable(file=2, all_threads=True)
-
-
-def _own_temporary_folder(folder: Path) -> None:
-    """Temporary files go where the parent removes them, however this process ends."""
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        os.environ[name] = str(folder)
-    tempfile.tempdir = str(folder)
-
-
-def _unknown() -> None:
-    """A peak that the system does not keep by task."""
-
-
-def _leave_with_parent(connection: Connection) -> None:
-    """End with everything this process started as soon as the parent is gone.
-
-    The parent sends nothing, so whatever happens at its end of the pipe is its end.
-    """
-    with contextlib.suppress(OSError, EOFError):
-        connection.poll(None)
-    _leave()
-
-
-def _leave() -> NoReturn:
-    if sys.platform != "win32" and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+def _unknown_peak() -> None:
+    """Peak memory of one task, where the system keeps only that of the whole process."""
 
 
 def _flush() -> None:
@@ -230,4 +143,4 @@ def _send_bytes(connection: Connection, payload: bytes) -> None:
     try:
         connection.send_bytes(payload)
     except OSError:  # the parent is gone
-        _leave()
+        end_with_group()

@@ -1,21 +1,22 @@
-"""Device probe: a backend is asked for its device in a child process."""
+"""Device probe, the parent's side: a child process asks a backend for its device."""
 
 from __future__ import annotations
 
 from harness.cell.request import DeviceReport, ProbeRequest
 from harness.contract import HarnessError
-from harness.workers.fork_server import Settings
 from harness.workers.pool import run_one
+from harness.workers.settings import WorkerSettings
 from harness.workers.task import Task
 
+#: Target of the task that asks.
 PROBE = "harness.cell.device_probe:probe"
 
-#: Modules that a message names: a fork server imports those of every architecture.
-SHOWN = 6
+#: Preloaded modules that an error names. There may be hundreds, one for each architecture.
+MODULES_SHOWN = 6
 
 
-def probe(request: ProbeRequest, settings: Settings) -> DeviceReport:
-    """The device and the precisions of a backend, asked in a child.
+def probe(request: ProbeRequest, settings: WorkerSettings) -> DeviceReport:
+    """The device and the precisions of a backend.
 
     Raises:
         Unavailable: the device is missing.
@@ -26,8 +27,8 @@ def probe(request: ProbeRequest, settings: Settings) -> DeviceReport:
         return ending.value
     if ending.refusal is not None:
         raise ending.refusal
-    modules = ", ".join(settings.preload[:SHOWN])
-    more = len(settings.preload) - SHOWN
+    modules = ", ".join(settings.preload[:MODULES_SHOWN])
+    more = len(settings.preload) - MODULES_SHOWN
     modules += f" and {more} more" if more > 0 else ""
     imported = f" (the fork server imports {modules})" if modules else ""
     raise HarnessError(

@@ -1,81 +1,32 @@
-"""How children are made: from a fork server, or spawned, in an environment of their own.
+"""Fork server: the process that imports heavy modules once and forks the children.
 
-`multiprocessing` has one fork server a process. It is started with the first configuration that
-asks for it, and keeps it.
+`multiprocessing` has one fork server a process. It is started with the first settings that ask
+for it, and keeps them. Where forking is impossible, children are spawned.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any
 
-from harness.toolkit.checkout import ROOT
-from harness.workers import child
-from harness.workers.limits import Limits
+from harness.workers.settings import PRELOAD_VARIABLE, WorkerSettings
 
-#: What the fork server imports; importing it here would import all that the children need.
+#: The module that the fork server imports; importing it here would import all that children need.
 PRELOAD = "harness.workers.preload"
-#: Set in every child unless the user has set it. Nothing is downloaded, and a fork after the
-#: tokenizers' thread pool has started needs no warning.
-ENVIRONMENT: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How children are made."""
-
-    workers: int = field(default_factory=cores)
-    limits: Limits = field(default_factory=Limits)
-    start_method: str = "forkserver"  # forkserver | spawn
-    preload: tuple[str, ...] = ()
-    shared: bool = False  # whether a child serves many tasks (`harness.workers.shared_pool`)
-    units: tuple[str, ...] = ()  # what `--device` takes for each of several devices
-    variables: Mapping[str, str] = field(default_factory=dict)  # the backend's own environment
-    root: Path = ROOT
-
-    @property
-    def threads(self) -> int:
-        """Threads that the numerical libraries of one child may use."""
-        return max(1, cores() // self.workers)
-
-    def environment(self) -> dict[str, str]:
-        """What the environment of server and children has beyond the parent's."""
-        threads = dict.fromkeys(THREADS, str(self.threads))
-        chosen = {**ENVIRONMENT, **threads, **self.variables}
-        mine = {name: value for name, value in chosen.items() if name not in os.environ}
-        paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
-        warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
-        mine["PYTHONWARNINGS"] = ",".join(warnings)
-        mine[child.PRELOAD_VARIABLE] = json.dumps(list(self.preload))
-        return mine
-
 
 #: The environment that the fork server of this process was started with.
 _server_environment: dict[str, str] | None = None
 
 
-def context(settings: Settings) -> Any:
-    """The `multiprocessing` context that makes children as the settings say."""
+def context(settings: WorkerSettings) -> Any:
+    """The `multiprocessing` context that starts children as the settings say."""
     method = "spawn" if sys.platform == "win32" else settings.start_method
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -83,7 +34,7 @@ def context(settings: Settings) -> Any:
     return context
 
 
-def start_server(settings: Settings) -> None:
+def start_server(settings: WorkerSettings) -> None:
     """Let the fork server begin to import, while the caller does something else."""
     if context(settings).get_start_method() == "forkserver":
         with starting(settings):
@@ -91,21 +42,24 @@ def start_server(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def starting(settings: Settings) -> Iterator[None]:
-    """The environment of server and children; and nothing of `__main__`, which they don't need.
+def starting(settings: WorkerSettings) -> Iterator[None]:
+    """The surroundings in which the fork server and children are started.
 
-    `multiprocessing` would import the parent's main script in every child: pytest, say.
+    `os.environ` holds the settings' environment, and `__main__` hides its file: `multiprocessing`
+    would import the parent's main script in every child, pytest for example.
+
+    Raises:
+        RuntimeError: the fork server of this process was started with other modules to import.
     """
     global _server_environment
     environment = settings.environment()
     if settings.start_method == "forkserver" and sys.platform != "win32":
         if _server_environment is None:
             _server_environment = environment
-        elif environment[child.PRELOAD_VARIABLE] != _server_environment[child.PRELOAD_VARIABLE]:
+        elif environment[PRELOAD_VARIABLE] != _server_environment[PRELOAD_VARIABLE]:
             raise RuntimeError(
                 "a process has one fork server, and this one was started with "
-                f"{_server_environment[child.PRELOAD_VARIABLE]}, not with "
-                f"{environment[child.PRELOAD_VARIABLE]}"
+                f"{_server_environment[PRELOAD_VARIABLE]}, not with {environment[PRELOAD_VARIABLE]}"
             )
     before = {name: os.environ.get(name) for name in environment}
     main = sys.modules["__main__"]
@@ -113,7 +67,7 @@ def starting(settings: Settings) -> Iterator[None]:
     spec, main.__spec__ = main.__spec__, None
     os.environ.update(environment)
     try:
-        with _uninterrupted():
+        with _sigint_blocked():
             yield
     finally:
         main.__spec__ = spec
@@ -126,10 +80,11 @@ def starting(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """What is started in here is born deaf to Ctrl-C, which reaches a whole process group.
+def _sigint_blocked() -> Iterator[None]:
+    """Signal mask without Ctrl-C, which reaches a whole process group; processes inherit the mask.
 
-    A child listens again once it has a group of its own. Before, it would end as if it crashed.
+    A child unblocks the signal once it has a group of its own. Before, it would end as if it
+    crashed.
     """
     if sys.platform == "win32":
         yield

@@ -1,7 +1,8 @@
-"""A C file compiled into a library that comes before all others in the processes of a backend.
+"""LD_PRELOAD shim: a C file of a backend, compiled to replace functions of the C library.
 
-A backend's SDK may be slow in a function of the C library that can be had cheaper. Linux's loader
-prefers what `LD_PRELOAD` names (https://man7.org/linux/man-pages/man8/ld.so.8.html).
+A backend's SDK may be slow because of such a function, as QNN's emulator is because of `pow`. On
+Linux, the loader takes functions from the library that `LD_PRELOAD` names before all others
+(https://man7.org/linux/man-pages/man8/ld.so.8.html).
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: The loader's variable.
+#: Environment variable of the loader: the libraries that come first.
 VARIABLE = "LD_PRELOAD"
 
-#: Seconds that a compiler may take; it takes a tenth of one.
-PATIENCE = 30
+#: Seconds that a compiler may take. `backends/qnn/powers_of_two.c` takes a tenth of one.
+COMPILE_SECONDS = 30
 
 
-def library(source: Path, folder: Path) -> Path | None:
-    """The compiled library, or None where it cannot be had: the processes then go without.
+def compile_shim(source: Path, folder: Path) -> Path | None:
+    """Compile a shim; None where that is not possible, and processes then run without it.
 
     Args:
-        source: in C. It must change no result: whether there is a compiler is chance.
+        source: in C. It must change no result, since not every machine has a compiler.
         folder: where the library is written.
 
     Returns:
@@ -37,7 +38,7 @@ def library(source: Path, folder: Path) -> Path | None:
     built = folder / f"{source.stem}.so"
     command = [*compiler, "-O2", "-shared", "-fPIC", str(source), "-o", str(built), "-ldl"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
     except (OSError, subprocess.SubprocessError):
         return None
     return built

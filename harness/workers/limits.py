@@ -1,4 +1,4 @@
-"""Limits of a child process on time and memory, held with the kernel's help."""
+"""Limits of a child process on time and memory, and its peak memory, with the kernel's help."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one child may use: seconds of wall time, and MB beyond what it is born with."""
+    """Limits of one task: seconds of wall time, and MB beyond the memory held at its start."""
 
     seconds: float = 120.0
     memory_mb: int = 4096
 
     def with_patience(self, patience: float) -> Limits:
-        """The same, with so many times the seconds."""
+        """The same limits with the seconds multiplied by `patience`."""
         return replace(self, seconds=self.seconds * patience)
 
 
 def peak_rss_mb() -> float | None:
-    """This process's own peak resident memory in MB, or None where the system does not say.
+    """Peak resident memory of this process in MB, or None where the system does not say.
 
-    On Linux it is the high-water mark of this process's memory map: `ru_maxrss` would carry over
-    the peak of the parent that forked and executed it.
+    On Linux that is the high-water mark of this process's memory map: `ru_maxrss` would carry over
+    the peak of the parent that forked and executed this process.
     """
     if sys.platform == "linux":
         kilobytes = _proc_status("VmHWM")
@@ -43,27 +43,27 @@ def peak_rss_mb() -> float | None:
 
 
 def no_core_dump() -> None:
-    """Leave no core file behind where a process crashes on purpose or by fault."""
+    """Turn core dumps off: cells that crash would fill the disk with core files."""
     if sys.platform != "win32":
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def hold_time(limits: Limits) -> None:
-    """Let a timer in C hold the limit on time too, where the parent can't be in time.
+    """Start faulthandler's timer, which prints the stack of every thread and ends the process.
 
-    It prints where every thread stands, then ends the process: also when the interpreter hangs in
-    C code, and also when the parent is gone.
+    The timer runs in C: it ends this process also when the interpreter hangs in C code, and when
+    the parent is gone.
     """
     faulthandler.dump_traceback_later(limits.seconds, exit=True, file=2)
 
 
 def hold_memory(limits: Limits) -> None:
-    """Let the kernel hold the limit on memory too, counted from what the process holds now."""
+    """Set the kernel's limit on data memory (`RLIMIT_DATA`), counted from what is held now."""
     if sys.platform == "win32":
         return
     held = _proc_status("VmData")
     if held is None:
-        return  # macOS does not hold a process to it; the parent's watch remains
+        return  # macOS does not enforce the limit; the parent's watch remains
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = held * 1024 + limits.memory_mb * MB
     if hard == resource.RLIM_INFINITY or most < hard:
@@ -71,7 +71,7 @@ def hold_memory(limits: Limits) -> None:
 
 
 def reset_peak() -> bool:
-    """Let the high-water mark of resident memory begin anew; whether the system can do that."""
+    """Reset the high-water mark of resident memory; returns whether the system can do that."""
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")  # see proc(5)

@@ -10,7 +10,7 @@ from harness.contract import Stage
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a process that serves many tasks is to do next; see `serve`."""
+    """The next task of a shared worker (`harness.workers.child.serve`)."""
 
     target: str
     argument: Any
@@ -21,7 +21,7 @@ class Request:
 class Ready:
     """First message: the process is set up, and its time begins."""
 
-    leads_group: bool
+    leads_group: bool  # whether the child is the leader of its process group
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Entering:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the child used: seconds of CPU, and its peak resident memory."""
+    """Resources that one task used: seconds of CPU, and peak resident memory in MB."""
 
     cpu_seconds: float
     peak_rss_mb: float | None
@@ -41,7 +41,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Last message: what the target returned."""
+    """Last message: the value that the target returned."""
 
     value: Any
     usage: Usage
@@ -49,16 +49,16 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """Last message: what escaped from the target."""
+    """Last message: the exception that escaped from the target."""
 
     kind: str  # the exception's class name
     message: str
     error: str  # the whole traceback
-    cause: str
+    cause: str  # the fingerprint of the fault
     usage: Usage
     fix: str = ""  # of an Unavailable
     reason: str = ""  # of an Unavailable
-    is_refusal: bool = False  # a HarnessError: what it says is for the user, as it stands
+    is_refusal: bool = False  # a HarnessError: its message is for the user, as it stands
 
 
 Message = Ready | Entering | Returned | Raised

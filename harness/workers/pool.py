@@ -1,10 +1,9 @@
-"""One process per task: whatever happens in it costs that task alone.
+"""Pool of child processes, one per task: a crash or a hang costs the task alone.
 
-Children are forked from a server that has imported the heavy modules once (`multiprocessing`'s
-fork server), or spawned where forking is impossible. A dispatcher thread keeps some of them
-running at once and turns every way a child can end into an `Ending`.
+Children are forked from a fork server (`harness.workers.fork_server`). A dispatcher thread keeps
+some of them running at once and turns every way in which a child can end into an `Ending`.
 
-A limit is held twice: by the child itself, with the kernel's help (`harness.workers.limits`), so
+Each limit is enforced twice: in the child, with the kernel's help (`harness.workers.limits`), so
 that a huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by
 the dispatcher, which watches clock and memory and kills.
 """
@@ -27,35 +26,41 @@ from typing import Any, Generic
 
 from harness.contract import Outcome, Stage
 from harness.workers import child
-from harness.workers.fork_server import Settings, context, starting
-from harness.workers.running import GRACE, Running
-from harness.workers.task import Ending, Standing, T, Task
+from harness.workers.ending import Ending
+from harness.workers.fork_server import context, starting
+from harness.workers.running_child import GRACE, RunningChild
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import T, Task, TaskStatus
 
-#: A process, our end of its pipe, its own ends of all pipes, and its folder.
-_Made = tuple[BaseProcess, Connection, Sequence[Connection], Path]
+#: A process, the parent's end of its pipe, its own ends of all pipes, and its folder.
+_Process = tuple[BaseProcess, Connection, Sequence[Connection], Path]
 
-
-#: Seconds between two looks at the memory of the children, and at what they have started.
+#: Seconds between two looks at the memory of the children.
 WATCH = 0.1
+
+#: Seconds between two looks for processes that the children have started.
 WATCH_DESCENDANTS = 1.0
 
 
 class Pool(Generic[T]):
-    """Runs tasks in children, some at once, in the order given.
+    """Runs tasks in child processes, some at once, in the order given.
 
     Args:
         finish: turns a task and its ending into the future's value; called in one thread, one
-            task after the other, as soon as a child has ended. What it raises stops the pool.
-        settings: how many children, their limits, and how they are made.
+            task after the other, as soon as a child has ended. An exception of it stops the pool.
+        settings: how many children, their limits, and how they are started.
+
+    Attributes:
+        error: the exception that stopped the pool; None where it was not stopped.
     """
 
-    def __init__(self, finish: Callable[[Task, Ending], T], settings: Settings) -> None:
-        self.error: BaseException | None = None  # what `finish` raised
+    def __init__(self, finish: Callable[[Task, Ending], T], settings: WorkerSettings) -> None:
+        self.error: BaseException | None = None
         self._finish = finish
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
-        self._running: list[Running[T]] = []
+        self._running: list[RunningChild[T]] = []
         self._stopping = False
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
         self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
@@ -70,31 +75,31 @@ class Pool(Generic[T]):
     def start(self, tasks: Sequence[Task]) -> list[Future[T]]:
         """Begin, and return one future a task. Call it once.
 
-        A future raises what `finish` raised, or `CancelledError` where its task was not run.
+        A future raises the exception of `finish`, or `CancelledError` where its task was not run.
         """
         pairs = [(task, Future[T]()) for task in tasks]
         self._waiting.extend(pairs)
         self._dispatcher.start()
         return [future for _, future in pairs]
 
-    def running(self) -> list[Standing]:
-        """What is running now, the longest first."""
+    def running(self) -> list[TaskStatus]:
+        """The tasks that are running now, the longest first."""
         now = time.monotonic()
-        return [Standing(c.task.label, c.stage, now - c.started) for c in tuple(self._running)]
+        return [TaskStatus(c.task.label, c.stage, now - c.started) for c in tuple(self._running)]
 
     def close(self) -> None:
-        """Start nothing more, kill what runs, finish what has ended. Safe to call twice."""
+        """Cancel waiting tasks, kill running children, finish ended ones. Safe to call twice."""
         self._stopping = True
         with contextlib.suppress(OSError):
             self._wake_write.send_bytes(b"stop")
         if self._dispatcher.is_alive():
-            # It may be waiting for a server that is importing; it is a daemon.
+            # The thread may be waiting for a fork server that is importing; it is a daemon.
             self._dispatcher.join(timeout=5.0)
         if not self._dispatcher.is_alive():
             self._wake_read.close()
             self._wake_write.close()
         self._finisher.shutdown(wait=True)
-        self._abandon()
+        self._cancel_waiting()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Pool[T]:
@@ -108,7 +113,7 @@ class Pool(Generic[T]):
             while not self._stopping and self._unfinished():
                 self._start_waiting()
                 self._look_after()
-        except BaseException as error:  # a fault of ours: nobody may wait for ever
+        except BaseException as error:  # a fault of ours: no future may stay open
             self.error = error
         finally:
             for running in self._running:
@@ -116,12 +121,12 @@ class Pool(Generic[T]):
             for running in self._running:
                 running.process.join(GRACE)
                 running.future.cancel()
-                running.leave()
+                running.release()
             self._running.clear()
-            self._abandon()
+            self._cancel_waiting()
 
-    def _abandon(self) -> None:
-        """Nobody need wait for what was not started."""
+    def _cancel_waiting(self) -> None:
+        """Cancel the futures of tasks that were not started."""
         for _, future in self._waiting:
             future.cancel()
 
@@ -134,10 +139,10 @@ class Pool(Generic[T]):
             if self._stopping:
                 break
             task, future = self._waiting.popleft()
-            self._start(Running(task, future, *self._process_for(task), self._settings.limits))
+            self._start(RunningChild(task, future, *self._process_for(task), self._settings.limits))
 
-    def _process_for(self, task: Task) -> _Made:
-        """A process for one task, not yet started."""
+    def _process_for(self, task: Task) -> _Process:
+        """The process for one task, not yet started."""
         folder, limits = self._new_folder(), self._settings.limits.with_patience(task.patience)
         parents_end, childs_end = self._context.Pipe(duplex=True)
         process: BaseProcess = self._context.Process(
@@ -153,8 +158,8 @@ class Pool(Generic[T]):
         folder.mkdir()
         return folder
 
-    def _start(self, running: Running[T]) -> None:
-        """Start its process; one that cannot be is a crash of its task."""
+    def _start(self, running: RunningChild[T]) -> None:
+        """Start a child's process; where that fails, its task ends as a crash."""
         try:
             with starting(self._settings):
                 running.process.start()
@@ -169,18 +174,18 @@ class Pool(Generic[T]):
                 connection.close()
 
     def _look_after(self) -> None:
-        """Wait until something happens, or until it is time to look, and deal with it."""
+        """Wait for messages, ends and deadlines of children, and deal with them."""
         now = time.monotonic()
         pause = min([WATCH, *(max(0.0, c.deadline - now) for c in self._running)])
         watched: list[Any] = [self._wake_read]
         for running in self._running:
             watched.append(running.process.sentinel)
-            if not running.inbox.ended:
-                watched.append(running.inbox.connection)
+            if not running.messages.ended:
+                watched.append(running.messages.connection)
         ready = set(wait(watched, pause))
         for running in list(self._running):
             ended = running.process.sentinel in ready
-            if ended or running.inbox.connection in ready:
+            if ended or running.messages.connection in ready:
                 running.read()
             if ended:
                 self._running.remove(running)
@@ -199,13 +204,13 @@ class Pool(Generic[T]):
             for running in self._running:
                 running.watch(deep)
 
-    def _heard(self, running: Running[T]) -> None:
-        """A child that goes on has perhaps said something."""
+    def _heard(self, running: RunningChild[T]) -> None:
+        """Deal with messages of a child that goes on; for shared workers."""
 
-    def _ended(self, running: Running[T]) -> None:
-        """A child's process is gone."""
+    def _ended(self, running: RunningChild[T]) -> None:
+        """Conclude the task of a child whose process is gone."""
         ending = running.end()
-        running.leave()
+        running.release()
         self._conclude(running.task, running.future, ending)
 
     def _conclude(self, task: Task, future: Future[T], ending: Ending) -> None:
@@ -225,7 +230,7 @@ class Pool(Generic[T]):
             future.set_result(value)
 
 
-def run_one(task: Task, settings: Settings) -> Ending:
+def run_one(task: Task, settings: WorkerSettings) -> Ending:
     """Run one task in a child of its own and wait for its end."""
     with Pool(lambda _, ending: ending, settings) as pool:
         future = pool.start([task])[0]

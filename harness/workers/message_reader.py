@@ -1,4 +1,4 @@
-"""Messages of a child, read by its parent without ever waiting for the rest of one."""
+"""Reader of a child's messages that never blocks, whatever bytes the child sends."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from typing import Any
 from harness.workers import messages
 from harness.workers.limits import MB
 
-#: Bytes of the longest message that can be true.
+#: Bytes of the longest message that is read; a longer one is taken for damage.
 LARGEST_MESSAGE = 256 * MB
 
 
-class Inbox:
-    """What one child has said.
+class MessageReader:
+    """The messages of one child, read from the parent's end of the pipe.
 
-    On POSIX systems it reads the stream itself, because `Connection.recv_bytes` would wait for
-    as many bytes as a damaged header promises.
+    On POSIX systems the reader takes the stream apart itself, because `Connection.recv_bytes`
+    would wait for as many bytes as a damaged header announces.
+
+    Attributes:
+        connection: the parent's end of the pipe.
+        ended: whether no more messages can come.
+        unreadable: the reason why a message could not be read; empty where all could.
     """
 
     _SHORT = struct.Struct("!i")
@@ -38,12 +43,12 @@ class Inbox:
 
     @property
     def partial(self) -> int:
-        """Bytes of a message whose rest never came."""
+        """Bytes of an incomplete message, whose rest has not come."""
         return len(self._buffer)
 
     def read(self) -> list[messages.Message]:
-        """The messages that are complete."""
-        heard = []
+        """The complete messages that have come since the last call."""
+        complete = []
         for payload in self._payloads():
             try:
                 message = _Unpickler(io.BytesIO(payload)).load()
@@ -53,11 +58,11 @@ class Inbox:
             if not isinstance(message, messages.Message):
                 self._give_up(f"expected a message, found {type(message).__name__}")
                 break
-            heard.append(message)
-        return heard
+            complete.append(message)
+        return complete
 
-    def _give_up(self, why: str) -> None:
-        self.unreadable = self.unreadable or why
+    def _give_up(self, reason: str) -> None:
+        self.unreadable = self.unreadable or reason
         self.ended = True
         self._buffer.clear()
 
@@ -70,7 +75,7 @@ class Inbox:
             yield payload
 
     def _whole_payloads(self) -> Iterator[bytes]:
-        """Windows' pipes keep messages whole."""
+        """The payloads on Windows, whose pipes keep messages whole."""
         try:
             while not self.ended and self.connection.poll():
                 yield self.connection.recv_bytes(LARGEST_MESSAGE)
@@ -92,7 +97,7 @@ class Inbox:
             self._buffer += data
 
     def _cut(self) -> bytes | None:
-        """One complete payload off the front of the buffer."""
+        """Take one complete payload off the front of the buffer."""
         header = self._SHORT.size
         if len(self._buffer) < header:
             return None
@@ -113,9 +118,9 @@ class Inbox:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds the harness's own types and numpy's numbers, and nothing else.
+    """Unpickler that builds the harness's own types and numpy's numbers, and nothing else.
 
-    A tensor in a result would import its framework here, and initialise a device in the parent.
+    A tensor in a result would import torch here, and initialise a device in the parent.
     """
 
     _MODULES = ("harness.workers.messages", "harness.contract", "harness.cell.request")

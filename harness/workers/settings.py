@@ -1,0 +1,63 @@
+"""Settings of a pool: how many children, their limits, and the environment that they start in."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.toolkit.checkout import ROOT
+from harness.workers.limits import Limits
+
+#: Environment variable with the modules that the fork server imports, as a JSON list
+#: (`harness.workers.preload`).
+PRELOAD_VARIABLE = "HARNESS_PRELOAD"
+
+#: Set in every child unless the user has set it. Nothing is downloaded, and a fork after the
+#: tokenizers' thread pool has started needs no warning.
+ENVIRONMENT: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+#: Environment variables with the number of threads of a numerical library, such as OpenBLAS.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Number of children, their limits, and the way in which they are started."""
+
+    workers: int = field(default_factory=cores)
+    limits: Limits = field(default_factory=Limits)
+    start_method: str = "forkserver"  # forkserver | spawn
+    preload: tuple[str, ...] = ()  # modules that the fork server imports
+    shared: bool = False  # whether a child serves many tasks (`harness.workers.shared_pool`)
+    units: tuple[str, ...] = ()  # values of `--device`, one for each of several devices
+    variables: Mapping[str, str] = field(default_factory=dict)  # the backend's own environment
+    root: Path = ROOT
+
+    @property
+    def threads(self) -> int:
+        """Threads that the numerical libraries of one child may use."""
+        return max(1, cores() // self.workers)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that fork server and children have beyond, or other than, the parent's."""
+        threads = dict.fromkeys(THREADS, str(self.threads))
+        chosen = {**ENVIRONMENT, **threads, **self.variables}
+        mine = {name: value for name, value in chosen.items() if name not in os.environ}
+        paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+        # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
+        warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
+        mine["PYTHONWARNINGS"] = ",".join(warnings)
+        mine[PRELOAD_VARIABLE] = json.dumps(list(self.preload))
+        return mine
