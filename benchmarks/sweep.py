@@ -44,7 +44,8 @@ sys.exit(result.outcome != "pass")
 PLAIN = """
 import sys
 from harness.catalog import model_lists
-from harness.models.case import TinyCase, tensors
+from harness.models.case import TinyCase
+from harness.models.eager_reference import tensors
 case = TinyCase(model_lists.load().entries[sys.argv[1]])
 import torch
 with torch.no_grad():

@@ -18,7 +18,8 @@ from harness.cell.request import Job
 from harness.checks import sanity
 from harness.contract import Absent, Arrays, Case, Cell, CellResult, Entry, Outcome, Stage
 from harness.models import calibrate
-from harness.models.case import TinyCase, _spread_out, tensors
+from harness.models.case import TinyCase
+from harness.models.eager_reference import _spread_out, tensors
 from harness.models.pipelines import word_tokenizer
 from harness.toolkit import numerics
 from harness.toolkit.dtype_cast import METHODS, cast

@@ -11,7 +11,7 @@ from torch import nn
 
 from backends.torch_cuda import backend as cuda
 from harness.models import tensor_float
-from harness.models.case import compute_dtype
+from harness.models.eager_reference import compute_dtype
 
 EPS = 2.0**-10  # between 1 and the next value with 11 bits
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,23 +26,11 @@ from harness.contract import (
     PipelineCase,
     Unsupported,
 )
-from harness.models import (
-    calibrate,
-    example_seeds,
-    function_defaults,
-    libraries,
-    quantized,
-    tensor_float,
-)
+from harness.models import calibrate, example_seeds, function_defaults, libraries
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
-from harness.toolkit import seeded
-from harness.toolkit.dtype_cast import cast
+from harness.models.eager_reference import EagerReference, tensors
 from harness.toolkit.signature import BATCHES, LENGTHS
-
-#: The reference is the plain arithmetic: no fused attention, no grouped products of experts, both
-#: of which a backend may use. (The grouped product exists in float64 on no device.)
-PLAIN = {"set_attn_implementation": "eager", "set_experts_implementation": "eager"}
 
 BATCH, RESHAPED_BATCH = BATCHES
 LENGTH, RESHAPED_LENGTH = LENGTHS
@@ -79,7 +65,6 @@ class TinyCase:
         self.example_seed = seed + example_seeds.offset(entry.architecture)
         self.size = size
         self.head = head
-        self._references: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
         self._examples: dict[str, Arrays] = {}
 
     @cached_property
@@ -171,6 +156,7 @@ class TinyCase:
 
     def with_examples_of(self, seed: int) -> TinyCase:
         """The same model with example inputs of another seed."""
+        _ = self._eager  # one for both: its modules are slow to make
         other = copy.copy(self)
         other.example_seed, other._examples = seed, {}
         return other
@@ -224,107 +210,28 @@ class TinyCase:
         Raises:
             What the modeling code raises; dtypes written into it refuse float64, for instance.
         """
-        import torch
-
         if dtype == "float64" != self._recipe.reference:
             raise Unsupported(f"has no float64 reference: {self._recipe.reason}")
-        module = self._reference_module(dtype)
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
-        return self._forward(module, inputs, dtype)
+        return self._eager.outputs(inputs, dtype, seed)
 
-    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        # A library without a choice of attention calls PyTorch's; this is the plain form of it.
-        given = tensors(inputs, compute_dtype(dtype))
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), tensor_float.rounding(dtype):
-            raw = module(**given, **self.options())
-        return outputs_.flatten(raw)
-
-    def _reference_module(self, dtype: str) -> Any:
-        if dtype not in self._references:
-            module = self.module()
-            plain = {**PLAIN, "set_attn_implementation": self._recipe.plain_attention}
-            for setter, choice in plain.items():
-                function = getattr(module, setter, None)
-                if function is not None:
-                    # Most architectures have no such choice, and each says so in its own way.
-                    with contextlib.suppress(
-                        ValueError, KeyError, AttributeError, NotImplementedError
-                    ):
-                        function(choice)
-            # Again in evaluation mode: what is computed on the way there has the new dtype then.
-            module = cast(module, compute_dtype(dtype)).eval()
-            if dtype in quantized.GRIDS:
-                quantized.quantize(module, dtype)
-            self._references[dtype] = module
-        return self._references[dtype]
+    @cached_property
+    def _eager(self) -> EagerReference:
+        attention = self._recipe.plain_attention
+        return EagerReference(self._template, self.options(), attention, self.seed)
 
     def weights(self) -> Sequence[str]:
-        """The matrices of the model: the middle one first, then the middles of what is left."""
-        names = [
-            n for n, p in self._template.named_parameters() if p.ndim >= 2 and p.is_floating_point()
-        ]
-        names = names or [n for n, p in self._template.named_parameters()]
-        # An embedding's noise reaches only the tokens in the text; ask the others first.
-        names.sort(key=lambda name: bool(re.search("embed|position", name)))
-        return [names[i] for i in _spread_out(len(names))]
+        """The matrices of the model; see `EagerReference.weights`."""
+        return self._eager.weights()
 
     def perturbed(
-        self,
-        inputs: Mapping[str, Array],
-        weight: str,
-        scale: float,
-        *,
-        dtype: str = "float64",
+        self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
     ) -> Arrays:
         """The reference with noise on one weight, `scale` times that weight's own RMS."""
-        import torch
-
-        module = self._reference_module(dtype)
-        parameter = dict(module.named_parameters())[weight]
-        before = parameter.detach().clone()
-        noise = seeded.uniform(self.seed, f"control/{weight}", tuple(parameter.shape))
-        rms = float(before.double().pow(2).mean().sqrt()) or 1.0
-        try:
-            with torch.no_grad():
-                step = torch.from_numpy(noise.astype(np.float64)).to(before.dtype)
-                parameter.add_(step * (scale * rms * 3**0.5))
-            torch.manual_seed(0)
-            return self._forward(module, inputs, dtype)
-        finally:
-            with torch.no_grad():
-                parameter.copy_(before)
+        return self._eager.perturbed(inputs, weight, scale, dtype)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str, times: float = 1.0) -> Arrays:
-        """Outputs in float32 after every weight moved by about one rounding of `dtype`.
-
-        The noise floor of a model that refuses float64, or that dtype: by backward error analysis a
-        computation in finite precision is the exact one of slightly moved data (Higham, Accuracy
-        and Stability of Numerical Algorithms, 2nd ed., section 1.5).
-
-        Args:
-            inputs: by argument name.
-            dtype: whose rounding is meant.
-            times: so many roundings.
-        """
-        import torch
-
-        key = f"jittered {dtype} {times}"
-        if key not in self._references:
-            module = copy.deepcopy(self._reference_module("float32"))
-            step = times * torch.finfo(compute_dtype(dtype)).eps
-            with torch.no_grad():
-                for name, p in module.named_parameters():
-                    if p.is_floating_point():
-                        noise = seeded.uniform(self.seed, f"jitter/{name}", tuple(p.shape))
-                        p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
-            self._references[key] = module
-        torch.manual_seed(0)
-        arithmetic = dtype if dtype in tensor_float.FORMATS else "float32"
-        return self._forward(self._references[key], inputs, arithmetic)
+        """Outputs after every weight moved by roundings; see `EagerReference.jittered`."""
+        return self._eager.jittered(inputs, dtype, times)
 
     @cached_property
     def _spared(self) -> Mapping[str, str]:
@@ -358,43 +265,3 @@ class TinyCase:
         if save is None:
             raise Unsupported(f"{self.entry.library} models have no save_pretrained")
         save(folder)
-
-
-def compute_dtype(name: str) -> Any:
-    """The torch dtype of a reference; on a grid and in TensorFloat-32 that is float32."""
-    import torch
-
-    own = name not in quantized.GRIDS and name not in tensor_float.FORMATS
-    return getattr(torch, name) if own else torch.float32
-
-
-def warm() -> None:
-    """Compute what PyTorch computes once in a process: where it puts what `torch.device` says."""
-    import torch
-    import torch._refs
-    import torch.overrides
-
-    with torch.device("cpu"):
-        torch.nn.Linear(1, 1)
-
-
-def _spread_out(count: int) -> list[int]:
-    """Indices of `count` things, so that the first few lie far apart: 4, 2, 6, 1, 3, 5, 7."""
-    found: list[int] = []
-    spans = [(0, count)]
-    while spans:
-        low, high = spans.pop(0)
-        if low < high:
-            middle = (low + high) // 2
-            found.append(middle)
-            spans += [(low, middle), (middle + 1, high)]
-    return found
-
-
-def tensors(arrays: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
-    """Torch tensors of arrays, floating ones in `dtype`."""
-    import torch
-
-    # Copies: some models write into their inputs, which are another run's inputs too.
-    made = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
-    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in made.items()}

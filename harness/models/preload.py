@@ -1,16 +1,17 @@
-"""What building small models needs, imported and computed once, in the fork server.
+"""Preload module of the fork server: imports, tables and caches that building small models needs.
 
-Named in a backend's `preload`; importing it reads the tables of this folder and fills the caches
-that transformers fills on its first load, so that no child pays for them again.
+Named in a backend's `preload`; importing it reads the tables and fills the caches that PyTorch and
+transformers fill on their first use, so that no child pays for them again.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 
+import harness.models.case  # noqa: F401
 from harness import inputs
 from harness.catalog.exceptions import exceptions
-from harness.models import case, libraries, model_class, weights
+from harness.models import libraries, model_class, weights
 from harness.models.shrink import overrides, rules
 
 __all__ = ["preload"]
@@ -23,12 +24,17 @@ def preload(architecture: str) -> None:
 
 
 def _fill_caches() -> None:
+    import torch
+    import torch._refs
+    import torch.overrides
+
     rules.rules()
     overrides.overrides()
     inputs.recipes()
     weights.weight_rules()
     exceptions()
-    case.warm()
+    with torch.device("cpu"):  # PyTorch's own table of what a device context redirects
+        torch.nn.Linear(1, 1)
     with suppress(ImportError):
         model_class.mappings()
         import PIL.Image  # noqa: F401

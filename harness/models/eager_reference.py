@@ -1,0 +1,169 @@
+"""Eager execution on the CPU: reference outputs in float64, and in the arithmetic of a device."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.contract import Array, Arrays
+from harness.models import quantized, tensor_float
+from harness.models.outputs import flatten
+from harness.toolkit import seeded
+from harness.toolkit.dtype_cast import cast
+
+
+class EagerReference:
+    """PyTorch's eager execution of one model, in plain arithmetic.
+
+    Neither fused attention nor grouped products of experts, both of which a backend may use. (The
+    grouped product exists in float64 on no device.)
+
+    Args:
+        template: a float32 model in evaluation mode; it is copied, never changed.
+        options: arguments of forward that are no arrays.
+        plain_attention: the implementation of attention that is plain arithmetic.
+        seed: of the noise on weights.
+    """
+
+    def __init__(
+        self, template: Any, options: Mapping[str, Any], plain_attention: str, seed: int
+    ) -> None:
+        self._template = template
+        self._options = options
+        self._choices = {
+            "set_attn_implementation": plain_attention,
+            "set_experts_implementation": "eager",
+        }
+        self._seed = seed
+        self._modules: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
+
+    def outputs(self, inputs: Mapping[str, Array], dtype: str, seed: int) -> Arrays:
+        """Outputs in a dtype or one of the formats; see `harness.contract.Case.reference`."""
+        import torch
+
+        module = self._module(dtype)
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
+        return self._forward(module, inputs, dtype)
+
+    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        # A library without a choice of attention calls PyTorch's; this is the plain form of it.
+        given = tensors(inputs, compute_dtype(dtype))
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), tensor_float.rounding(dtype):
+            raw = module(**given, **self._options)
+        return flatten(raw)
+
+    def _module(self, dtype: str) -> Any:
+        if dtype not in self._modules:
+            module = copy.deepcopy(self._template)
+            for setter, choice in self._choices.items():
+                function = getattr(module, setter, None)
+                if function is not None:
+                    # Most architectures have no such choice, and each says so in its own way.
+                    with contextlib.suppress(
+                        ValueError, KeyError, AttributeError, NotImplementedError
+                    ):
+                        function(choice)
+            # Again in evaluation mode: what is computed on the way there has the new dtype then.
+            module = cast(module, compute_dtype(dtype)).eval()
+            if dtype in quantized.GRIDS:
+                quantized.quantize(module, dtype)
+            self._modules[dtype] = module
+        return self._modules[dtype]
+
+    def weights(self) -> Sequence[str]:
+        """The matrices of the model: the middle one first, then the middles of what is left."""
+        names = [
+            n for n, p in self._template.named_parameters() if p.ndim >= 2 and p.is_floating_point()
+        ]
+        names = names or [n for n, p in self._template.named_parameters()]
+        # An embedding's noise reaches only the tokens in the text; ask the others first.
+        names.sort(key=lambda name: bool(re.search("embed|position", name)))
+        return [names[i] for i in _spread_out(len(names))]
+
+    def perturbed(
+        self, inputs: Mapping[str, Array], weight: str, scale: float, dtype: str
+    ) -> Arrays:
+        """Outputs with noise on one weight, `scale` times that weight's own RMS."""
+        import torch
+
+        module = self._module(dtype)
+        parameter = dict(module.named_parameters())[weight]
+        before = parameter.detach().clone()
+        noise = seeded.uniform(self._seed, f"control/{weight}", tuple(parameter.shape))
+        rms = float(before.double().pow(2).mean().sqrt()) or 1.0
+        try:
+            with torch.no_grad():
+                step = torch.from_numpy(noise.astype(np.float64)).to(before.dtype)
+                parameter.add_(step * (scale * rms * 3**0.5))
+            torch.manual_seed(0)
+            return self._forward(module, inputs, dtype)
+        finally:
+            with torch.no_grad():
+                parameter.copy_(before)
+
+    def jittered(self, inputs: Mapping[str, Array], dtype: str, times: float) -> Arrays:
+        """Outputs in float32 after every weight moved by about one rounding of `dtype`.
+
+        The noise floor of a model that refuses float64, or that dtype: by backward error analysis a
+        computation in finite precision is the exact one of slightly moved data (Higham, Accuracy
+        and Stability of Numerical Algorithms, 2nd ed., section 1.5).
+
+        Args:
+            inputs: by argument name.
+            dtype: whose rounding is meant.
+            times: so many roundings.
+        """
+        import torch
+
+        key = f"jittered {dtype} {times}"
+        if key not in self._modules:
+            module = copy.deepcopy(self._module("float32"))
+            step = times * torch.finfo(compute_dtype(dtype)).eps
+            with torch.no_grad():
+                for name, p in module.named_parameters():
+                    if p.is_floating_point():
+                        noise = seeded.uniform(self._seed, f"jitter/{name}", tuple(p.shape))
+                        p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
+            self._modules[key] = module
+        torch.manual_seed(0)
+        arithmetic = dtype if dtype in tensor_float.FORMATS else "float32"
+        return self._forward(self._modules[key], inputs, arithmetic)
+
+
+def compute_dtype(name: str) -> Any:
+    """The torch dtype of a reference; on a grid and in TensorFloat-32 that is float32."""
+    import torch
+
+    own = name not in quantized.GRIDS and name not in tensor_float.FORMATS
+    return getattr(torch, name) if own else torch.float32
+
+
+def tensors(arrays: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+    """Torch tensors of arrays, floating ones in `dtype`."""
+    import torch
+
+    # Copies: some models write into their inputs, which are another run's inputs too.
+    made = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
+    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in made.items()}
+
+
+def _spread_out(count: int) -> list[int]:
+    """Indices of `count` things, so that the first few lie far apart: 4, 2, 6, 1, 3, 5, 7."""
+    found: list[int] = []
+    spans = [(0, count)]
+    while spans:
+        low, high = spans.pop(0)
+        if low < high:
+            middle = (low + high) // 2
+            found.append(middle)
+            spans += [(low, middle), (middle + 1, high)]
+    return found
