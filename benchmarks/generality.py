@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.catalog import backends, exceptions
+from harness.catalog import backends, exemptions
 from harness.cell import reference
 from harness.cell.request import Job
 from harness.checks import sanity
@@ -87,7 +87,7 @@ def _check(job: Job, enter: Callable[[Stage], None], result: CellResult) -> None
     enter(Stage.REFERENCE)
     want, dtype = reference.first_reference(case, base)
     enter(Stage.VERIFY)
-    sanity.sane(want, exceptions.spared_outputs(job.cell.entry.architecture))
+    sanity.sane(want, exemptions.exempt_outputs(job.cell.entry.architecture))
     sanity.sensitive(want, case.reference(other, dtype))
 
 

@@ -48,7 +48,7 @@ class Choosing:
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Job:
     monkeypatch.setattr("harness.models.case.TinyCase", Choosing)
-    monkeypatch.setattr("harness.toolkit.padded_batches.padded", lambda case, base: {})
+    monkeypatch.setattr("harness.toolkit.padded_inputs.padded_batches", lambda case, base: {})
     entry = Entry("chooser", "decoder-only", "chooser")
     return Job(Cell(entry, "torch-cpu"), 0, "tiny", tmp_path, options={"tries": "4"})
 

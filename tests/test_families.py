@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.catalog import exceptions, model_lists
+from harness.catalog import exemptions, model_lists
 from harness.checks import families
 from harness.checks.families import probe as probing
 from harness.checks.families.probe import Probe
@@ -316,12 +316,12 @@ def test_movement_is_relative_and_sees_another_shape() -> None:
     assert probing.movement(a[2:], a[2:]) == 0.0
 
 
-# ---- exceptions
+# ---- exemptions
 
 
 def test_an_exception_spares_one_check_of_one_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"odd": {"causal": "It looks both ways."}}
-    monkeypatch.setattr(exceptions, "exceptions", lambda: table)
+    monkeypatch.setattr(exemptions, "exemptions", lambda: table)
     _, made = probes("state-space", "input_ids", architecture="odd")
     assert [p.name for p in made] == ["state"]
     _, made = probes("state-space", "input_ids", architecture="even")
@@ -334,11 +334,11 @@ def test_every_exception_has_a_reason_and_names_what_exists() -> None:
         label(e.architecture, h) for e in model_lists.load().entries.values() for h in e.heads
     }
     names = {p.name for family in FAMILIES for p in probes(family, *SHAPES)[1]}
-    for architecture, checks in exceptions.exceptions().items():
+    for architecture, checks in exemptions.exemptions().items():
         assert architecture in listed | labels, f"no entry has the architecture {architecture}"
         for check, reason in checks.items():
             # Each argument of a model may have a check of its own.
             known = check in names or check == "generate" or check.startswith("pipeline:")
-            own = check.endswith("-counts") or check.startswith(exceptions.SCALE)
+            own = check.endswith("-counts") or check.startswith(exemptions.SCALE)
             assert known or own, f"{architecture}: {check}"
             assert len(reason) > 20, f"{architecture}: {check} has no reason"

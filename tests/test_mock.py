@@ -13,7 +13,7 @@ from backends.mock import backend as mock
 from backends.mock.models import MockModel, MockPipeline, MockProcessor, MockTokenizer, example
 from harness.cell import reference, stages
 from harness.cell.request import Job
-from harness.checks import padding
+from harness.checks import padded_outputs
 from harness.contract import (
     FAMILIES,
     Absent,
@@ -29,7 +29,7 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
-from harness.toolkit import padded_rows, signature
+from harness.toolkit import padded_inputs, signature
 from harness.toolkit.signature import Signature
 
 DEFAULT = Precision("default", "float32")
@@ -152,7 +152,7 @@ def test_inputs_are_as_recorded(name: str) -> None:
 @pytest.mark.parametrize("family", ["encoder-only", "decoder-only", "encoder-decoder"])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_masked_token_counts_for_nothing_wherever_it_stands(
-    family: str, side: padded_rows.Side
+    family: str, side: padded_inputs.Side
 ) -> None:
     made = case(
         family,
@@ -160,21 +160,21 @@ def test_a_masked_token_counts_for_nothing_wherever_it_stands(
         "y:f32[b,s+4,8] z:f32[b,s/2,8] pooled:f32[b,8] states:f32[b*(s+4),8]",
     )
     base = made.inputs()
-    short = padded_rows.shortened(base)
-    padded = padded_rows.padded(base, short, side, made.padding())
+    short = padded_inputs.shortened(base)
+    padded = padded_inputs.padded(base, short, side, made.padding())
     want, brief = made.reference(base), made.reference(short)
     found = made.reference(padded)
-    mask = padding.real(found, want, brief, base["attention_mask"], side)
-    assert padding.violation(found, want, brief, mask, 2) is None
+    mask = padded_outputs.real(found, want, brief, base["attention_mask"], side)
+    assert padded_outputs.violation(found, want, brief, mask, 2) is None
     padded["attention_mask"][:] = 1
-    wrong = padding.violation(made.reference(padded), want, brief, mask, 2)
+    wrong = padded_outputs.violation(made.reference(padded), want, brief, mask, 2)
     assert wrong is not None
 
 
 def test_what_a_shorter_text_gives_is_unknown_where_two_sizes_are_recorded() -> None:
     made = case("encoder-only", "input_ids:i64[b,s] attention_mask:i64[b,s] -> y:f32[b,18~25]")
     with pytest.raises(Unsupported, match="expected the shapes of thing"):
-        made.reference(padded_rows.shortened(made.inputs()))
+        made.reference(padded_inputs.shortened(made.inputs()))
 
 
 def test_every_element_of_an_input_counts() -> None:

@@ -15,7 +15,7 @@ from harness.catalog import model_lists
 from harness.contract import Entry
 from harness.models.libraries import library
 from harness.models.shrink.rules import rule_of
-from harness.toolkit.names import normalise
+from harness.toolkit.close_matches import normalise
 
 ENTRIES = model_lists.load().entries
 

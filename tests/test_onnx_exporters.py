@@ -18,7 +18,7 @@ import torch
 from backends._shared import positions
 from backends._shared.onnx import exporters, verified_export
 from harness.contract import Array
-from harness.toolkit import padded_batches
+from harness.toolkit import padded_inputs
 
 IDS = np.array([[5, 6, 7, 8]])
 MASK = np.ones_like(IDS)
@@ -82,7 +82,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
             verified_export, "_expected", lambda *_: SimpleNamespace(inputs={"base": {}})
         )
         monkeypatch.setattr(verified_export, "_made", made)
-        monkeypatch.setattr(padded_batches, "padded", lambda *_: {})
+        monkeypatch.setattr(padded_inputs, "padded_batches", lambda *_: {})
         monkeypatch.setattr(positions, "completing", lambda *_, **__: dict)
         case = SimpleNamespace(inputs=lambda _: {})
         return list(verified_export.exports(case, **asked))  # type: ignore[arg-type]

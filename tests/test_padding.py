@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.checks import padding
+from harness.checks import padded_outputs
 from harness.contract import Array, Arrays
-from harness.toolkit import padded_rows
-from harness.toolkit.padded_rows import Side
+from harness.toolkit import padded_inputs
+from harness.toolkit.padded_inputs import Side
 
-ROWS, LENGTH, LEFT = 2, 16, 16 - padded_rows.SHORTER
+ROWS, LENGTH, LEFT = 2, 16, 16 - padded_inputs.SHORTER
 MASK = np.ones((ROWS, LENGTH), dtype=np.int64)
 
 
@@ -26,7 +26,7 @@ def text() -> Arrays:
 
 
 def test_a_shorter_text_keeps_its_beginning_and_its_last_token() -> None:
-    short = padded_rows.shortened(text())
+    short = padded_inputs.shortened(text())
     assert short["input_ids"].shape == short["attention_mask"].shape == (ROWS, LEFT)
     assert short["input_ids"][0].tolist() == [*range(1, LEFT), LENGTH]
     np.testing.assert_array_equal(short["bbox"][..., 2], short["input_ids"])
@@ -37,10 +37,10 @@ def test_a_shorter_text_keeps_its_beginning_and_its_last_token() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_only_the_last_row_is_padded(side: Side) -> None:
     base = text()
-    short = padded_rows.shortened(base)
-    made = padded_rows.padded(base, short, side, token=99)
-    tokens = slice(padded_rows.SHORTER, None) if side == "left" else slice(0, LEFT)
-    blank = slice(0, padded_rows.SHORTER) if side == "left" else slice(LEFT, None)
+    short = padded_inputs.shortened(base)
+    made = padded_inputs.padded(base, short, side, token=99)
+    tokens = slice(padded_inputs.SHORTER, None) if side == "left" else slice(0, LEFT)
+    blank = slice(0, padded_inputs.SHORTER) if side == "left" else slice(LEFT, None)
     for name in ("input_ids", "attention_mask", "bbox"):
         assert made[name].shape == base[name].shape
         np.testing.assert_array_equal(made[name][:-1], base[name][:-1])
@@ -54,16 +54,16 @@ def test_only_the_last_row_is_padded(side: Side) -> None:
 
 def test_what_can_be_padded() -> None:
     base = text()
-    assert padded_rows.applies(base)
-    assert padded_rows.applies(
+    assert padded_inputs.can_be_padded(base)
+    assert padded_inputs.can_be_padded(
         {"inputs_embeds": np.ones((2, 16, 8)), "attention_mask": np.ones((2, 16))}
     )
-    assert not padded_rows.applies({"input_ids": base["input_ids"]})
-    assert not padded_rows.applies({"attention_mask": base["attention_mask"]})
+    assert not padded_inputs.can_be_padded({"input_ids": base["input_ids"]})
+    assert not padded_inputs.can_be_padded({"attention_mask": base["attention_mask"]})
     # A mask of something else, of another rank, or of too short a text.
-    assert not padded_rows.applies({**base, "attention_mask": np.ones((2, 1600))})
-    assert not padded_rows.applies({**base, "attention_mask": np.ones((2, 16, 16))})
-    assert not padded_rows.applies({n: a[:, :7] for n, a in base.items()})
+    assert not padded_inputs.can_be_padded({**base, "attention_mask": np.ones((2, 1600))})
+    assert not padded_inputs.can_be_padded({**base, "attention_mask": np.ones((2, 16, 16))})
+    assert not padded_inputs.can_be_padded({n: a[:, :7] for n, a in base.items()})
 
 
 # ---- which elements are real
@@ -88,7 +88,7 @@ SHAPES = {
 def test_what_follows_the_tokens_is_real_where_they_are(name: str, side: Side) -> None:
     full, brief, axis, kept = SHAPES[name]
     base, short = {"y": np.ones(full)}, {"y": np.ones(brief)}
-    mask = padding.real(base, base, short, MASK, side)["y"]
+    mask = padded_outputs.real(base, base, short, MASK, side)["y"]
     assert mask[:-1].all()
     index = along(axis, full)[-1]
     expected = index >= full[axis] - kept if side == "left" else index < kept
@@ -97,7 +97,7 @@ def test_what_follows_the_tokens_is_real_where_they_are(name: str, side: Side) -
 
 def test_attention_is_real_where_both_tokens_are() -> None:
     base, short = {"y": np.ones((2, 16, 16))}, {"y": np.ones((2, 12, 12))}
-    mask = padding.real(base, base, short, MASK, "left")["y"]
+    mask = padded_outputs.real(base, base, short, MASK, "left")["y"]
     expected = np.zeros((16, 16), dtype=bool)
     expected[4:, 4:] = True
     np.testing.assert_array_equal(mask[-1], expected)
@@ -105,7 +105,7 @@ def test_attention_is_real_where_both_tokens_are() -> None:
 
 def test_the_rows_of_a_batch_may_stand_in_one_axis() -> None:
     base, short = {"y": np.ones((32, 8))}, {"y": np.ones((24, 8))}
-    mask = padding.real(base, base, short, MASK, "right")["y"]
+    mask = padded_outputs.real(base, base, short, MASK, "right")["y"]
     assert mask[:28].all()
     assert not mask[28:].any()
 
@@ -122,7 +122,7 @@ def test_the_rows_of_a_batch_may_stand_in_one_axis() -> None:
 def test_where_it_cannot_be_told_nothing_is_real(
     full: tuple[int, ...], brief: tuple[int, ...], given: tuple[int, ...]
 ) -> None:
-    mask = padding.real(
+    mask = padded_outputs.real(
         {"y": np.ones(given)}, {"y": np.ones(full)}, {"y": np.ones(brief)}, MASK, "left"
     )
     assert mask["y"].shape == given
@@ -131,7 +131,7 @@ def test_where_it_cannot_be_told_nothing_is_real(
 
 def test_what_does_not_follow_the_tokens_is_real_throughout() -> None:
     same = {"pooled": np.ones((2, 8)), "loss": np.array(1.0), "patches": np.ones((3, 8))}
-    mask = padding.real(same, same, same, MASK, "left")
+    mask = padded_outputs.real(same, same, same, MASK, "left")
     assert all(m.all() and m.shape == same[n].shape for n, m in mask.items())
 
 
@@ -142,7 +142,7 @@ def outputs(base: Arrays, short: Arrays, side: Side) -> Arrays:
     """What a right model gives for padded inputs, with rubbish on padding."""
     made = base["y"].copy()
     made[-1] = np.nan
-    made[-1][slice(padded_rows.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][
+    made[-1][slice(padded_inputs.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][
         -1
     ]
     scores = base["scores"].copy()
@@ -164,29 +164,31 @@ def test_padding_changes_no_real_token(side: Side) -> None:
 
     base, short = made(LENGTH), made(LEFT)
     right = outputs(base, short, side)
-    mask = padding.real(right, base, short, MASK, side)
-    assert padding.violation(right, base, short, mask, ROWS) is None
-    assert padding.finite(right, mask)
+    mask = padded_outputs.real(right, base, short, MASK, side)
+    assert padded_outputs.violation(right, base, short, mask, ROWS) is None
+    assert padded_outputs.finite(right, mask)
     for row in range(ROWS):
         for position in (0, 5, 11, 15):
             wrong = {n: a.copy() for n, a in right.items()}
             wrong["y"][row, position] += 0.01
-            found = padding.violation(wrong, base, short, mask, ROWS)
+            found = padded_outputs.violation(wrong, base, short, mask, ROWS)
             assert (found is not None) is bool(mask["y"][row, position, 0])
             assert found is None or found.startswith(
                 "expected padding to change no real token; y moved by"
             )
     broken = {**right, "y": np.full_like(right["y"], np.nan)}
-    assert not padding.finite(broken, mask)
-    assert "values are not finite" in (padding.violation(broken, base, short, mask, ROWS) or "")
+    assert not padded_outputs.finite(broken, mask)
+    assert "values are not finite" in (
+        padded_outputs.violation(broken, base, short, mask, ROWS) or ""
+    )
     own = {**right, "scores": right["scores"] + np.eye(ROWS)}
-    assert "scores moved by" in (padding.violation(own, base, short, mask, ROWS) or "")
+    assert "scores moved by" in (padded_outputs.violation(own, base, short, mask, ROWS) or "")
 
 
 def test_padding_changes_no_integer() -> None:
     base, short = {"codes": np.zeros((2, 16), dtype=int)}, {"codes": np.ones((2, 12), dtype=int)}
-    mask = padding.real(base, base, short, MASK, "right")
-    assert padding.violation(base, base, short, mask, ROWS) == (
+    mask = padded_outputs.real(base, base, short, MASK, "right")
+    assert padded_outputs.violation(base, base, short, mask, ROWS) == (
         "expected padding to change no integer; 42.9% changed"
     )
 
@@ -194,6 +196,6 @@ def test_padding_changes_no_integer() -> None:
 def test_selected_leaves_what_has_another_shape_to_the_comparison() -> None:
     made = {"y": np.arange(6).reshape(2, 3), "z": np.arange(4)}
     mask = {"y": np.array([[True, False, True], [False, False, True]]), "z": np.ones(3, dtype=bool)}
-    found = padding.selected(made, mask)
+    found = padded_outputs.selected(made, mask)
     assert found["y"].tolist() == [0, 2, 5]
     assert found["z"] is made["z"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.toolkit import files, toml_text
+from harness.toolkit import toml_text
+from harness.toolkit.atomic_write import write_atomically
 
 SAME_EVERY_TIME = settings(derandomize=True, deadline=None)
 NAMES = st.from_regex(r"[a-z0-9_]{1,8}", fullmatch=True)
@@ -114,7 +115,7 @@ def test_inserting_keeps_order_and_content(old: set[str], new: set[str]) -> None
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("old", encoding="utf-8")
-    files.replace_file(path, "new\n")
+    write_atomically(path, "new\n")
     assert path.read_bytes() == b"new\n"
     assert [item.name for item in tmp_path.iterdir()] == ["a.toml"]
 
@@ -123,6 +124,6 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("old", encoding="utf-8")
     with pytest.raises(UnicodeEncodeError):
-        files.replace_file(path, "\ud800")
+        write_atomically(path, "\ud800")
     assert path.read_text(encoding="utf-8") == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.toml"]

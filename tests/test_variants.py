@@ -24,7 +24,7 @@ from harness.contract import (
     Unsupported,
     label,
 )
-from harness.toolkit import padded_batches, padded_rows
+from harness.toolkit import padded_inputs, padding_exemptions
 
 LENGTH, WORDS = 16, 97
 
@@ -136,8 +136,8 @@ def spare(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Spares the text model a variant."""
 
     def add(variant: str, reason: str) -> None:
-        table = {"texts": {variant: padded_batches.Spared(reason)}}
-        monkeypatch.setattr(padded_batches, "exceptions", lambda: table)
+        table = {"texts": {variant: padding_exemptions.PaddingExemption(reason)}}
+        monkeypatch.setattr(padding_exemptions, "exemptions", lambda: table)
 
     return add
 
@@ -320,7 +320,7 @@ def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, st
     result = run(Wrapped(TextCase(refuses)))
     assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
     assert result.reason == "NotImplementedError: no padding here"
-    spare(padded_batches.PADDED, "Says so.")
+    spare(padding_exemptions.PADDED, "Says so.")
     result = run(Wrapped(TextCase(refuses)))
     assert result.outcome is Outcome.PASS
     assert compared(result) == {"left-padded": False, "right-padded": False, RESHAPED: True}
@@ -332,16 +332,16 @@ def test_the_padded_batches_are_those_that_a_cell_is_asked_with(
     case: Any = TextCase()
     base = case.inputs()
     asked = variants.of(case, base, case.reference(base), "float64")
-    padded = padded_batches.padded(case, base)
+    padded = padded_inputs.padded_batches(case, base)
     assert list(padded) == ["left-padded", "right-padded"]
     for name, inputs in padded.items():
         variant = asked.get(name)
         assert variant is not None
         assert inputs["attention_mask"].min() == 0
         np.testing.assert_equal(inputs, variant.inputs)
-    assert padded_batches.padded(case, {"input_ids": base["input_ids"]}) == {}
-    spare(padded_batches.PADDED, "Says so.")
-    assert padded_batches.padded(case, base) == {}
+    assert padded_inputs.padded_batches(case, {"input_ids": base["input_ids"]}) == {}
+    spare(padding_exemptions.PADDED, "Says so.")
+    assert padded_inputs.padded_batches(case, base) == {}
 
 
 def test_a_case_without_a_shorter_text_is_recorded(run: Runner) -> None:
@@ -391,42 +391,42 @@ def test_a_mask_that_only_single_precision_holds(run: Runner) -> None:
     assert run(Wrapped(TextCase(narrowing), infinite)).reason.endswith(NOT_FINITE)
 
 
-# ---- the table of exceptions
+# ---- the table of exemptions
 
 
-def test_every_exception_has_a_reason_and_names_what_exists() -> None:
+def test_every_exemption_has_a_reason_and_names_what_exists() -> None:
     entries = model_lists.load().entries.values()
     listed = {label(e.architecture, head) for e in entries for head in (BASE, *e.heads)}
-    known = {padded_batches.PADDED, *padded_batches.SIDES}
-    for architecture, spared in padded_batches.exceptions().items():
+    known = {padding_exemptions.PADDED, *padded_inputs.SIDES}
+    for architecture, spared in padding_exemptions.exemptions().items():
         assert architecture in listed, f"no entry has the architecture {architecture}"
         assert spared.keys() <= known, architecture
         assert all(len(row.reason) > 20 for row in spared.values()), architecture
         assert all(row.outputs != () for row in spared.values()), architecture
-        assert padded_batches.PADDED not in spared or len(spared) == 1, architecture
+        assert padding_exemptions.PADDED not in spared or len(spared) == 1, architecture
 
 
 def test_the_table_is_read_by_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "padded_batches.toml").write_text(
-        '[[exception]]\nvariants = ["left-padded"]\narchitectures = ["a", "b"]\nreason = "1"\n'
-        '[[exception]]\nvariants = ["right-padded"]\narchitectures = ["b"]\nreason = "2"\n'
+    (tmp_path / "padding_exemptions.toml").write_text(
+        '[[exemption]]\nvariants = ["left-padded"]\narchitectures = ["a", "b"]\nreason = "1"\n'
+        '[[exemption]]\nvariants = ["right-padded"]\narchitectures = ["b"]\nreason = "2"\n'
         'outputs = ["pooler"]\n'
     )
-    monkeypatch.setattr(padded_batches, "__file__", str(tmp_path / "padded_batches.py"))
-    assert padded_batches.exceptions.__wrapped__() == {
-        "a": {"left-padded": padded_batches.Spared("1")},
+    monkeypatch.setattr(padding_exemptions, "__file__", str(tmp_path / "padding_exemptions.py"))
+    assert padding_exemptions.exemptions.__wrapped__() == {
+        "a": {"left-padded": padding_exemptions.PaddingExemption("1")},
         "b": {
-            "left-padded": padded_batches.Spared("1"),
-            "right-padded": padded_batches.Spared("2", ("pooler",)),
+            "left-padded": padding_exemptions.PaddingExemption("1"),
+            "right-padded": padding_exemptions.PaddingExemption("2", ("pooler",)),
         },
     }
 
 
-def test_an_exception_may_be_for_some_outputs_only() -> None:
-    some = padded_batches.Spared("why", ("pooler", "mems"))
+def test_an_exemption_may_be_for_some_outputs_only() -> None:
+    some = padding_exemptions.PaddingExemption("why", ("pooler", "mems"))
     assert [some.covers(name) for name in ("pooler_output", "mems.1", "y")] == [True, True, False]
-    assert padded_batches.Spared("why").covers("y")
+    assert padding_exemptions.PaddingExemption("why").covers("y")
 
 
 def test_text_of_the_least_length_has_something_left() -> None:
-    assert padded_rows.SHORTEST > padded_rows.SHORTER + 1
+    assert padded_inputs.SHORTEST > padded_inputs.SHORTER + 1

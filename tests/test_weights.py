@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Array
 from harness.models import weights
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 

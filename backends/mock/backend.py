@@ -38,7 +38,7 @@ from harness.contract import (
     label,
 )
 from harness.toolkit import signature
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 from harness.toolkit.signature import SNAPSHOT
 
 #: Families whose tokens see no later one.

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays, is_floating
-from harness.toolkit.padded_rows import MASK, PER_TOKEN, TEXT
-from harness.toolkit.seeded import uniform
+from harness.toolkit.padded_inputs import MASK, PER_TOKEN, TEXT
+from harness.toolkit.seeded_values import uniform
 from harness.toolkit.signature import BATCHES, LENGTHS, Signature, Spec, parse
 
 #: How many numbers each weight of a mock model has.

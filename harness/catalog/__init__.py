@@ -1,1 +1,1 @@
-"""What there is to run: model lists, heads, requirements, backends, exceptions from checks."""
+"""What there is to run: model lists, heads, requirements, backends, exemptions from checks."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.contract import Backend, HarnessError, Unavailable
 from harness.toolkit.checkout import ROOT
-from harness.toolkit.names import did_you_mean
+from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
 
 #: Where the backends of this repository are.

@@ -18,8 +18,9 @@ from harness.catalog import model_lists as catalogs
 from harness.catalog.installed import InstalledLibrary
 from harness.catalog.selection import Catalog
 from harness.contract import Entry, HarnessError
-from harness.toolkit import files, toml_text
-from harness.toolkit.names import normalise
+from harness.toolkit import toml_text
+from harness.toolkit.atomic_write import write_atomically
+from harness.toolkit.close_matches import normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def write(
         by_file.setdefault(path, {})[name] = toml_text.table(name, row, comment)
     for path, tables in by_file.items():
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        files.replace_file(path, toml_text.insert_tables(text, tables))
+        write_atomically(path, toml_text.insert_tables(text, tables))
     return sorted(path.relative_to(root).as_posix() for path in by_file)
 
 

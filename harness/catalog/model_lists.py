@@ -18,7 +18,7 @@ from harness.catalog.heads import known as known_heads
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
 from harness.toolkit.checkout import ROOT
-from harness.toolkit.names import did_you_mean, normalise
+from harness.toolkit.close_matches import did_you_mean, normalise
 from harness.toolkit.toml_keys import STRING, STRINGS, TABLE, Key
 
 FOLDER = "model_lists"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.contract import FAMILIES, Entry, HarnessError
-from harness.toolkit.names import did_you_mean, normalise
+from harness.toolkit.close_matches import did_you_mean, normalise
 
 #: Selects every entry.
 ALL = "all"

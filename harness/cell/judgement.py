@@ -8,7 +8,7 @@ from functools import partial
 
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, noise_floor
-from harness.checks import generation, negative_control, padding
+from harness.checks import generation, negative_control, padded_outputs
 from harness.contract import (
     Array,
     Arrays,
@@ -51,7 +51,7 @@ def verify(
         want = reference.outputs[name]
         alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
         noise = partial(_noise_on, reference, name, alike)
-        got, want = padding.selected(got, alike), padding.selected(want, alike)
+        got, want = padded_outputs.selected(got, alike), padded_outputs.selected(want, alike)
         compare(name, got, want, with_own_floor(reference, got, want, noise), result)
     detection = negative_control.must_fail(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
@@ -78,7 +78,7 @@ def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
 
 def _noise_on(reference: Reference, name: str, real: Arrays) -> Arrays:
     """Eager execution in the backend's dtype, on one of the inputs: its real tokens."""
-    return padding.selected(reference.noisy(reference.inputs[name]), real)
+    return padded_outputs.selected(reference.noisy(reference.inputs[name]), real)
 
 
 def with_own_floor(

@@ -34,7 +34,7 @@ def without_values(outputs: Arrays) -> list[str]:
     return [n for n, a in outputs.items() if is_floating(a) and a.size and not np.isfinite(a).any()]
 
 
-def sane(outputs: Arrays, spared: Collection[str] = ()) -> None:
+def sane(outputs: Arrays, exempt: Collection[str] = ()) -> None:
     """Outputs vary, and each that varies has a spread that an error can be relative to.
 
     An output whose values are all the same, or not finite in part, is judged by the comparison; at
@@ -42,7 +42,7 @@ def sane(outputs: Arrays, spared: Collection[str] = ()) -> None:
 
     Args:
         outputs: the reference's.
-        spared: patterns of the names of outputs that are right to be larger or smaller.
+        exempt: patterns of the names of outputs that are right to be larger or smaller.
 
     Raises:
         CheckFailed: they don't.
@@ -58,7 +58,7 @@ def sane(outputs: Arrays, spared: Collection[str] = ()) -> None:
             return
         shapes = ", ".join(f"{n}{list(a.shape)}" for n, a in outputs.items())
         raise CheckFailed(f"reference: every output is constant or not finite: {shapes}")
-    judged = [name for name in names if not any(fnmatch(name, pattern) for pattern in spared)]
+    judged = [name for name in names if not any(fnmatch(name, pattern) for pattern in exempt)]
     spreads = {name: numerics.spread(outputs[name]) for name in judged}
     outside = {n: s for n, s in spreads.items() if not SMALLEST <= s <= LARGEST}
     if outside:
@@ -66,7 +66,7 @@ def sane(outputs: Arrays, spared: Collection[str] = ()) -> None:
         raise CheckFailed(
             f"reference: expected a standard deviation between {SMALLEST:g} and {LARGEST:g} of "
             f"every output, found {found}; calibrate it (harness/models/calibrate.py, "
-            f"harness/models/weights.toml), or spare it in harness/catalog/exceptions.toml, with "
+            f"harness/models/weights.toml), or exempt it in harness/catalog/exemptions.toml, with "
             f"the reason"
         )
 

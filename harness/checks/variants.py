@@ -7,18 +7,18 @@ Every variant goes through the reference and through the backend, as the plain i
     odd-size, other-size        an image whose sides are odd; else one twice as wide
 
 Which of them a model does not take is known when its reference has been asked; each that is left
-out is recorded with the cell. `variants.toml` says which models need not give a padded row what
-they give it without padding, and why.
+out is recorded with the cell. `toolkit/padding_exemptions.toml` says which models need not give
+a padded row what they give it without padding, and why.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.checks import padding
+from harness.checks import padded_outputs
 from harness.contract import RESHAPED, SIZES, Arrays, Case, CheckFailed, Unsupported
-from harness.toolkit import padded_rows
-from harness.toolkit.padded_batches import NOTHING_SPARED, PADDED, SIDES, padded, spared_by
+from harness.toolkit import padded_inputs
+from harness.toolkit.padding_exemptions import NO_EXEMPTION, PADDED, exemptions_of
 
 #: Arguments that hold images, as pixels or as rows of patches.
 IMAGES = ("pixel_values", "pixel_values_videos", "image_pixel_values", "hidden_states", "sample")
@@ -58,7 +58,7 @@ def of(case: Case, base: Arrays, want: Arrays, dtype: str, *, dynamic: bool = Tr
 
     Raises:
         CheckFailed: the reference gives a real token of a padded row something else than without
-            padding, and `variants.toml` does not spare it that.
+            padding, and the model is not exempt from that.
     """
     found = Variants()
     _pad(found, case, base, want, dtype)
@@ -93,30 +93,28 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
     Raises:
         CheckFailed: padding changes what real tokens give.
     """
-    if not padded_rows.applies(base):
+    if not padded_inputs.can_be_padded(base):
         return
-    spared = spared_by(case)
-    if PADDED in spared:
-        found.left_out |= dict.fromkeys(SIDES, spared[PADDED].reason)
+    exempt = exemptions_of(case)
+    if PADDED in exempt:
+        found.left_out |= dict.fromkeys(padded_inputs.SIDES, exempt[PADDED].reason)
         return
-    short, mask = padded_rows.shortened(base), base[padded_rows.MASK]
+    short, mask = padded_inputs.shortened(base), base[padded_inputs.MASK]
     try:
         brief = case.reference(short, dtype)
     except Unsupported as error:
-        found.left_out |= dict.fromkeys(SIDES, str(error))
+        found.left_out |= dict.fromkeys(padded_inputs.SIDES, str(error))
         return
     wrong = []
-    for name, inputs in padded(case, base).items():
-        side = SIDES[name]
+    for name, inputs in padded_inputs.padded_batches(case, base).items():
+        side = padded_inputs.SIDES[name]
         outputs = case.reference(inputs, dtype)
-        real = padding.real(outputs, want, brief, mask, side)
-        if not padding.finite(outputs, real):
+        real = padded_outputs.real(outputs, want, brief, mask, side)
+        if not padded_outputs.finite(outputs, real):
             # A softmax in float32 of scores that are masked with the least float64 is 0 / 0.
             outputs = case.reference(inputs, "float32")
-        judged = {
-            n: a for n, a in outputs.items() if not spared.get(name, NOTHING_SPARED).covers(n)
-        }
-        violation = padding.violation(judged, want, brief, real, len(mask))
+        judged = {n: a for n, a in outputs.items() if not exempt.get(name, NO_EXEMPTION).covers(n)}
+        violation = padded_outputs.violation(judged, want, brief, real, len(mask))
         if violation:
             wrong.append(f"on input {name!r}: {violation}")
         found.made.append(Variant(name, inputs, outputs, real))

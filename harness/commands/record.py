@@ -14,7 +14,7 @@ from harness.catalog.backends import BackendSpec
 from harness.cell.request import Job
 from harness.contract import BASE, Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature
-from harness.toolkit.files import replace_file
+from harness.toolkit.atomic_write import write_atomically
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
         )
     listed = {label(e.name, h) for e in lists.entries.values() for h in (BASE, *e.heads)}
     lines = [str(known[name]) for name in sorted(known) if name in listed]
-    replace_file(args.output, HEADER + "\n".join(lines) + "\n")
+    write_atomically(args.output, HEADER + "\n".join(lines) + "\n")
     for problem in sorted(problems):
         print(problem)
     print(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")

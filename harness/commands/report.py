@@ -9,7 +9,6 @@ report, and nothing was written.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.contract import HarnessError
 from harness.report import badges, content, words
 from harness.results import merged
 from harness.toolkit import checkout
+from harness.toolkit.atomic_write import write_atomically
 
 #: Where sessions write, from the root of the checkout.
 RESULTS = Path("results")
@@ -113,14 +113,9 @@ def _write(path: Path, text: str) -> None:
     Raises:
         HarnessError: it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_text(text, encoding="utf-8", newline="\n")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(path, text)
     except OSError as error:
         raise HarnessError(
             f"the report cannot be written to {path}: {error}. An earlier one was left as it was. "

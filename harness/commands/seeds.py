@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from harness.catalog import backends, model_lists
 from harness.cell.request import Job
 from harness.contract import Arrays, Cell, HarnessError, Stage, Unsupported
-from harness.toolkit import files, numerics, padded_batches
+from harness.toolkit import numerics, padded_inputs
+from harness.toolkit.atomic_write import write_atomically
 from harness.workers.ending import Ending
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
@@ -79,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         )
     comment = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
     lines = [f"{name} = {seed}" for name, seed in sorted(found.items()) if seed]
-    files.replace_file(TABLE, "\n".join([*comment, *lines]) + "\n")
+    write_atomically(TABLE, "\n".join([*comment, *lines]) + "\n")
     return 0
 
 
@@ -119,7 +120,7 @@ def _worst(case: TinyCase, enough: float) -> float:
 def _examples(case: TinyCase) -> list[Arrays]:
     """What a cell asks a model: the plain inputs, others, padded ones, and another shape."""
     base = case.inputs("base")
-    found = [base, case.inputs("other"), *padded_batches.padded(case, base).values()]
+    found = [base, case.inputs("other"), *padded_inputs.padded_batches(case, base).values()]
     with suppress(Unsupported):
         found.append(case.inputs("reshaped"))
     return found

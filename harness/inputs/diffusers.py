@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays
 from harness.inputs.media import resized
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 #: By the first convolution, where the docstring of forward does not say; without one, an image.
 LAYOUTS = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays
 from harness.inputs.recipe import Recipe
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 #: Sub-configs by what they encode, in the order in which a composite is asked for them.
 VISION = (

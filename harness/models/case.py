@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import inputs as inputs_
 from harness.catalog import heads
-from harness.catalog.exceptions import spared_checks
+from harness.catalog.exemptions import exempt_checks
 from harness.catalog.requirements import unmet_requirements
 from harness.contract import (
     BASE,
@@ -235,7 +235,7 @@ class TinyCase:
 
     @cached_property
     def _spared(self) -> Mapping[str, str]:
-        return spared_checks(self.entry.architecture, self.head)
+        return exempt_checks(self.entry.architecture, self.head)
 
     @cached_property
     def generation(self) -> Generation | None:

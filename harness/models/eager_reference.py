@@ -13,7 +13,7 @@ import numpy as np
 from harness.contract import Array, Arrays
 from harness.models import quantized, tensor_float
 from harness.models.outputs import flatten
-from harness.toolkit import seeded
+from harness.toolkit import seeded_values
 from harness.toolkit.dtype_cast import cast
 
 
@@ -98,7 +98,7 @@ class EagerReference:
         module = self._module(dtype)
         parameter = dict(module.named_parameters())[weight]
         before = parameter.detach().clone()
-        noise = seeded.uniform(self._seed, f"control/{weight}", tuple(parameter.shape))
+        noise = seeded_values.uniform(self._seed, f"control/{weight}", tuple(parameter.shape))
         rms = float(before.double().pow(2).mean().sqrt()) or 1.0
         try:
             with torch.no_grad():
@@ -131,7 +131,7 @@ class EagerReference:
             with torch.no_grad():
                 for name, p in module.named_parameters():
                     if p.is_floating_point():
-                        noise = seeded.uniform(self._seed, f"jitter/{name}", tuple(p.shape))
+                        noise = seeded_values.uniform(self._seed, f"jitter/{name}", tuple(p.shape))
                         p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
             self._modules[key] = module
         torch.manual_seed(0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.contract import BASE, Absent, Arrays, PipelineCase
 from harness.models import libraries
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 #: Arguments of the constructor that have no default, and how large they are in a small model.
 SIZES = {"in_channels": 16, "hidden_channels": 32, "num_layers": 2, "out_channels": 8}

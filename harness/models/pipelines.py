@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import BASE, GENERATED_TOKENS, Array, Arrays, PipelineCase
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 _TEXT = {"input_ids", "attention_mask", "token_type_ids"}
 #: Samples a second of the recordings.

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import harness.models.case  # noqa: F401
 from harness import inputs
-from harness.catalog.exceptions import exceptions
+from harness.catalog.exemptions import exemptions
 from harness.models import libraries, model_class, weights
 from harness.models.shrink import overrides, rules
 
@@ -32,7 +32,7 @@ def _fill_caches() -> None:
     overrides.overrides()
     inputs.recipes()
     weights.weight_rules()
-    exceptions()
+    exemptions()
     with torch.device("cpu"):  # PyTorch's own table of what a device context redirects
         torch.nn.Linear(1, 1)
     with suppress(ImportError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array
-from harness.toolkit.seeded import integers, uniform
+from harness.toolkit.seeded_values import integers, uniform
 
 #: How many there are to choose from.
 DOCUMENTS = 32

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.toolkit.seeded import uniform
+from harness.toolkit.seeded_values import uniform
 
 TABLE = Path(__file__).with_suffix(".toml")
 

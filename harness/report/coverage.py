@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.contract import HarnessError
 from harness.report.labels import where
 from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
-from harness.toolkit.files import replace_file
+from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.text_table import markdown_table
 
 #: What `--write` writes stands between these two lines.
@@ -171,7 +171,7 @@ def write_between_markers(path: Path, text: str) -> bool:
         )
     after = f"{before[: start + len(BEGIN)]}\n{text}\n{before[end:]}"
     if after != before:
-        replace_file(path, after)
+        write_atomically(path, after)
     return after != before
 
 

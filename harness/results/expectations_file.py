@@ -31,7 +31,7 @@ from harness.catalog import model_lists as catalogs
 from harness.catalog.selection import Catalog
 from harness.contract import HarnessError, Outcome, Stage
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
-from harness.toolkit.names import did_you_mean
+from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_keys import STRING, STRINGS, Key
 
 HEADER = """\

@@ -11,7 +11,7 @@ from harness.contract import (
     HarnessError,
 )
 from harness.session.options import Options, comma_separated
-from harness.toolkit import names
+from harness.toolkit.close_matches import did_you_mean
 
 #: Selects every head but the headless model.
 TASKS = "tasks"
@@ -25,7 +25,7 @@ def check_heads(catalog: Catalog, options: Options) -> None:
         if word not in offered:
             raise HarnessError(
                 f"expected --heads to be {selection.ALL}, {BASE}, {TASKS} or tasks of the lists, "
-                f"found {word!r}.{names.did_you_mean(word, offered)} "
+                f"found {word!r}.{did_you_mean(word, offered)} "
                 "Fix: `python -m harness list` shows each entry's task"
             )
 
@@ -38,13 +38,13 @@ def check_faults(spec: BackendSpec, catalog: Catalog, options: Options) -> None:
             offered = ", ".join(spec.faults) or "none"
             raise HarnessError(
                 f"expected --fault to be one that {spec.name} can inject ({offered}), found "
-                f"{kind!r}.{names.did_you_mean(kind, spec.faults)} "
+                f"{kind!r}.{did_you_mean(kind, spec.faults)} "
                 "Fix: choose one, or a backend whose backend.toml lists it under `faults`"
             )
         if entry not in catalog.entries:
             raise HarnessError(
                 f"expected --fault KIND=ENTRY with an entry of the model lists, found {fault!r}."
-                f"{names.did_you_mean(entry, catalog.entries)} "
+                f"{did_you_mean(entry, catalog.entries)} "
                 "Fix: `python -m harness list` shows every name"
             )
 
@@ -57,5 +57,5 @@ def check_precisions(spec: BackendSpec, options: Options, probe: DeviceReport) -
             raise HarnessError(
                 f"expected --precision to be among those of {spec.name} "
                 f"({', '.join(offered)}, or all), found {name!r}."
-                f"{names.did_you_mean(name, offered)} Fix: choose one of them"
+                f"{did_you_mean(name, offered)} Fix: choose one of them"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import secrets
 import subprocess
@@ -40,6 +39,7 @@ from harness.results.store import Store
 from harness.session.choices import TASKS, check_faults, check_heads, check_precisions
 from harness.session.options import PASSED_ON, Options, comma_separated
 from harness.toolkit import checkout, signature
+from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
 from harness.workers import cell_result, device_probe, fork_server, ld_preload
 from harness.workers.ending import Ending
@@ -298,13 +298,9 @@ class Run:
         text = expectations_update.updated(self.expectations, self.results)
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return False
-        new = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            new.write_text(text, encoding="utf-8")
-            os.replace(new, path)
+            write_atomically(path, text)
         except OSError as error:
-            with suppress(OSError):
-                new.unlink()
             raise HarnessError(
                 f"{path} could not be written: {error}; it is as it was. "
                 "Fix: make it writable, and room on its disk"

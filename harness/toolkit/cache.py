@@ -11,13 +11,13 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.contract import HarnessError
+from harness.toolkit.atomic_write import DRAFT, write_atomically
 from harness.toolkit.checkout import ROOT
 
 #: Where the entries of this checkout's sessions are.
@@ -37,7 +37,6 @@ ABANDONED = 3600.0
 SCARCE = 100_000_000
 
 _SUFFIX = ".entry"
-_HALF = ".half"
 
 
 def key(**parts: object) -> str:
@@ -151,16 +150,11 @@ class Cache:
             )
             return False
         path = self._path(name)
-        half = path.with_name(f"{name}.{os.getpid()}.{secrets.token_hex(4)}{_HALF}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make_room(len(data))
-            with half.open("xb") as file:
-                file.write(data)
-            os.replace(half, path)
+            write_atomically(path, data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                half.unlink()
             self.trouble = f"cache entry not written, going on without: {error}"
             return False
         return True
@@ -184,8 +178,8 @@ class Cache:
         total = sum(size for _, size, _ in held) + wanted
         allowed = self.limit if total <= self.limit else KEPT * self.limit
         for used, size, path in sorted(held):
-            abandoned = path.endswith(_HALF) and newest - used > ABANDONED
-            if not abandoned and (total <= allowed or path.endswith(_HALF)):
+            abandoned = path.endswith(DRAFT) and newest - used > ABANDONED
+            if not abandoned and (total <= allowed or path.endswith(DRAFT)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

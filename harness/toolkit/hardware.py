@@ -45,10 +45,20 @@ def inventory(root: Path = ROOT) -> list[Part]:
 
 def cpu(root: Path = ROOT) -> Part:
     """The processor, and the machine's memory."""
-    name = _after(_text(root / "proc/cpuinfo"), r"model name\s*:")
+    brand = ""
     if sys.platform == "darwin" and root == ROOT:
-        name = _said("sysctl", "-n", "machdep.cpu.brand_string")
-    return Part("cpu", name or platform.processor() or platform.machine(), _main_memory(root))
+        brand = _said("sysctl", "-n", "machdep.cpu.brand_string")
+    return Part("cpu", brand or processor_name(root), _main_memory(root))
+
+
+def processor_name(root: Path = ROOT) -> str:
+    """The processor's model name, as Linux or else Python's `platform` tells it.
+
+    Args:
+        root: of the file system; another one in tests.
+    """
+    model = _after(_text(root / "proc/cpuinfo"), r"model name\s*:")
+    return model or platform.processor() or platform.machine()
 
 
 def nvidia(root: Path = ROOT) -> list[Part]:

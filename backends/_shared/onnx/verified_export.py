@@ -14,7 +14,7 @@ from backends._shared.onnx.exporters import ROUTES, Captured, ExportFailed, Rout
 from backends._shared.onnx.runtime import Inference, cpu_session
 from backends._shared.onnx.trace import Trace, trace
 from harness.contract import Arrays, Case
-from harness.toolkit import numerics, padded_batches
+from harness.toolkit import numerics, padded_inputs
 
 #: The graph must equal PyTorch within this many noise floors of the model, each at least a few
 #: roundings: two right float32 results of one model differ by that much.
@@ -76,7 +76,7 @@ def exports(
             runs the graph.
     """
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
-    padded = padded_batches.padded(case, inputs["base"]).values()
+    padded = padded_inputs.padded_batches(case, inputs["base"]).values()
     asked = [*inputs.values(), *map(positions.completing(case, anew=True), padded)]
     expected = _expected(case, inputs)
     failures: list[tuple[Route, Exception]] = []

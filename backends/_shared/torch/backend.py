@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from harness.contract import (
     Placement,
     Precision,
 )
+from harness.toolkit import hardware
 from harness.toolkit.dtype_cast import cast
 
 
@@ -212,21 +212,12 @@ class CpuBackend(TorchBackend):
         import psutil
 
         return Device(
-            name=_processor(),
+            name=hardware.processor_name(),
             kind="cpu",
             versions=versions(),
             driver=torch.backends.cpu.get_cpu_capability(),
             memory_bytes=int(psutil.virtual_memory().total),
         )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from harness.catalog.exceptions import spared_checks
+from harness.catalog.exemptions import exempt_checks
 from harness.checks.families.loop import Call, Loop
 from harness.checks.families.probe import Probe
 from harness.contract import BASE, Arrays
@@ -23,11 +23,8 @@ __all__ = [
     "Call",
     "Loop",
     "Probe",
-    "exceptions",
     "loop",
     "probes",
-    "spared_checks",
-    "spared_outputs",
 ]
 
 
@@ -38,13 +35,13 @@ def probes(
 
     Args:
         family: as in `harness.contract.FAMILIES`.
-        architecture: those in `exceptions.toml` are spared the checks named there.
+        architecture: those in `exemptions.toml` are spared the checks named there.
         base: the plain inputs by argument name.
         other: other values of the same shapes.
         head: the task of the model, or `base`.
     """
     found: Iterable[Probe] = _module(family).probes(base, other)
-    spared = spared_checks(architecture, head)
+    spared = exempt_checks(architecture, head)
     return [probe for probe in found if probe.name not in spared]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from backends.mock import backend as mock
 from backends.mock.models import MockModel
 from harness.contract import Array, Arrays, Case, Placement, Precision, Unsupported, is_floating
-from harness.toolkit.padded_rows import MASK
+from harness.toolkit.padded_inputs import MASK
 
 
 class Program(mock.MockProgram):

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays, is_floating
 from harness.toolkit import numerics
-from harness.toolkit.padded_rows import SHORTER, Side
+from harness.toolkit.padded_inputs import SHORTER, Side
 
 #: Relative error between a row with padding and without: the rounding of float32, which some models
 #: compute a softmax in, whatever their own dtype is. What padding does move, it moves by 1e-2.

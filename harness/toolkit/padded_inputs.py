@@ -1,25 +1,29 @@
-"""Padding: rows of a batch that are filled up to one length, with the mask saying so.
+"""Padded inputs: a batch whose last row is shorter and filled up again, on the left or the right.
 
-The last row of the batch loses some of its tokens and is filled up again, on the left or on the
-right.
+The attention mask says which tokens are real.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
-from harness.contract import Arrays
+from harness.contract import Arrays, Case
+from harness.toolkit.padding_exemptions import PADDED, exemptions_of
 
 Side = Literal["left", "right"]
 
+#: Variants with a padded row, and the side where padding stands.
+SIDES: Mapping[str, Side] = {"left-padded": "left", "right-padded": "right"}
+
 MASK = "attention_mask"
 
-#: What the mask is about; the first that the inputs have.
+#: Arguments whose tokens the mask speaks of; the first that the inputs have.
 TEXT = ("input_ids", "inputs_embeds")
 
-#: Arguments with a value for each token; where a row is filled up, those but the ids are 0.
+#: Arguments with a value for each token. Padding is 0 in all of them but the ids.
 PER_TOKEN = (
     *TEXT,
     MASK,
@@ -31,14 +35,14 @@ PER_TOKEN = (
     "image_embeds_position_mask",
 )
 
-#: How many tokens the last row loses; a power of two for models that pool neighbours.
+#: Tokens that the last row loses; a power of two for models that pool neighbours, as Funnel does.
 SHORTER = 4
 
-#: Fewer tokens than this can't lose that many.
+#: The length of the shortest text that can lose that many.
 SHORTEST = 2 * SHORTER
 
 
-def applies(base: Arrays) -> bool:
+def can_be_padded(base: Arrays) -> bool:
     """Whether a model with these inputs takes a mask of text that can be made shorter."""
     text = next((base[name] for name in TEXT if name in base), None)
     mask = base.get(MASK)
@@ -51,8 +55,21 @@ def applies(base: Arrays) -> bool:
     )
 
 
+def padded_batches(case: Case, base: Arrays) -> dict[str, Arrays]:
+    """The padded batches that a model takes, by variant; none where it takes none.
+
+    Args:
+        case: the model.
+        base: its plain inputs.
+    """
+    if not can_be_padded(base) or PADDED in exemptions_of(case):
+        return {}
+    short = shortened(base)
+    return {name: padded(base, short, side, case.padding()) for name, side in SIDES.items()}
+
+
 def shortened(base: Arrays) -> Arrays:
-    """The inputs without some tokens before the last, which may mark the end of the text."""
+    """The inputs without the `SHORTER` tokens before the last, which may mark the text's end."""
     length = base[MASK].shape[1]
     lost = np.arange(length - 1 - SHORTER, length - 1)
     return {
@@ -62,11 +79,11 @@ def shortened(base: Arrays) -> Arrays:
 
 
 def padded(base: Arrays, short: Arrays, side: Side, token: int) -> Arrays:
-    """The base inputs, the last row of them being the short one's, filled up on one side.
+    """The plain inputs with the last row of the shortened ones, filled up on one side.
 
     Args:
         base: the plain inputs.
-        short: what `shortened` made of them.
+        short: those from `shortened`.
         side: where padding stands.
         token: the id that stands there.
     """
@@ -81,5 +98,5 @@ def padded(base: Arrays, short: Arrays, side: Side, token: int) -> Arrays:
 
 
 def is_per_token(base: Arrays, name: str) -> bool:
-    """Whether an input has a value for each token that the mask speaks of."""
+    """Whether an input has a value for each token of the mask: (rows, length, ...)."""
     return name in PER_TOKEN and base[name].shape[:2] == base[MASK].shape
