@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -75,7 +76,8 @@ class Workplace:
                 names.extend(item.name for item in session.items)
 
         words = self.command(backend, *arguments)[3:]
-        pytest.main([*words, "--co", "-q", "-p", "no:faulthandler"], plugins=[Recorder()])
+        with mock.patch.dict(os.environ, self.environment(), clear=True):
+            pytest.main([*words, "--co", "-q", "-p", "no:faulthandler"], plugins=[Recorder()])
         return names
 
     def cells(self, session: str) -> dict[str, dict[str, Any]]:
