@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.catalog import backends, exemptions
+from harness.catalog import backend_spec, exemptions
 from harness.cell import reference
 from harness.cell.request import Job
 from harness.checks import sanity
@@ -94,7 +94,7 @@ def _check(job: Job, enter: Callable[[Stage], None], result: CellResult) -> None
 def measure(types: Sequence[str], workers: int, seconds: float) -> list[CellResult]:
     """What each type came to, in the order given."""
     jobs = {
-        name: Job(Cell(Entry(name, "", name), "generality"), 0, "tiny", backends.BACKENDS)
+        name: Job(Cell(Entry(name, "", name), "generality"), 0, "tiny", backend_spec.BACKENDS)
         for name in types
     }
 

@@ -31,12 +31,13 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The same cell in a process of its own, as `python -m pytest` would never do it.
 COLD = """
 import sys
-from harness.catalog import backends, model_lists
+from harness.catalog import backend_spec, model_lists
 from harness.cell import stages
 from harness.contract import Cell
 from harness.cell.request import Job
 entry = model_lists.load().entries[sys.argv[1]]
-result = stages.run(Job(Cell(entry, "torch-cpu"), 0, "tiny", backends.BACKENDS), lambda stage: None)
+job = Job(Cell(entry, "torch-cpu"), 0, "tiny", backend_spec.BACKENDS)
+result = stages.run(job, lambda stage: None)
 sys.exit(result.outcome != "pass")
 """
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import backends
-from harness.catalog.backends import Hardware
+from harness.catalog import backend_toml, backends
+from harness.catalog.backend_spec import Hardware
 from harness.contract import HarnessError, Unavailable
 
 FAKES = Path(__file__).resolve().parent / "fakes"
@@ -78,7 +78,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
     """
     made = folder(tmp_path, text)
     (made / "faster.c").touch()
-    spec = backends.read(made)
+    spec = backend_toml.read(made)
     assert spec.name == "some-gpu"
     assert spec.interpose == "faster.c"
     assert (spec.torch_backend, spec.python, spec.preload) == ("cu130", ("3.11",), ())
@@ -111,7 +111,7 @@ def test_everything_that_a_toml_can_say(tmp_path: Path) -> None:
 )
 def test_a_wrong_toml_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
-        backends.read(folder(tmp_path, text))
+        backend_toml.read(folder(tmp_path, text))
 
 
 def test_hardware_is_a_hint_that_needs_no_sdk(tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ def test_hardware_is_a_hint_that_needs_no_sdk(tmp_path: Path) -> None:
 
 def test_missing_hardware_has_reason_and_fix(tmp_path: Path) -> None:
     text = 'title = "T"\n[hardware]\npaths = ["/dev/no-such"]\nfound = "a T1"\nfix = "plug it in"'
-    absence = backends.read(folder(tmp_path, text)).missing_hardware()
+    absence = backend_toml.read(folder(tmp_path, text)).missing_hardware()
     assert isinstance(absence, Unavailable)
     assert "needs a T1" in absence.reason
     assert absence.fix == "plug it in"
-    elsewhere = backends.read(folder(tmp_path, 'title = "T"\nplatforms = ["beos"]', "other"))
+    elsewhere = backend_toml.read(folder(tmp_path, 'title = "T"\nplatforms = ["beos"]', "other"))
     absence = elsewhere.missing_hardware()
     assert absence is not None
     assert "runs on beos" in absence.reason

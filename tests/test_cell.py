@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.catalog import backends
-from harness.catalog.backends import BackendSpec
+from harness.catalog.backend_spec import BackendSpec
 from harness.cell import stages
 from harness.cell.request import Job
 from harness.contract import (

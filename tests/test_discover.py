@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import discovery, installed, model_lists
+from harness.catalog import discovery, family_guess, installed, model_lists
 from harness.catalog.installed import InstalledLibrary
 from harness.commands import discover
 from harness.contract import HarnessError
@@ -135,7 +135,7 @@ def test_the_mappings_are_read_without_importing(library: InstalledLibrary) -> N
     ],
 )
 def test_guesses(library: InstalledLibrary, architecture: str, family: str, task: str) -> None:
-    guess = library.guess(architecture)
+    guess = family_guess.guess(library, architecture)
     assert (guess.family, guess.task) == (family, task)
     assert guess.because
 

@@ -9,8 +9,7 @@ import duckdb
 import pytest
 from workplace import FAKES, Workplace
 
-from harness.catalog import model_lists as catalogs
-from harness.catalog import selection
+from harness.catalog import model_lists, selection
 from harness.contract import HarnessError
 from harness.results import coverage, merged, queries
 
@@ -18,7 +17,7 @@ NAME = "no-gpu"
 
 
 def entries(workplace: Workplace) -> selection.Catalog:
-    return catalogs.load(workplace.folder)
+    return model_lists.load(workplace.folder)
 
 
 def test_it_is_skipped_with_reason_and_fix(workplace: Workplace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import backends
+from harness.catalog import backend_spec, backends
 from harness.commands import devices
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
@@ -94,7 +94,7 @@ def test_a_tool_that_is_missing_or_fails_says_nothing() -> None:
 PARTS = (Part("cpu", "A CPU", 8_000_000_000), Part("fake-gpu", "A fake", 2_000_000_000, "1.2"))
 
 
-def specs() -> list[backends.BackendSpec]:
+def specs() -> list[backend_spec.BackendSpec]:
     found = backends.discover(FAKES)
     return [found["good"], found["no-gpu"]]
 
@@ -109,7 +109,7 @@ def test_the_table_says_what_is_missing_and_how_to_get_it() -> None:
 
 
 def test_parts_of_its_kinds_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.Hardware, "present", lambda self: True)
+    monkeypatch.setattr(backend_spec.Hardware, "present", lambda self: True)
     (row,) = devices.rows(specs()[1:], [*PARTS, PARTS[1]])
     assert row.present
     assert row.parts == (PARTS[1], PARTS[1])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import discovery, installed, model_lists
-from harness.catalog.heads import known as known_heads
+from harness.catalog import discovery, family_guess, installed, model_lists
+from harness.catalog.heads import known_heads
 from harness.catalog.model_lists import ENTRY_KEYS
 from harness.contract import FAMILIES, PRIORITIES, HarnessError
 from harness.toolkit import toml_text
@@ -41,7 +41,7 @@ def test_guesses_are_mostly_right() -> None:
         pytest.skip("no transformers in this environment: `nox -s torch-cpu` has it")
     library = installed.installed()
     right = Counter(
-        library.guess(entry.architecture).family == entry.family
+        family_guess.guess(library, entry.architecture).family == entry.family
         for entry in list(CATALOG.entries.values())[::3]
         if entry.architecture in library.architectures
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends.torch_cpu.backend import Backend
-from harness.catalog import backends, model_lists
+from harness.catalog import backend_spec, backends, model_lists
 from harness.cell import reference, stages
 from harness.cell.request import Job
 from harness.checks import sanity
@@ -67,7 +67,7 @@ def run(
             return program
 
     monkeypatch.setattr(backends, "load", lambda spec, options: Tampered(options))
-    job = Job(Cell(entry(name), "torch-cpu"), 0, "tiny", backends.BACKENDS, {}, signature)
+    job = Job(Cell(entry(name), "torch-cpu"), 0, "tiny", backend_spec.BACKENDS, {}, signature)
     return stages.run(job, lambda stage: None)
 
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness.catalog.heads import known
+from harness.catalog.heads import known_heads
 from harness.contract import BASE, Arrays, Entry, Precision, Unavailable, Unsupported
 
 PACKAGE = "backends.openvino_optimum"
@@ -197,7 +197,7 @@ def test_a_head_without_a_class_is_refused_in_optimums_words(modules: SimpleName
 
 def test_the_table_names_heads_that_there_are(modules: SimpleNamespace) -> None:
     heads = {head for row in modules.classes.rows() for head in row.heads}
-    assert heads <= {BASE, *known()}
+    assert heads <= {BASE, *known_heads()}
 
 
 # ---- what is left of a case

@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from harness.catalog import model_lists as catalogs
+from harness.catalog import family_guess, model_lists
 from harness.catalog.installed import InstalledLibrary
 from harness.catalog.selection import Catalog
 from harness.contract import Entry, HarnessError
@@ -84,10 +84,10 @@ def write(
                 f"`{name}`. Fix: add it by hand under another name"
             )
         taken.add(normalise(name))
-        guess = library.guess(architecture)
+        guess = family_guess.guess(library, architecture)
         row = {"architecture": architecture, "task": guess.task, "priority": "low"}
         comment = f"review: family and task guessed from {guess.because}"
-        path = root / catalogs.FOLDER / f"{guess.family.replace('-', '_')}.toml"
+        path = root / model_lists.FOLDER / f"{guess.family.replace('-', '_')}.toml"
         by_file.setdefault(path, {})[name] = toml_text.table(name, row, comment)
     for path, tables in by_file.items():
         text = path.read_text(encoding="utf-8") if path.is_file() else ""

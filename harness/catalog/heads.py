@@ -24,7 +24,7 @@ class Head:
 
 
 @cache
-def known() -> Mapping[str, Head]:
+def known_heads() -> Mapping[str, Head]:
     """The rows of `heads.toml` by task."""
     text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
     return {

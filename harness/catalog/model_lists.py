@@ -1,25 +1,25 @@
-"""The model lists: which models there are, which names nobody can run, and which one was meant.
+"""Reader of the model lists under `model_lists/`: entries, unavailable models and subsets.
 
-`load` reads every list under `model_lists/` and checks it whole; whatever is wrong in a file is one
-`HarnessError` that names the file, the line, what was expected and the edit that fixes it.
+`load` checks every list whole. A mistake is one `HarnessError` with the file, the line, what was
+expected and the edit that fixes it.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from harness.catalog.heads import known as known_heads
+from harness.catalog.heads import known_heads
+from harness.catalog.list_file import ListFile
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.close_matches import did_you_mean, normalise
-from harness.toolkit.toml_keys import STRING, STRINGS, TABLE, Key
+from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 
 FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
@@ -28,7 +28,7 @@ SUBSETS = "subsets.toml"
 NULL = "null"
 
 KINDS = ("closed-weights", "not-a-model", "remote-code", "unpackaged")
-#: What a table of a family's list may say, in the order in which it says it.
+#: The keys of an entry, in the order in which a list has them.
 ENTRY_KEYS: Mapping[str, Key] = {
     "architecture": Key(
         "The model type as transformers spells it, or the class in another library.", required=True
@@ -67,7 +67,7 @@ NAME = re.compile(r"[a-z0-9_]+")
 
 
 def load(root: Path = ROOT) -> Catalog:
-    """Reads `root/model_lists/*.toml`.
+    """Read `root/model_lists/*.toml`.
 
     Raises:
         HarnessError: the lists are missing, or one of them is wrong.
@@ -75,57 +75,8 @@ def load(root: Path = ROOT) -> Catalog:
     return ListReader(root).read()
 
 
-class ListFile:
-    """One TOML file, with the line numbers that its errors point at."""
-
-    def __init__(self, path: Path, root: Path) -> None:
-        self.path = path
-        self.shown = path.relative_to(root).as_posix()
-        try:
-            self.text = path.read_text(encoding="utf-8")
-            self.tables: dict[str, Any] = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"at line (\d+)", str(error))
-            raise HarnessError(
-                f"{self.shown}{':' + line.group(1) if line else ''}: expected TOML, found: "
-                f"{error}. Fix: correct that line"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise HarnessError(
-                f"{self.shown}: expected a readable UTF-8 file, found: {error}. "
-                "Fix: restore it with `git checkout -- model_lists`"
-            ) from None
-
-    def error(self, table: str, key: str, expected: str, found: object, fix: str) -> HarnessError:
-        """The error for `key` of `table` (or for the table itself when `key` is empty)."""
-        where = f"{self.shown}:{self._line(table, key)}: [{table}]"
-        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
-        return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
-
-    def unknown_key(self, table: str, key: str, known: Sequence[str]) -> HarnessError:
-        """The error for a key that no table has, with the closest that it may have."""
-        hint = did_you_mean(key, known)
-        return self.error(
-            table, key, f"one of {', '.join(known)}", f"the key `{key}`.{hint}", "rename or drop it"
-        )
-
-    def _line(self, table: str, key: str) -> int:
-        """The line that sets `key`, else the table's header, else the first."""
-        lines = self.text.splitlines()
-        header = re.compile(rf"""\s*\[\s*["']?{re.escape(table)}["']?\s*[\].]""")
-        start = next((i for i, line in enumerate(lines) if header.match(line)), 0)
-        if key:
-            item = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-            for index in range(start + 1, len(lines)):
-                if item.match(lines[index]):
-                    return index + 1
-                if lines[index].startswith("[") and not header.match(lines[index]):
-                    break
-        return start + 1
-
-
 class ListReader:
-    """Reads the lists one after the other; what one file defines, the next may not define again."""
+    """Reads the lists file by file; no name may stand for two entries, in one file or in two."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -178,7 +129,7 @@ class ListReader:
             self.files[name] = source.path
 
     def _entry(self, source: ListFile, family: str, name: str, table: Any) -> Entry:
-        _check_table(source, name, table, ENTRY_KEYS)
+        source.check_table(name, table, ENTRY_KEYS)
         if not NAME.fullmatch(name):
             raise source.error(
                 name, "", "a name of a-z, 0-9 and _", f"{name!r}", "spell it in snake_case"
@@ -244,7 +195,7 @@ class ListReader:
     def _read_unavailable(self, source: ListFile) -> dict[str, UnavailableModel]:
         models = {}
         for name, table in source.tables.items():
-            _check_table(source, name, table, UNAVAILABLE_KEYS)
+            source.check_table(name, table, UNAVAILABLE_KEYS)
             if not table.get("reason", "").strip():
                 raise source.error(name, "reason", "a reason", "none", "say why nobody can run it")
             for spelling in (name, *table.get("spellings", ())):
@@ -264,7 +215,7 @@ class ListReader:
     def _read_subsets(self, source: ListFile) -> dict[str, tuple[str, ...]]:
         subsets = {}
         for name, table in source.tables.items():
-            _check_table(source, name, table, SUBSET_KEYS)
+            source.check_table(name, table, SUBSET_KEYS)
             if normalise(name) in {ALL, *self.spellings, *map(normalise, FAMILIES)}:
                 raise source.error(
                     name, "", "a name of its own", "that of an entry or a family", "rename it"
@@ -287,36 +238,8 @@ class ListReader:
         return subsets
 
 
-#: The edit that corrects a value of another kind.
-_FIXES = {STRING: "put it in quotes", STRINGS: 'write `{key} = ["..."]`'}
-
-
-def _check_table(source: ListFile, name: str, table: Any, known: Mapping[str, Key]) -> None:
-    if not isinstance(table, dict):
-        raise source.error(
-            name, "", "tables only", f"the bare key `{name}`", f"put it below a [{name}]"
-        )
-    for key in table:
-        if key not in known:
-            raise source.unknown_key(name, key, tuple(known))
-    for key, declared in known.items():
-        found = table.get(key, "")
-        if declared.kind == STRING and declared.choices:
-            if found not in declared.choices and (declared.required or key in table):
-                raise source.error(
-                    name,
-                    key,
-                    f"one of {', '.join(declared.choices)}",
-                    f"{found!r}.{did_you_mean(str(found), declared.choices)}",
-                    "choose one of them",
-                )
-        elif key in table and declared.kind in _FIXES and not declared.holds(found):
-            fix = _FIXES[declared.kind].format(key=key)
-            raise source.error(name, key, declared.kind, repr(found), fix)
-
-
 def with_none(config: Any) -> Any:
-    """`config` with the string that stands for None replaced by it, at every depth."""
+    """A value out of TOML with None for the string `null`, at every depth."""
     if isinstance(config, dict):
         return {key: with_none(value) for key, value in config.items()}
     if isinstance(config, list):

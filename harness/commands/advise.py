@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, selection
-from harness.catalog import model_lists as catalogs
+from harness.catalog import backends, model_lists, selection
 from harness.contract import Entry, HarnessError
 from harness.report import words
 from harness.results import merged
@@ -72,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no such entry, or a list or a backend.toml is wrong.
     """
-    catalog = catalogs.load(args.root)
+    catalog = model_lists.load(args.root)
     entry = _entry(catalog, args.entry)
     specs = backends.discover(args.root / "backends")
     here = [name for name, spec in specs.items() if spec.missing_hardware() is None]

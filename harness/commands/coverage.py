@@ -8,8 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends
-from harness.catalog import model_lists as catalogs
+from harness.catalog import backends, model_lists
 from harness.report.coverage import BEGIN, END, markdown, summary, write_between_markers
 from harness.results import merged
 from harness.results.coverage import count
@@ -36,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a model list or a backend.toml is wrong.
     """
-    catalog = catalogs.load(args.root)
+    catalog = model_lists.load(args.root)
     folder = args.results or args.root / "results"
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     specs = backends.discover(args.root / "backends")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.catalog import backends
-from harness.catalog.backends import BackendSpec
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
@@ -79,9 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m harness devices`."""
     parser.description = "Shows which backends this machine has the hardware for."
     parser.add_argument("--json", action="store_true", help="as JSON, one object a backend")
-    parser.add_argument(
-        "--backends-dir", type=Path, default=backends.BACKENDS, help=argparse.SUPPRESS
-    )
+    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import model_lists as catalogs
+from harness.catalog import family_guess, model_lists
 from harness.catalog.discovery import ListDifference, compare, write
 from harness.catalog.installed import InstalledLibrary, installed
 from harness.catalog.selection import Catalog
@@ -37,11 +37,11 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no transformers, or a list is wrong.
     """
-    catalog = catalogs.load(args.root)
+    catalog = model_lists.load(args.root)
     library = installed(args.transformers)
     difference = compare(library, catalog)
     if args.json:
-        guesses = {name: asdict(library.guess(name)) for name in difference.new}
+        guesses = {name: asdict(family_guess.guess(library, name)) for name in difference.new}
         print(json.dumps({**asdict(difference), "guesses": guesses}, indent=2))
     else:
         _show(difference, library, catalog)
@@ -69,7 +69,7 @@ def _show(difference: ListDifference, library: InstalledLibrary, catalog: Catalo
     renamed = set(difference.renamed.values())
     for architecture in difference.new:
         if architecture not in renamed:
-            guess = library.guess(architecture)
+            guess = family_guess.guess(library, architecture)
             print(f"  new      {architecture}: probably {guess.family} ({guess.because})")
     for entry, architecture in difference.renamed.items():
         old = catalog.entries[entry].architecture

@@ -8,8 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from harness.catalog import backends
-from harness.catalog import model_lists as catalogs
+from harness.catalog import backends, model_lists
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
 from harness.results.expectations_file import as_keys, load
 from harness.toolkit import checkout
@@ -29,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a file is wrong, or a backend is unknown.
     """
-    catalog = catalogs.load(args.root)
+    catalog = model_lists.load(args.root)
     folder = args.root / "backends"
     specs = (
         [backends.find(name, folder) for name in args.backends]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import model_lists as catalogs
+from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
 from harness.contract import PRIORITIES, Entry
 from harness.toolkit import checkout
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a list is wrong, or a name is none that it knows.
     """
-    catalog = catalogs.load(args.root)
+    catalog = model_lists.load(args.root)
     entries = catalog.select(args.models) if args.models else list(catalog.entries.values())
     if args.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2))

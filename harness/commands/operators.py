@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import model_lists as catalogs
+from harness.catalog import model_lists
 from harness.results import merged
 from harness.results.operators import Operator, count
 from harness.results.queries import Column
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the operators; results files that cannot be read are named on stderr."""
-    entries = list(catalogs.load(args.root).entries.values())
+    entries = list(model_lists.load(args.root).entries.values())
     gathered = merged.gather(merged.find(args.results or args.root / "results"), entries)
     columns = count(gathered.connection)
     if args.json:

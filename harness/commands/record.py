@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
-from harness.catalog.backends import BackendSpec
+from harness.catalog.backend_spec import BackendSpec
 from harness.cell.request import Job
 from harness.contract import BASE, Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature

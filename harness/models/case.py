@@ -243,7 +243,7 @@ class TinyCase:
         if self.head == BASE or "generate" in self._spared:
             return None
         # Some models of a task that goes on with its text have an encoder for it.
-        wanted = heads.known()[self.head].generates
+        wanted = heads.known_heads()[self.head].generates
         argument = f"decoder_{wanted}" if f"decoder_{wanted}" in self.inputs() else wanted
         able = getattr(self._template, "can_generate", None)
         if argument not in self.inputs() or able is None or not able():

@@ -67,7 +67,7 @@ def head_class(architecture: str, head: str) -> type:
     """
     import transformers
 
-    row = heads.known()[head]
+    row = heads.known_heads()[head]
     for mapping in row.mappings:
         cls = _mapped(f"MODEL_FOR_{mapping}_MAPPING_NAMES", architecture)
         if cls is not None:

@@ -27,7 +27,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.catalog import model_lists as catalogs
+from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
 from harness.contract import HarnessError, Outcome, Stage
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
@@ -225,7 +225,7 @@ class ExpectationsReader:
                     index,
                     key,
                     "entries of the model lists",
-                    f"{name!r}, which is in {catalogs.UNAVAILABLE}",
+                    f"{name!r}, which is in {model_lists.UNAVAILABLE}",
                     "drop it: the row is stale",
                 )
             raise self._error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.catalog import selection
-from harness.catalog.backends import BackendSpec
+from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport
 from harness.contract import (

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import backends
-from harness.catalog import model_lists as catalogs
+from harness.catalog import backend_spec, model_lists
 from harness.contract import HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.workers.limits import Limits
@@ -37,8 +36,8 @@ class Options:
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
-    backends: Path = backends.BACKENDS
-    lists: Path = ROOT / catalogs.FOLDER
+    backends: Path = backend_spec.BACKENDS
+    lists: Path = ROOT / model_lists.FOLDER
     arguments: tuple[str, ...] = ()
 
 

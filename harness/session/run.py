@@ -17,9 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.catalog import backends, selection
-from harness.catalog import model_lists as catalogs
-from harness.catalog.backends import BackendSpec
+from harness.catalog import backends, model_lists, selection
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
 from harness.contract import (
@@ -331,7 +330,7 @@ class Run:
         ]
         if options.backend_options.get("cache") == "off":
             words.append("--no-cache")
-        if options.backends == backends.BACKENDS:
+        if options.backends == BACKENDS:
             return f"nox -s {self.spec.name} -- {' '.join(words)}"
         # With `=`: pytest would take a folder outside of the checkout for a path to collect.
         words += [f"--backends-dir={options.backends}", f"--lists={options.lists}"]
@@ -398,12 +397,12 @@ class Run:
 
 
 def _catalog(lists: Path) -> Catalog:
-    if lists.name != catalogs.FOLDER:
+    if lists.name != model_lists.FOLDER:
         raise HarnessError(
-            f"expected --lists to name a folder called {catalogs.FOLDER}, found {lists}. "
+            f"expected --lists to name a folder called {model_lists.FOLDER}, found {lists}. "
             "Fix: rename it"
         )
-    return catalogs.load(lists.resolve().parent)
+    return model_lists.load(lists.resolve().parent)
 
 
 def _selected(catalog: Catalog, models: str, part: tuple[int, int]) -> frozenset[str]:

@@ -1,0 +1,123 @@
+"""Backend specification: a backend's folder and what its `backend.toml` says, without its SDK."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.contract import Unavailable
+from harness.toolkit.checkout import ROOT
+
+#: Where the backends of this repository are.
+BACKENDS = ROOT / "backends"
+
+#: Operating systems that a backend can be for, as `sys.platform` names them.
+PLATFORMS = ("linux", "darwin", "win32")
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A cheap hint at whether a machine has the hardware, without importing an SDK.
+
+    One of `paths` (globs) exists, or the machine is `platform` (`sys.platform`-`machine`).
+    """
+
+    paths: tuple[str, ...] = ()
+    platform: str = ""
+    found: str = ""
+    fix: str = ""
+    kinds: tuple[str, ...] = ()  # of `harness.toolkit.hardware.Part`
+
+    def present(self) -> bool:
+        """Whether this machine seems to have it."""
+        here = f"{sys.platform}-{platform.machine().lower()}"
+        if self.platform and self.platform == here:
+            return True
+        return any(_exists(pattern) for pattern in self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """A backend's folder and what its `backend.toml` says, key by key as `KEYS` describes it."""
+
+    folder: Path
+    title: str
+    torch_backend: str = ""
+    python: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = PLATFORMS
+    start_method: str = "forkserver"
+    worker: str = "cell"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    interpose: str = ""  # `harness.workers.ld_preload`
+    preload: tuple[str, ...] = ()
+    preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    snapshot: bool = False
+    faults: tuple[str, ...] = ()
+    models: str = ""
+    heads: str = "all"
+    hardware: Hardware | None = None
+
+    @property
+    def name(self) -> str:
+        """The session's name: `torch-cpu` for the folder `torch_cpu`."""
+        return session_name(self.folder.name)
+
+    @property
+    def expectations(self) -> Path:
+        """Its `expectations.toml`."""
+        return self.folder / "expectations.toml"
+
+    @property
+    def lock(self) -> Path:
+        """Its compiled pins."""
+        return self.folder / "requirements.txt"
+
+    @property
+    def install(self) -> str:
+        """The commands that install what it needs."""
+        if self.folder.parent == BACKENDS:
+            return f"`nox -s {self.name}`, or `python -m pip install -r {_relative(self.lock)}`"
+        return f"`python -m pip install -r {_relative(self.lock)}`"
+
+    def missing_platform(self) -> Unavailable | None:
+        """Why its packages can't be on this machine at all."""
+        if sys.platform in self.platforms:
+            return None
+        return Unavailable(
+            f"{self.title} runs on {', '.join(self.platforms)}, and this is {sys.platform}.",
+            f"run it on {' or '.join(self.platforms)}.",
+        )
+
+    def missing_hardware(self) -> Unavailable | None:
+        """Why this machine can't have the device, as far as that is seen without the SDK."""
+        elsewhere = self.missing_platform()
+        if elsewhere is not None:
+            return elsewhere
+        if self.hardware is not None and not self.hardware.present():
+            found = self.hardware.found or "its hardware"
+            return Unavailable(
+                f"{self.title} needs {found}, and this machine shows none "
+                f"({', '.join(self.hardware.paths) or self.hardware.platform}).",
+                self.hardware.fix or "run it on a machine that has it.",
+            )
+        return None
+
+
+def session_name(folder: str) -> str:
+    """`torch-cpu` for `torch_cpu`."""
+    return folder.replace("_", "-")
+
+
+def _exists(pattern: str) -> bool:
+    path = Path(pattern)
+    return any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+
+
+def _relative(path: Path) -> str:
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)

@@ -1,0 +1,120 @@
+"""Reader of `backend.toml`: checks a backend's keys and imports nothing of the backend."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.catalog.backend_spec import PLATFORMS, BackendSpec, Hardware
+from harness.contract import HarnessError
+from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
+
+#: What `backend.toml` may say of hardware. `noxfile.py`, which reads the file without the harness,
+#: is what requires keys of it.
+HARDWARE_KEYS: Mapping[str, Key] = {
+    "paths": Key("Glob patterns of device files: the hardware is here where one exists.", STRINGS),
+    "platform": Key(
+        "A machine that always has it, as `sys.platform`-`machine`; for example darwin-arm64."
+    ),
+    "found": Key("Its name in messages, with an article: an NVIDIA GPU.", required=True),
+    "fix": Key("The command or edit that makes it available.", required=True),
+    "kinds": Key(
+        "Its kinds in `python -m harness devices`; for example nvidia-gpu.",
+        STRINGS,
+    ),
+}
+
+#: What `backend.toml` may say.
+KEYS: Mapping[str, Key] = {
+    "title": Key("Its name for people, as `nox -l` shows it.", required=True),
+    "torch_backend": Key("The wheel index of torch, as uv's --torch-backend takes it: cpu, cu130."),
+    "python": Key("The Python versions that its packages support, oldest first.", STRINGS),
+    "platforms": Key(
+        "The platforms that its packages support, as `sys.platform` names them.",
+        STRINGS,
+        choices=PLATFORMS,
+    ),
+    "start_method": Key(
+        "How its processes start; spawn for an SDK that does not survive a fork.",
+        choices=("forkserver", "spawn"),
+    ),
+    "worker": Key(
+        "What a process serves: one cell, or many where a device's context is dear.",
+        choices=("cell", "shared"),
+    ),
+    "environment": Key(
+        "Environment variables of its processes.", TABLE, keys=Key("The variable's value.")
+    ),
+    "interpose": Key("A C file of its folder that becomes an LD_PRELOAD shim."),
+    "preload": Key("The modules that the fork server imports before it forks.", STRINGS),
+    "preload_for": Key(
+        "The modules that the fork server imports as well, by precision.",
+        TABLE,
+        keys=Key("The modules for this precision.", STRINGS),
+    ),
+    "snapshot": Key("Whether its models are held against model_lists/signatures.txt.", BOOLEAN),
+    "faults": Key("The kinds of --fault that it can inject.", STRINGS),
+    "models": Key("What runs without --models; its pins are meant to have all of it."),
+    "heads": Key("Which heads run without --heads: all, base, tasks, or names of tasks."),
+    "hardware": Key("A hint at the hardware that it needs.", TABLE, keys=HARDWARE_KEYS),
+    "runs_on": Key("The labels of the GitHub runner that can run it.", ANY),
+}
+
+
+def read(folder: Path) -> BackendSpec:
+    """Read and check a folder's `backend.toml`.
+
+    Raises:
+        HarnessError: it is no TOML, lacks its title, or has an unknown or ill-typed key.
+    """
+    path = folder / "backend.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise HarnessError(f"{path}: expected TOML, found: {error}. Fix: correct it") from error
+    _check(path, data, KEYS)
+    if "title" not in data:
+        raise HarnessError(f'{path}: expected a title, found none. Fix: add `title = "..."`')
+    interposed = data.get("interpose")
+    if interposed and not (folder / interposed).is_file():
+        raise HarnessError(
+            f"{path}: expected interpose to name a C file in {folder}, found {interposed!r}. "
+            "Fix: add the file, or remove the line"
+        )
+    values = _tuples(data)
+    values.pop("runs_on", None)
+    if "preload_for" in data:
+        values["preload_for"] = _tuples(data["preload_for"])
+    if "hardware" in data:
+        values["hardware"] = Hardware(**_tuples(data["hardware"]))
+    return BackendSpec(folder=folder.resolve(), **values)
+
+
+def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, Key], prefix: str = "") -> None:
+    for name, value in data.items():
+        if name not in keys:
+            raise HarnessError(
+                f"{path}: expected one of {', '.join(keys)}, found the key `{prefix + name}`."
+                f"{did_you_mean(name, keys)} Fix: rename or drop it"
+            )
+        key = keys[name]
+        if not key.holds(value):
+            raise HarnessError(
+                f"{path}: expected {prefix + name} to be {key.kind}, found {value!r}. "
+                "Fix: correct it"
+            )
+        if key.kind == STRING and key.choices and value not in key.choices:
+            raise HarnessError(
+                f"{path}: expected {prefix + name} to be one of {', '.join(key.choices)}, found "
+                f"{value!r}. Fix: choose one of them"
+            )
+        if key.keys:
+            inner = dict.fromkeys(value, key.keys) if isinstance(key.keys, Key) else key.keys
+            _check(path, value, inner, f"{prefix}{name}.")
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
