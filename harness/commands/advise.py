@@ -15,6 +15,7 @@ from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
 from harness.toolkit import checkout
+from harness.toolkit.text_table import plain_table
 
 
 def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
@@ -25,7 +26,6 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
     for choice in found:
         size = choice.device_memory_mb
         memory = words.megabytes(choice.peak_rss_mb if size is None else size)
-        bound = None if choice.floor is None or choice.score is None else choice.floor
         head = "" if choice.head == "base" else f":{choice.head}"
         lines.append(
             (
@@ -34,26 +34,28 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
                 words.seconds(choice.inference_seconds),
                 words.seconds(choice.load_seconds),
                 words.score(choice.score),
-                words.NOTHING if bound is None else f"{bound * (choice.score or 0):.0e}",
+                _error(choice),
                 f"{memory} {'host' if size is None else 'device'}",
                 "yes" if choice.here else "no",
                 choice.device + (" (emulated)" if choice.emulated else ""),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [f"{entry.name} ({entry.architecture}), the best first"]
-    text += [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    text = [f"{entry.name} ({entry.architecture}), the best first", *plain_table(lines)]
     faults = [choice for choice in found if not choice.passes]
     if faults:
         text += ["", "known faults"]
-        text += [f"  {c.backend} {c.precision}: {c.fault}" for c in faults]
+        text += [f"  {choice.backend} {choice.precision}: {choice.fault}" for choice in faults]
     if never:
         text += ["", f"never run on {', '.join(never)}"]
     text.append("times and memory are of the small model: they rank, and promise nothing")
     return "\n".join(text)
+
+
+def _error(choice: Choice) -> str:
+    """The relative error: its score times the noise floor that it is counted in."""
+    if choice.floor is None or choice.score is None:
+        return words.NOTHING
+    return f"{choice.floor * choice.score:.0e}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
+from harness.toolkit.text_table import plain_table
 
 #: What a backend without a hint computes on.
 CPU = ("cpu",)
@@ -64,11 +65,7 @@ def table(found: Sequence[DeviceRow]) -> str:
                     part.driver if part else "",
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    text = plain_table(lines)
     for row in found:
         if not row.present:
             text += ["", f"{row.backend}: {row.missing}", f"  Fix: {row.fix}"]

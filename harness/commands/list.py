@@ -13,6 +13,7 @@ from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
 from harness.contract import PRIORITIES, Entry
 from harness.toolkit import checkout
+from harness.toolkit.text_table import plain_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def table(entries: Sequence[Entry]) -> str:
         )
         for entry in entries
     ]
-    return f"{_aligned(rows)}\n{len(entries)} entries"
+    return "\n".join([*plain_table(rows), f"{len(entries)} entries"])
 
 
 def summary(entries: Sequence[Entry]) -> str:
@@ -83,19 +84,10 @@ def summary(entries: Sequence[Entry]) -> str:
         rows.append((family, *map(str, by_priority), str(sum(by_priority))))
     totals = [sum(counts[family, priority] for family in families) for priority in PRIORITIES]
     rows.append(("all", *map(str, totals), str(sum(totals))))
-    return _aligned(rows)
+    return "\n".join(plain_table(rows))
 
 
 def unavailable(catalog: Catalog) -> str:
     """The names that nobody can run, with kind and reason."""
     rows = [(model.name, model.kind, model.reason) for model in catalog.unavailable.values()]
-    return f"{_aligned(rows)}\n{len(rows)} names"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([*plain_table(rows), f"{len(rows)} names"])

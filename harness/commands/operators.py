@@ -14,6 +14,7 @@ from harness.results import merged
 from harness.results.operators import Operator, count
 from harness.results.queries import Column
 from harness.toolkit import checkout
+from harness.toolkit.text_table import markdown_table
 
 
 def markdown(columns: Mapping[Column, list[Operator]]) -> str:
@@ -54,15 +55,17 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _table(operators: Iterable[Operator]) -> str:
-    lines = [
-        "| operator | alone blocks | blocks with others | runs elsewhere without harm |",
-        "|---|---|---|---|",
+    heads = ("operator", "alone blocks", "blocks with others", "runs elsewhere without harm")
+    rows = [
+        (
+            f"`{operator.name}`",
+            _names(operator.alone),
+            _names(operator.shared),
+            len(operator.spared),
+        )
+        for operator in operators
     ]
-    lines += [
-        f"| `{op.name}` | {_names(op.alone)} | {_names(op.shared)} | {len(op.spared)} |"
-        for op in operators
-    ]
-    return "\n".join(lines)
+    return "\n".join(markdown_table(heads, rows))
 
 
 def _names(entries: tuple[str, ...]) -> str:
