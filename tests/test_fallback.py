@@ -11,7 +11,7 @@ from workplace import FAKES, Workplace
 
 from harness.catalog import model_lists, selection
 from harness.contract import HarnessError
-from harness.results import coverage, merged, queries
+from harness.results import coverage, merged, queries, totals, uncounted
 
 NAME = "no-gpu"
 
@@ -65,8 +65,8 @@ def test_every_row_is_marked_and_none_counts(stood_in: Workplace) -> None:
     gathered = merged.gather(merged.find(stood_in.results), list(catalog.entries.values()))
     with gathered.connection as connection:
         assert queries.cells(connection) == []
-        assert queries.totals(connection) == []
-        assert queries.stood_in(connection) == [queries.StoodIn(NAME, "cpu", 4, 3)]
+        assert totals.by_column(connection) == []
+        assert uncounted.stood_in(connection) == [uncounted.StoodIn(NAME, "cpu", 4, 3)]
         (counted,) = coverage.count(catalog, {NAME: ""}, gathered).backends
     assert (counted.total.run, counted.total.passed) == (0, 0)
 

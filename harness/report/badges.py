@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from harness.report import words
-from harness.results.queries import RunRow, Total
+from harness.results.queries import RunRow
+from harness.results.totals import Total
 
 #: Width in px of a character of 11 px Verdana, by kind; a badge has no means to measure text.
 _NARROW, _WIDE, _OTHER = 4.2, 10.0, 7.0

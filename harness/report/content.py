@@ -9,18 +9,12 @@ from pathlib import Path
 
 from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
-from harness.results import queries
+from harness.results import queries, totals
+from harness.results.causes import Cause, causes
 from harness.results.merged import Gathered, LeftOut
-from harness.results.queries import (
-    Absence,
-    Cause,
-    CellRow,
-    Column,
-    Delisted,
-    RunRow,
-    StoodIn,
-    Total,
-)
+from harness.results.queries import CellRow, Column, RunRow
+from harness.results.totals import Total
+from harness.results.uncounted import Absence, Delisted, StoodIn, absences, delisted, stood_in
 
 #: How many cells the lists of the slowest and of the largest show.
 EXTREMES = 12
@@ -127,16 +121,16 @@ def collect(
         generated=generated,
         columns=tuple(queries.columns(connection)),
         runs=tuple(runs),
-        totals=tuple(queries.totals(connection)),
-        families=_families(cells, queries.family_totals(connection), entries),
+        totals=tuple(totals.by_column(connection)),
+        families=_families(cells, totals.by_family(connection), entries),
         unavailable=() if catalog is None else tuple(catalog.unavailable.values()),
         unexpected=tuple(queries.unexpected(connection)),
-        causes=tuple(queries.causes(connection)),
+        causes=tuple(causes(connection)),
         slowest=tuple(queries.slowest(connection, EXTREMES)),
         largest=tuple(queries.largest(connection, EXTREMES)),
-        absences=tuple(queries.absences(connection)),
-        stood_in=tuple(queries.stood_in(connection)),
-        delisted=tuple(queries.delisted(connection)),
+        absences=tuple(absences(connection)),
+        stood_in=tuple(stood_in(connection)),
+        delisted=tuple(delisted(connection)),
         mixtures=_mixtures(runs),
         files=gathered.files,
         left_out=gathered.left_out,

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from harness.report import words
 from harness.report.content import Report
 from harness.report.labels import emulated, grouped, label, name, outcomes, plural, where
-from harness.results.queries import CellRow, Total
+from harness.results.queries import CellRow
+from harness.results.totals import Total
 
 #: GitHub drops a step summary beyond 1 MiB; other steps may want a few lines of it.
 LIMIT_BYTES = 1_000_000

@@ -1,7 +1,7 @@
-"""What the report asks of the results: one SQL query a function, typed rows back.
+"""Rows of the results, as typed dataclasses: the runs, the columns and the cells that count.
 
-All of them read what `harness.results.merged.gather` brought together, where the table `latest`
-holds the last result of each cell. Nothing here knows how a report looks.
+Every query reads the database of `harness.results.merged.gather`, where the table `latest` holds
+the last result of each cell. How a report looks is no concern of a query.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from harness.contract import FAMILIES, GREEN, Outcome, Verdict
+from harness.contract import FAMILIES, GREEN, Verdict
 
 #: The metrics shown beside every result, by the name under which a cell records them.
 LOAD = "load"
@@ -27,6 +27,19 @@ UNEXPECTED: tuple[Verdict, ...] = (
     Verdict.NEW,
     Verdict.IMPROVED,
 )
+
+#: SQL that several queries share.
+FAMILY_ORDER = f"coalesce(list_position({list(FAMILIES)!r}, family), {len(FAMILIES) + 1}), family"
+COLUMN_ORDER = "backend, precision <> 'default', precision"
+NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in sorted(GREEN)))
+
+_CELLS = f"""
+SELECT * FROM latest LEFT JOIN (
+    SELECT run_id, entry, head, precision, any_value(value) FILTER (name = '{LOAD}') AS load,
+        any_value(value) FILTER (name = '{INFERENCE}') AS inference
+    FROM metrics GROUP BY ALL
+) USING (run_id, entry, head, precision)
+"""
 
 Connection = duckdb.DuckDBPyConnection
 RowT = TypeVar("RowT")
@@ -95,118 +108,6 @@ class CellRow:
         return self.verdict not in GREEN
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How the cells of one column, or of one family in one column, came out."""
-
-    backend: str
-    precision: str
-    family: str  # empty: all families
-    outcomes: Mapping[str, int]
-    verdicts: Mapping[str, int]
-    listed: int  # entries that the model lists name
-    not_run: int  # of these, entries without any result in this column
-    surprises: int  # judged cells that did not pass although nobody expected that
-
-    @property
-    def column(self) -> Column:
-        """The column counted."""
-        return Column(self.backend, self.precision)
-
-    @property
-    def passed(self) -> int:
-        """Cells that passed. Nothing else counts as passing."""
-        return self.outcomes.get(Outcome.PASS, 0)
-
-    @property
-    def absent(self) -> int:
-        """Cells that this environment's pins do not have."""
-        return self.outcomes.get(Outcome.ABSENT, 0)
-
-    @property
-    def judged(self) -> int:
-        """The denominator: every cell that ran, absent ones excluded."""
-        return sum(self.outcomes.values()) - self.absent
-
-    @property
-    def expected(self) -> int:
-        """Cells that did not pass, as expected (`xfail`), absent ones excluded."""
-        return self.judged - self.passed - self.surprises
-
-    @property
-    def unexpected(self) -> int:
-        """Cells whose verdict is not green, improvements and unexpected absences included."""
-        return sum(count for verdict, count in self.verdicts.items() if verdict not in GREEN)
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Where one cause strikes: one backend, stage and outcome, with an example."""
-
-    backend: str
-    stage: str
-    outcome: str
-    entries: tuple[str, ...]
-    unexpected: int
-    example: str
-    reason: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One fault and all the entries that it blocks, over all backends."""
-
-    name: str
-    entries: int
-    places: tuple[Blocked, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Absence:
-    """Why cells of one backend are in no denominator."""
-
-    backend: str
-    reason: str
-    entries: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoodIn:
-    """How many cells of a backend ran on something else, its device being missing."""
-
-    backend: str
-    fallback: str
-    cells: int
-    correct: int  # cells whose checks held there; none of them is a pass of the backend
-
-
-@dataclass(frozen=True, slots=True)
-class Delisted:
-    """An entry that has results although no model list names it any more."""
-
-    entry: str
-    backends: tuple[str, ...]
-
-
-_FAMILY_ORDER = f"coalesce(list_position({list(FAMILIES)!r}, family), {len(FAMILIES) + 1}), family"
-_COLUMN_ORDER = "backend, precision <> 'default', precision"
-_CELLS = f"""
-SELECT latest.*, load.value AS load, inference.value AS inference
-FROM latest
-LEFT JOIN metrics AS load
-    ON load.name = '{LOAD}' AND load.run_id = latest.run_id AND load.entry = latest.entry
-    AND load.head = latest.head AND load.precision = latest.precision
-LEFT JOIN metrics AS inference
-    ON inference.name = '{INFERENCE}' AND inference.run_id = latest.run_id
-    AND inference.entry = latest.entry AND inference.head = latest.head
-    AND inference.precision = latest.precision
-"""
-#: A failure without a fingerprint is a cause of its own, named by what is known of it.
-_CAUSE = "coalesce(nullif(cause, ''), nullif(reason, ''), outcome || ' at ' || stage)"
-_NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in sorted(GREEN)))
-
-
 def runs(connection: Connection) -> list[RunRow]:
     """The runs that supply at least one result, by backend, the newest first."""
     rows = connection.execute(
@@ -219,198 +120,60 @@ def runs(connection: Connection) -> list[RunRow]:
     )
     return [
         replace(run, versions=_mapping(run.versions), arguments=_sequence(run.arguments))
-        for run in _typed(RunRow, rows)
+        for run in typed(RunRow, rows)
     ]
 
 
 def columns(connection: Connection) -> list[Column]:
     """The backends and precisions with results: by backend, `default` first."""
-    return _typed(
+    return typed(
         Column,
         connection.execute(
             f"SELECT DISTINCT backend, precision, precision <> 'default' FROM latest "
-            f"ORDER BY {_COLUMN_ORDER}"
+            f"ORDER BY {COLUMN_ORDER}"
         ),
     )
 
 
 def cells(connection: Connection) -> list[CellRow]:
     """The last result of every cell: by family, then as listed, then by column."""
-    return _typed(
-        CellRow,
-        connection.execute(
-            f"{_CELLS} ORDER BY {_FAMILY_ORDER}, position, latest.head <> 'base', latest.head, "
-            "backend, latest.precision <> 'default', latest.precision"
-        ),
-    )
-
-
-def totals(connection: Connection) -> list[Total]:
-    """One row a column, over all families."""
-    return _totals(connection, by_family=False)
-
-
-def family_totals(connection: Connection) -> list[Total]:
-    """One row a family and column; families in the order of the contract."""
-    return _totals(connection, by_family=True)
-
-
-def causes(connection: Connection) -> list[Cause]:
-    """Everything that keeps cells from passing, by the number of entries that it blocks."""
-    rows = _dicts(
-        connection.execute(
-            f"""
-            WITH places AS (
-                SELECT {_CAUSE} AS name, backend, stage, outcome,
-                    list(DISTINCT entry ORDER BY entry) AS entries,
-                    count(*) FILTER ({_NOT_GREEN}) AS unexpected,
-                    arg_min(entry, (position, precision)) AS example,
-                    arg_min(reason, (position, precision)) AS reason,
-                    arg_min(error, (position, precision)) AS error
-                FROM latest WHERE outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
-                GROUP BY ALL
-            ), ranked AS (
-                SELECT {_CAUSE} AS name, count(DISTINCT entry) AS blocked
-                FROM latest WHERE outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
-                GROUP BY ALL
-            )
-            SELECT name, blocked, backend, stage, outcome, entries, unexpected, example, reason,
-                error
-            FROM places JOIN ranked USING (name)
-            ORDER BY blocked DESC, name, len(entries) DESC, backend, stage, outcome
-            """
-        )
-    )
-    found: dict[str, tuple[int, list[Blocked]]] = {}
-    for row in rows:
-        name, blocked = row.pop("name"), row.pop("blocked")
-        row["entries"] = tuple(row["entries"])
-        found.setdefault(name, (blocked, []))[1].append(Blocked(**row))
-    return [Cause(name, blocked, tuple(places)) for name, (blocked, places) in found.items()]
+    order = f"{FAMILY_ORDER}, position, head <> 'base', head, {COLUMN_ORDER}"
+    return _cells(connection, f"ORDER BY {order}")
 
 
 def unexpected(connection: Connection) -> list[CellRow]:
     """Cells whose verdict is not green, the most urgent verdict first."""
-    return _typed(
-        CellRow,
-        connection.execute(
-            f"{_CELLS} WHERE {_NOT_GREEN} ORDER BY "
-            f"list_position({[str(verdict) for verdict in UNEXPECTED]!r}, verdict), "
-            "backend, latest.precision <> 'default', latest.precision, position, latest.head"
-        ),
-    )
+    urgency = f"list_position({[str(verdict) for verdict in UNEXPECTED]!r}, verdict)"
+    order = f"{urgency}, {COLUMN_ORDER}, position, head"
+    return _cells(connection, f"WHERE {NOT_GREEN} ORDER BY {order}")
 
 
 def slowest(connection: Connection, limit: int) -> list[CellRow]:
     """The cells that took longest, all stages together."""
-    return _typed(
-        CellRow,
-        connection.execute(
-            f"{_CELLS} WHERE seconds IS NOT NULL ORDER BY seconds DESC, position LIMIT {limit:d}"
-        ),
-    )
+    order = f"seconds DESC, position LIMIT {limit:d}"
+    return _cells(connection, f"WHERE seconds IS NOT NULL ORDER BY {order}")
 
 
 def largest(connection: Connection, limit: int) -> list[CellRow]:
     """The cells with the highest peak of resident memory."""
-    return _typed(
-        CellRow,
-        connection.execute(
-            f"{_CELLS} WHERE peak_rss_mb IS NOT NULL "
-            f"ORDER BY peak_rss_mb DESC, position LIMIT {limit:d}"
-        ),
-    )
+    order = f"peak_rss_mb DESC, position LIMIT {limit:d}"
+    return _cells(connection, f"WHERE peak_rss_mb IS NOT NULL ORDER BY {order}")
 
 
-def absences(connection: Connection) -> list[Absence]:
-    """What is left out of the denominators, by backend and reason, the commonest first."""
-    rows = _dicts(
-        connection.execute(
-            f"""
-            SELECT backend, reason, list(DISTINCT entry ORDER BY entry) AS entries
-            FROM latest WHERE outcome = '{Outcome.ABSENT}'
-            GROUP BY ALL ORDER BY backend, len(entries) DESC, reason
-            """
-        )
-    )
-    return [Absence(row["backend"], row["reason"], tuple(row["entries"])) for row in rows]
+def _cells(connection: Connection, clauses: str) -> list[CellRow]:
+    return typed(CellRow, connection.execute(f"{_CELLS} {clauses}"))
 
 
-def stood_in(connection: Connection) -> list[StoodIn]:
-    """The cells that ran on a stand-in for a missing device; they count nowhere."""
-    return _typed(
-        StoodIn,
-        connection.execute(
-            f"""
-            WITH last AS (
-                FROM cells JOIN runs USING (run_id) WHERE fallback <> ''
-                QUALIFY row_number() OVER (
-                    PARTITION BY backend, fallback, entry, head, precision
-                    ORDER BY started_at DESC, run_id DESC) = 1
-            )
-            SELECT backend, fallback, count(*) AS cells,
-                count(*) FILTER (outcome = '{Outcome.PASS}') AS correct
-            FROM last GROUP BY backend, fallback ORDER BY backend, fallback
-            """
-        ),
-    )
-
-
-def delisted(connection: Connection) -> list[Delisted]:
-    """Entries with results that no model list names any more; they count nowhere."""
-    rows = _dicts(
-        connection.execute(
-            """
-            SELECT entry, list(DISTINCT backend ORDER BY backend) AS backends
-            FROM cells JOIN runs USING (run_id)
-            WHERE entry NOT IN (SELECT entry FROM listed) GROUP BY entry ORDER BY entry
-            """
-        )
-    )
-    return [Delisted(row["entry"], tuple(row["backends"])) for row in rows]
-
-
-def _totals(connection: Connection, *, by_family: bool) -> list[Total]:
-    family = "family" if by_family else "''"
-    rows = connection.execute(
-        f"""
-        WITH asked AS (
-            SELECT backend, precision, entry, {family} AS family
-            FROM (SELECT DISTINCT backend, precision FROM latest), listed
-        ), entries AS (
-            SELECT backend, precision, family, count(*) AS listed,
-                count(*) FILTER (NOT EXISTS (
-                    FROM latest WHERE latest.entry = asked.entry
-                    AND latest.backend = asked.backend AND latest.precision = asked.precision
-                )) AS not_run
-            FROM asked GROUP BY ALL
-        ), counted AS (
-            SELECT backend, precision, {family} AS family, histogram(outcome) AS outcomes,
-                histogram(verdict) AS verdicts,
-                count(*) FILTER (
-                    {_NOT_GREEN} AND outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
-                ) AS surprises
-            FROM latest GROUP BY ALL
-        )
-        SELECT backend, precision, family, coalesce(outcomes, MAP {{}}) AS outcomes,
-            coalesce(verdicts, MAP {{}}) AS verdicts, listed, not_run,
-            coalesce(surprises, 0) AS surprises
-        FROM entries LEFT JOIN counted USING (backend, precision, family)
-        ORDER BY {_FAMILY_ORDER}, {_COLUMN_ORDER}
-        """
-    )
-    return [Total(**row) for row in _dicts(rows)]
-
-
-def _dicts(rows: Connection) -> list[dict[str, Any]]:
+def dicts(rows: Connection) -> list[dict[str, Any]]:
+    """Rows as dictionaries, by column name."""
     names = [column[0] for column in rows.description or ()]
     return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
-def _typed(kind: type[RowT], rows: Connection) -> list[RowT]:
+def typed(kind: type[RowT], rows: Connection) -> list[RowT]:
     """Rows as instances of a dataclass, by column name; columns it does not name are dropped."""
     wanted = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return [kind(**{name: row[name] for name in wanted}) for row in _dicts(rows)]
+    return [kind(**{name: row[name] for name in wanted}) for row in dicts(rows)]
 
 
 def _mapping(text: object) -> dict[str, str]:
