@@ -189,6 +189,7 @@ def test_write_adds_rows_and_moves_nothing_else(
     assert "wrote model_lists/vision.toml" in out
     assert (root / "model_lists" / "encoder_only.toml").read_bytes() == before
     assert (root / "model_lists" / "mixture_of_experts.toml").read_text(encoding="utf-8") == (
+        f"{model_lists.SCHEMA}\n"
         "# review: family and task guessed from head CAUSAL_LM, config field num_experts\n"
         "[expert_lm]\n"
         'architecture = "expert_lm"\n'

@@ -90,7 +90,7 @@ def write(
         path = root / model_lists.FOLDER / f"{guess.family.replace('-', '_')}.toml"
         by_file.setdefault(path, {})[name] = toml_text.table(name, row, comment)
     for path, tables in by_file.items():
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8") if path.is_file() else model_lists.SCHEMA
         write_atomically(path, toml_text.insert_tables(text, tables))
     return sorted(path.relative_to(root).as_posix() for path in by_file)
 

@@ -24,6 +24,8 @@ from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
 SUBSETS = "subsets.toml"
+#: The first line of a list, for editors.
+SCHEMA = "#:schema ../docs/schemas/model_list.schema.json\n"
 #: TOML has no null; this string in a `config` stands for None.
 NULL = "null"
 

@@ -34,6 +34,8 @@ from harness.results.expectations import OWNERS, Expectation, Expectations, Fail
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_keys import STRING, STRINGS, Key
 
+#: Where the schema of this repository's files is, from their folder.
+SCHEMA = "../../docs/schemas/expectations.schema.json"
 HEADER = """\
 # What this backend is known to get wrong, and why; everything else is expected to pass.
 # `harness/results/expectations_file.py` documents the keys. Rewrite after a run with
@@ -84,7 +86,9 @@ def load(
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Expectations(header=HEADER.format(session=path.parent.name.replace("_", "-")))
+        header = HEADER.format(session=path.parent.name.replace("_", "-"))
+        in_reach = (path.parent / SCHEMA).is_file()  # it is not from a vendor's folder
+        return Expectations(header=f"#:schema {SCHEMA}\n{header}" if in_reach else header)
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(
             f"{path}: expected a readable UTF-8 file, found: {error}. "
