@@ -23,7 +23,11 @@ from tools import schemas
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_LISTS = sorted((ROOT / "model_lists").glob("*.toml"))
 EXPECTATIONS = sorted((ROOT / "backends").glob("*/expectations.toml"))
-FILES = [*MODEL_LISTS, *sorted((ROOT / "backends").glob("*/backend.toml")), *EXPECTATIONS]
+TABLES = [
+    ROOT / "harness" / name
+    for name in ("catalog/heads.toml", "inputs/recipe.toml", "models/shrink/overrides.toml")
+]
+FILES = [*MODEL_LISTS, *(ROOT / "backends").glob("*/backend.toml"), *EXPECTATIONS, *TABLES]
 SCHEMAS = {name: make() for name, make in schemas.SCHEMAS.items()}
 
 
@@ -69,24 +73,6 @@ def test_the_command_runs() -> None:
 def test_a_schema_is_one_of_the_drafts_that_taplo_knows(name: str) -> None:
     Draft7Validator.check_schema(SCHEMAS[name])
     Draft4Validator.check_schema(SCHEMAS[name])
-
-
-def descriptions(schema: Any) -> list[str]:
-    """The descriptions of a schema's properties, at every depth."""
-    found = []
-    if isinstance(schema, dict):
-        for property_ in schema.get("properties", {}).values():
-            found += [property_.get("description", "")] if "items" not in property_ else []
-        for part in schema.values():
-            found += descriptions(part)
-    return found
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_key_says_what_it_means(name: str) -> None:
-    found = descriptions(SCHEMAS[name])
-    assert found
-    assert all(text.endswith(".") for text in found)
 
 
 def test_defaults_are_those_that_the_readers_take() -> None:
@@ -266,6 +252,22 @@ WRONG = [
 ]
 
 
+def descriptions(schema: Any) -> list[str]:
+    """The descriptions of a schema's properties, at every depth."""
+    found = []
+    if isinstance(schema, dict):
+        for property_ in schema.get("properties", {}).values():
+            found += [property_.get("description", "")] if "items" not in property_ else []
+        for part in schema.values():
+            found += descriptions(part)
+    return found
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_key_says_what_it_means(name: str) -> None:
+    assert all(text.endswith(".") for text in descriptions(SCHEMAS[name]))
+
+
 @pytest.mark.parametrize(("name", "text"), RIGHT)
 def test_what_a_reader_takes_is_valid(name: str, text: str, tmp_path: Path) -> None:
     READERS[name](tmp_path, text)
@@ -276,4 +278,22 @@ def test_what_a_reader_takes_is_valid(name: str, text: str, tmp_path: Path) -> N
 def test_what_a_reader_refuses_is_not_valid(name: str, text: str, tmp_path: Path) -> None:
     with pytest.raises((HarnessError, SystemExit)):
         READERS[name](tmp_path, text)
+    assert not Draft7Validator(SCHEMAS[name]).is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("heads", '[a]\nmappings = ["A"]\ngenerate = "input_ids"\n'),
+        ("heads", '[a]\ngenerates = "input_ids"\n'),
+        ("overrides", "[a]\nsets = { b = 1 }\n"),
+        ("overrides", '[a]\nkeep = "b"\n'),
+        ("overrides", "[a]\nsubs = { b = 1 }\n"),
+        ("recipe", "[a]\nshape = { b = [1] }\n"),
+        ("recipe", "[a]\nshapes = { b = 1 }\n"),
+        ("recipe", '[a]\nlength = "3"\n'),
+    ],
+)
+def test_a_table_of_the_harness_is_refused(name: str, text: str) -> None:
+    """Editors see what its reader, which trusts the repository, would pass over."""
     assert not Draft7Validator(SCHEMAS[name]).is_valid(tomllib.loads(text))

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalog import backend_spec, backend_toml, model_lists
+from harness.catalog.heads import Head
 from harness.contract import Entry
+from harness.inputs.recipe import Recipe
+from harness.models.shrink.overrides import ConfigOverride
 from harness.results import expectations_file
 from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
+from tools import dataclass_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "schemas"
@@ -123,12 +127,30 @@ def expectations() -> Schema:
     return {"type": "object", "properties": {"expect": rows}, "additionalProperties": False}
 
 
+def heads() -> Schema:
+    """harness/catalog/heads.toml."""
+    return named(dataclass_schema.table(Head, without=("name",)))
+
+
+def overrides() -> Schema:
+    """harness/models/shrink/overrides.toml."""
+    return named(dataclass_schema.table(ConfigOverride))
+
+
+def recipe() -> Schema:
+    """harness/inputs/recipe.toml."""
+    return named(dataclass_schema.table(Recipe))
+
+
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "model_list": model_list,
     "unavailable": unavailable,
     "subsets": subsets,
     "backend": backend,
     "expectations": expectations,
+    "heads": heads,
+    "overrides": overrides,
+    "recipe": recipe,
 }
 
 
