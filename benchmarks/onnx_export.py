@@ -38,22 +38,22 @@ def export(mode: str, names: list[str]) -> None:
     import torch
 
     from backends._shared.onnx import export_speedups, exporters
-    from backends._shared.onnx.trace import trace
+    from backends._shared.onnx.tensor_module import export_input
     from harness.models.case import TinyCase
 
     torch.set_num_threads(1)
     if mode == QUICK:
         export_speedups.read_tables_once()
-        export_speedups.match_first_nodes_first()
+        export_speedups.compare_operators_first()
     else:
-        mock.patch.object(exporters, "unwritten_code", contextlib.nullcontext).start()
+        mock.patch.object(exporters, "deferred_code", contextlib.nullcontext).start()
     entries = model_lists.load(checkout.ROOT).entries
     for name in [names[0], *names]:
         try:
             case = TinyCase(entries[name])
-            traced = trace(case, case.inputs("base"), frozenset())
+            given = export_input(case, case.inputs("base"), frozenset())
             began = time.process_time()
-            graph = exporters.ROUTES[0].capture(traced).graph().graph
+            graph = exporters.ROUTES[0].capture(given).graph().graph
         except Exception as error:
             print(name, "fails", type(error).__name__)
             continue

@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPORT = """
 import sys
 import torch
-from backends._shared.onnx import quick
+from backends._shared.onnx import export_speedups
 if sys.argv[1:]:
-    quick.read_tables_once()
-    quick.match_first_nodes_first()
+    export_speedups.read_tables_once()
+    export_speedups.compare_operators_first()
 torch.manual_seed(0)
 layer = torch.nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
 class Model(torch.nn.Module):
@@ -78,7 +78,7 @@ def test_code_is_written_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(GraphModule, "recompile", counted)
     monkeypatch.setattr(export_speedups, "_write", counted)
     one = torch.ones(1)
-    with export_speedups.unwritten_code():
+    with export_speedups.deferred_code():
         module = torch.fx.symbolic_trace(Twice())
         module.recompile()
         assert not written
@@ -98,16 +98,16 @@ def test_code_is_written_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_code_can_be_read_after_the_export_and_in_the_next_one() -> None:
-    with export_speedups.unwritten_code():
+    with export_speedups.deferred_code():
         one, other = (torch.fx.symbolic_trace(Twice()) for _ in range(2))
     assert "x + x" in one.code
-    with export_speedups.unwritten_code():
+    with export_speedups.deferred_code():
         assert "x + x" in other.code
 
 
 def test_a_tree_of_inputs_is_known_before_the_code_is_written() -> None:
     program = torch.export.export(Twice(), (torch.ones(1),), strict=False)
-    with export_speedups.unwritten_code():
+    with export_speedups.deferred_code():
         module = program.module()
         assert len(module._in_spec.children()) == 2  # positional and named ones
     assert module(torch.ones(1)).item() == 2.0

@@ -77,13 +77,13 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
             return found.graph()
 
         monkeypatch.setattr(verified_export, "ROUTES", [route(*each) for each in captured.items()])
-        monkeypatch.setattr(verified_export, "trace", lambda *_: None)
+        monkeypatch.setattr(verified_export, "export_input", lambda *_: None)
         monkeypatch.setattr(
             verified_export, "_expected", lambda *_: SimpleNamespace(inputs={"base": {}})
         )
         monkeypatch.setattr(verified_export, "_made", made)
         monkeypatch.setattr(padded_inputs, "padded_batches", lambda *_: {})
-        monkeypatch.setattr(positions, "completing", lambda *_, **__: dict)
+        monkeypatch.setattr(positions, "completer", lambda *_, **__: dict)
         case = SimpleNamespace(inputs=lambda _: {})
         return list(verified_export.exports(case, **asked))  # type: ignore[arg-type]
 

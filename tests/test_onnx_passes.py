@@ -20,13 +20,13 @@ import onnx_ir as ir  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
 from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 
-from backends._shared.onnx import artefacts, passes  # noqa: E402
+from backends._shared.onnx import graph_cache, passes  # noqa: E402
 from backends._shared.onnx.passes import Pass, chosen  # noqa: E402
 from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
 from backends._shared.onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._shared.onnx.passes.einsum import EINSUM, terms  # noqa: E402
-from backends._shared.onnx.passes.many_dimensions import merged  # noqa: E402
-from backends._shared.onnx.passes.missing import MISSING, dft_matrix  # noqa: E402
+from backends._shared.onnx.passes.merged_dimensions import merged  # noqa: E402
+from backends._shared.onnx.passes.missing_operators import MISSING, dft_matrix  # noqa: E402
 from backends._shared.onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM  # noqa: E402
 from backends._shared.onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
 from backends._shared.onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
@@ -453,7 +453,7 @@ def test_conversions_at_the_ends_are_no_work_of_the_model() -> None:
 
 def test_arrays_come_back_from_the_cache_under_their_names() -> None:
     held = {"a.b/c": values(2, 3), "": np.array([True, False]), "names": values(1)}
-    found = artefacts.unpacked(artefacts.packed(held))
+    found = graph_cache.unpacked(graph_cache.packed(held))
     assert list(found) == list(held)
     for name, array in held.items():
         np.testing.assert_array_equal(found[name], array)

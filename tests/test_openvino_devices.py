@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backends.openvino import devices
-from backends.openvino.program import About, OpenVINOProgram, executed_on
+from backends.openvino.program import CompiledMetadata, OpenVINOProgram, executed_on
 from harness.contract import HarnessError, Precision, Unavailable
 
 DEFAULT, F32 = Precision("default", "bfloat16"), Precision("f32", "float32")
@@ -141,7 +141,7 @@ class Compiled:
 def program(asked: str, ran: list[str], *available: str) -> OpenVINOProgram:
     target = devices.target(asked, Core(*available))
     compiled = Compiled(*ran)
-    about = About(("x",), ("y",), target.support(MODEL, executed_on(compiled)))
+    about = CompiledMetadata(("x",), ("y",), target.support(MODEL, executed_on(compiled)))
     return OpenVINOProgram(compiled, about, target, "converted")
 
 

@@ -102,7 +102,7 @@ OPTIMUM = Optimum()
 @pytest.fixture(scope="module")
 def modules() -> Iterator[SimpleNamespace]:
     """The backend's modules, imported on top of the made-up optimum."""
-    runtime = ModuleType(f"{PACKAGE}.runtime")
+    runtime = ModuleType(f"{PACKAGE}.optimum_imports")
     vars(runtime).update(
         TasksManager=TasksManager,
         get_openvino_model_class=model_class,

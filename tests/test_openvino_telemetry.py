@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 TELEMETRY = "openvino_telemetry"
-OURS = "backends._shared.openvino"
+OURS = "backends._shared.openvino_without_telemetry"
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from harness.contract import Arrays, Placement
 
 torch: Any = pytest.importorskip("torch")
 
-from backends._shared import positions  # noqa: E402  (it needs torch)
+from backends._shared import completed_inputs, positions  # noqa: E402  (it needs torch)
 
 
 class Counting(torch.nn.Module):
@@ -56,7 +56,7 @@ INPUTS: Arrays = {
 
 def complete(module: Any, inputs: Arrays) -> Arrays:
     case: Any = SimpleNamespace(module=lambda: module)
-    return positions.completing(case)(inputs)
+    return positions.completer(case)(inputs)
 
 
 def test_positions_follow_the_values_of_each_call() -> None:
@@ -69,7 +69,7 @@ def test_positions_follow_the_values_of_each_call() -> None:
 
 def test_a_completed_case_is_the_case_with_positions() -> None:
     case: Any = SimpleNamespace(module=Counting, inputs={"base": INPUTS}.get, seeded=True)
-    made, completed = positions.completed(case)
+    made, completed = positions.completed_case(case)
     assert made.seeded is True
     assert made.inputs("base")["position_ids"].tolist() == [[[0, 1, 2]]] * 2
     assert completed(INPUTS).keys() == made.inputs("base").keys()
@@ -78,7 +78,7 @@ def test_a_completed_case_is_the_case_with_positions() -> None:
 def test_a_text_that_was_padded_since_gets_others() -> None:
     case: Any = SimpleNamespace(module=Counting)
     stale = {**INPUTS, "position_ids": np.zeros((2, 1, 3))}
-    found = positions.completing(case, anew=True)(stale)
+    found = positions.completer(case, anew=True)(stale)
     assert found["position_ids"].tolist() == [[[0, 1, 2]]] * 2
 
 
@@ -105,7 +105,9 @@ def test_the_program_gets_the_completed_inputs() -> None:
         def placement(self) -> Placement:
             return placement
 
-    made = positions.Completed(Program(), lambda inputs: {**inputs, "more": np.ones(1)})
+    made = completed_inputs.CompletedProgram(
+        Program(), lambda inputs: {**inputs, "more": np.ones(1)}
+    )
     assert made({"x": np.zeros(1)})["y"].tolist() == [0.0]
     assert list(seen[0]) == ["x", "more"]
     assert made.placement() is placement

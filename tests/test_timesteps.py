@@ -68,7 +68,7 @@ def tensors(arrays: Arrays) -> dict[str, Any]:
 @pytest.mark.parametrize("variant", ["base", "other"])
 def test_the_model_that_is_told_gives_what_the_model_gives(variant: str) -> None:
     case = Case()
-    given, complete = timesteps.completed(case)  # type: ignore[arg-type]
+    given, complete = timesteps.completed_case(case)  # type: ignore[arg-type]
     inputs = given.inputs(variant)
     assert sorted(inputs) == ["sample", "time_sinusoids_0", "time_sinusoids_1", "timestep"]
     assert complete(case.inputs(variant)).keys() == inputs.keys()
@@ -78,7 +78,7 @@ def test_the_model_that_is_told_gives_what_the_model_gives(variant: str) -> None
 
 
 def test_it_takes_no_sine_itself() -> None:
-    given, _ = timesteps.completed(Case())  # type: ignore[arg-type]
+    given, _ = timesteps.completed_case(Case())  # type: ignore[arg-type]
     inputs = tensors(given.inputs())
     inputs["time_sinusoids_0"] += 1
     changed = given.module()(**inputs, scale=2.0)[0]
@@ -87,7 +87,7 @@ def test_it_takes_no_sine_itself() -> None:
 
 def test_the_model_runs_to_its_end_but_once() -> None:
     case = Case()
-    given, _ = timesteps.completed(case)  # type: ignore[arg-type]
+    given, _ = timesteps.completed_case(case)  # type: ignore[arg-type]
     for name in ("base", "other", "base"):
         given.inputs(name)
     assert case.ran == ["to its end"]
@@ -95,7 +95,7 @@ def test_the_model_runs_to_its_end_but_once() -> None:
 
 def test_the_reference_computes_them_itself() -> None:
     case = Case()
-    given, _ = timesteps.completed(case)  # type: ignore[arg-type]
+    given, _ = timesteps.completed_case(case)  # type: ignore[arg-type]
     assert given.reference(given.inputs()).keys() == case.inputs().keys()
     assert given.jittered(given.inputs(), "float16").keys() == case.inputs().keys()
 
@@ -103,6 +103,6 @@ def test_the_reference_computes_them_itself() -> None:
 def test_a_model_without_timesteps_is_left_as_it_is() -> None:
     case = Case()
     case.module = lambda: torch.nn.Linear(2, 2)  # type: ignore[method-assign]
-    given, complete = timesteps.completed(case)  # type: ignore[arg-type]
+    given, complete = timesteps.completed_case(case)  # type: ignore[arg-type]
     assert given is case  # type: ignore[comparison-overlap]
     assert complete is dict

@@ -1,1 +1,1 @@
-"""What several backends share; a folder with an underscore is no backend."""
+"""Code that several backends share; a folder whose name begins with `_` is no backend."""

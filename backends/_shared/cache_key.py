@@ -1,7 +1,6 @@
-"""What a converted model follows from, as pieces of a key of the harness's cache.
+"""Parts of the cache key of a converted model: config, weights, example inputs, code, versions.
 
-What a model says follows from its weights, its config, its example inputs, the code that converts
-it and the versions of what that uses.
+A converted model follows from these five; digests are SHA-256 in hexadecimal.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def weights(module: Any) -> str:
 
 
 def inputs(arrays: Arrays) -> str:
-    """A digest of names, types, shapes and values: a conversion may keep some of each."""
+    """A digest of the names, dtypes, shapes and values of example inputs: a trace may keep each."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
@@ -57,7 +56,7 @@ def code(*folders: Path) -> str:
 
 
 def versions(packages: Iterable[str]) -> Mapping[str, str]:
-    """The installed version of each package; empty where there is none."""
+    """The installed version of each package; empty where the package is missing."""
     found = {}
     for name in packages:
         try:

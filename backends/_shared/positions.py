@@ -1,33 +1,35 @@
-"""Positions of tokens among images, computed beside the model instead of within it.
+"""Positions of tokens among images (multimodal rotary embeddings), computed beside the model.
 
-The models of the Qwen-VL and GLM-V kind walk over the tokens in Python (`get_rope_index`). A trace
-keeps where it went for its example: it refuses, or gets wrong, another padding. An exporter that
-sees no values cannot follow at all. Their `generate()` computes the positions first and hands them
-to `forward`; so does this.
+Qwen-VL, GLM-V and their kind walk over the tokens in Python (`get_rope_index`). A trace keeps where
+that loop went for its example, and refuses another padding or gets it wrong; an exporter that sees
+no values cannot follow the loop at all. The models' own `generate()` computes the positions first
+and hands them to `forward`; a backend that traces or exports does the same.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 
-from harness.contract import Array, Arrays, Case, Placement, Program
+from backends._shared.completed_inputs import Complete, CompletedCase
+from harness.contract import Array, Arrays, Case
 
-#: The method that computes them, and the argument of forward that takes them.
+#: The method that computes positions, and the argument of forward that takes them.
 METHOD, ARGUMENT = "get_rope_index", "position_ids"
 
 
-def completing(case: Case, *, anew: bool = False) -> Callable[[Mapping[str, Array]], Arrays]:
-    """A function that adds a model's positions to its inputs, where it computes them in Python.
+def completer(case: Case, *, anew: bool = False) -> Complete:
+    """A function that adds positions to the inputs of a model that computes them in Python.
 
-    Positions are integers of shape (axes, batch, length).
+    Positions are int64 of shape (axes, batch, length). Inputs of any other model stay as they are.
 
     Args:
-        case: whose module computes them.
-        anew: in place of those that the inputs have, too: of a text that was padded since.
+        case: whose module computes positions.
+        anew: whether positions that the inputs have already are replaced: those of a text that was
+            padded since.
     """
     module = case.module()
     owner = next((part for part in module.modules() if hasattr(part, METHOD)), None)
@@ -38,7 +40,7 @@ def completing(case: Case, *, anew: bool = False) -> Callable[[Mapping[str, Arra
     needed = [p.name for p in parameters if p.default is p.empty and p.name in taken]
     pictures = {*taken} - {*needed} - {"attention_mask"}
 
-    def completed(inputs: Mapping[str, Array]) -> Arrays:
+    def complete(inputs: Mapping[str, Array]) -> Arrays:
         if (ARGUMENT in inputs and not anew) or any(name not in inputs for name in needed):
             return dict(inputs)
         if not any(name in inputs for name in pictures):
@@ -48,46 +50,10 @@ def completing(case: Case, *, anew: bool = False) -> Callable[[Mapping[str, Arra
             positions, _ = getattr(owner, METHOD)(**given)
         return {**inputs, ARGUMENT: positions.numpy()}
 
-    return completed
+    return complete
 
 
-class CompletedCase:
-    """A case whose inputs are complete; all else is the case's own."""
-
-    def __init__(self, case: Case, complete: Callable[[Mapping[str, Array]], Arrays]) -> None:
-        self._case = case
-        self._complete = complete
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._case, name)
-
-    def inputs(self, name: str = "base") -> Arrays:
-        """The case's, completed."""
-        return self._complete(self._case.inputs(name))
-
-
-def completed(case: Case) -> tuple[Case, Callable[[Mapping[str, Array]], Arrays]]:
-    """The same case with complete inputs, and what completes others."""
-    complete = completing(case)
+def completed_case(case: Case) -> tuple[Case, Complete]:
+    """The case with positions among its inputs, and the function that adds them to other inputs."""
+    complete = completer(case)
     return cast(Case, CompletedCase(case, complete)), complete
-
-
-class Completed:
-    """A program that is given more than the case's inputs.
-
-    Args:
-        program: what runs.
-        complete: the inputs of that from the case's.
-    """
-
-    def __init__(self, program: Program, complete: Callable[[Mapping[str, Array]], Arrays]) -> None:
-        self.program = program
-        self.complete = complete
-
-    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        """One inference."""
-        return self.program(self.complete(inputs))
-
-    def placement(self) -> Placement:
-        """The program's."""
-        return self.program.placement()

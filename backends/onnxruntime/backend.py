@@ -10,7 +10,8 @@ import onnxruntime as ort
 import psutil
 
 from backends._shared import positions
-from backends._shared.onnx import artefacts
+from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.onnx import graph_cache
 from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
 from harness.contract import Array, Arrays, Case, Device, Placement, Precision, Program
 from harness.toolkit import cache as caches
@@ -65,13 +66,13 @@ class Backend:
         Raises:
             ExportFailed: no exporter gives a right graph.
         """
-        case, complete = positions.completed(case)
-        store, key = caches.Cache.of(self.options), artefacts.model_key(case)
-        made = next(artefacts.exports(case, store, key))
+        case, complete = positions.completed_case(case)
+        store, key = caches.Cache.of(self.options), graph_cache.model_key(case)
+        made = next(graph_cache.exports(case, store, key))
         model = made.model
         if precision.name == "int8":
             from backends._shared.onnx import quantize  # which imports much
 
             model = quantize.dynamic_int8(model)
         infer = Inference(cpu_session(model), made.outputs, made.fixed)
-        return positions.Completed(CpuProgram(infer, f"route {made.route}"), complete)
+        return CompletedProgram(CpuProgram(infer, f"route {made.route}"), complete)

@@ -10,10 +10,11 @@ import torch
 import transformers
 
 from backends._shared import positions
-from backends._shared.openvino import ov
-from backends.openvino import artefacts, convert, devices
-from backends.openvino.each_shape import EachShape
-from backends.openvino.program import About, OpenVINOProgram, executed_on
+from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.openvino_without_telemetry import ov
+from backends.openvino import convert, devices, model_cache
+from backends.openvino.program import CompiledMetadata, OpenVINOProgram, executed_on
+from backends.openvino.reconversion import ReconvertingProgram
 from harness.contract import Arrays, Case, Device, Precision, Program
 from harness.toolkit import cache as caches
 
@@ -57,33 +58,33 @@ class Backend:
         example = case.inputs("base")
         if not _is_repaired(precision):
             return self._prepared(case, precision, example)
-        complete = positions.completing(case)
+        complete = positions.completer(case)
         example = complete(example)
         prepared = partial(self._prepared, case, precision)
-        return positions.Completed(EachShape(prepared(example), example, prepared), complete)
+        return CompletedProgram(ReconvertingProgram(prepared(example), example, prepared), complete)
 
     def _prepared(self, case: Case, precision: Precision, example: Arrays) -> OpenVINOProgram:
         target, store = self.target, caches.Cache.of(self.options)
         hints = target.hints(precision)
         compression = precision.name if precision in devices.COMPRESSED else ""
         repaired = _is_repaired(precision)
-        model_key = artefacts.model_key(case, example, f"{compression} {repaired=}")
-        blob_key = artefacts.blob_key(model_key, target.about(), hints)
+        model_key = model_cache.model_key(case, example, f"{compression} {repaired=}")
+        blob_key = model_cache.blob_key(model_key, target.about(), hints)
         parts = store.get(blob_key)
         if parts is not None:
-            compiled, about = artefacts.unpack_blob(target.core, target.name, hints, parts)
+            compiled, about = model_cache.unpack_blob(target.core, target.name, hints, parts)
             return OpenVINOProgram(compiled, about, target, "compiled model from the cache")
         parts = store.get(model_key)
         if parts is not None:
-            converted, origin = artefacts.unpack(target.core, parts), "IR from the cache"
+            converted, origin = model_cache.unpack(target.core, parts), "IR from the cache"
         else:
             converted, origin = self._convert(case, example, compression, repaired), "converted"
-            store.put(model_key, artefacts.pack(converted))
+            store.put(model_key, model_cache.pack(converted))
         compiled = target.core.compile_model(converted.model, target.name, hints)
         support = target.support(converted.model, executed_on(compiled))
-        about = About(converted.inputs, converted.outputs, support)
+        about = CompiledMetadata(converted.inputs, converted.outputs, support)
         if target.exports:
-            store.put(blob_key, artefacts.pack_blob(compiled, about))
+            store.put(blob_key, model_cache.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))
 
     def _convert(

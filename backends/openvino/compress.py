@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from backends._shared import openvino  # noqa: F401  (first: it leaves telemetry out)
+from backends._shared import openvino_without_telemetry  # noqa: F401  (first: it leaves telemetry out)
 
 import nncf  # isort: skip
 

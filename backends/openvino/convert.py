@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from backends._shared.openvino import ov  # first: it leaves telemetry out
+from backends._shared.openvino_without_telemetry import ov  # first: it leaves telemetry out
 from backends.openvino import shims
 from harness.contract import Arrays, Case
 
@@ -32,7 +32,7 @@ class Converted:
     outputs: tuple[str, ...]
 
 
-class Named(torch.nn.Module):
+class NamedModule(torch.nn.Module):
     """A module whose forward takes tensors by name and returns a tuple of them.
 
     The converter learns the names of inputs from forward's signature. A plain `*args` has none, and
@@ -57,16 +57,16 @@ class Named(torch.nn.Module):
         return tuple(found.values())
 
 
-def named(module: torch.nn.Module, case: Case, names: Sequence[str]) -> Named:
-    """A `Named` whose forward has these arguments."""
+def named_module(module: torch.nn.Module, case: Case, names: Sequence[str]) -> NamedModule:
+    """A `NamedModule` whose forward has these arguments."""
 
-    def forward(self: Named, *values: torch.Tensor, **given: torch.Tensor) -> Any:
+    def forward(self: NamedModule, *values: torch.Tensor, **given: torch.Tensor) -> Any:
         return self.call({**dict(zip(names, values, strict=False)), **given})
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in ("self", *names)]
     vars(forward)["__signature__"] = inspect.Signature(parameters)
-    made: Named = type("Named", (Named,), {"forward": forward})(module, case)
+    made: NamedModule = type("NamedModule", (NamedModule,), {"forward": forward})(module, case)
     return made
 
 
@@ -84,7 +84,7 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
     with torch.no_grad(), shims.applied(repaired=repaired):
         module = case.module()
         shims.prepare(module)
-        wrapper = named(module, case, list(arrays))
+        wrapper = named_module(module, case, list(arrays))
         example = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         decoder = TorchScriptPythonDecoder(
             wrapper,
@@ -103,7 +103,7 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
         return _converted(model, wrapper, arrays)
 
 
-def _converted(model: Any, wrapper: Named, arrays: Arrays) -> Converted:
+def _converted(model: Any, wrapper: NamedModule, arrays: Arrays) -> Converted:
     inputs = []
     for port in model.inputs:
         names = [name for name in arrays if name in port.get_names()]

@@ -17,7 +17,7 @@ Support = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class CompiledMetadata:
     """What is known of a compiled model.
 
     Attributes:
@@ -41,7 +41,7 @@ class OpenVINOProgram:
         origin: how it came to be, for the evidence.
     """
 
-    def __init__(self, compiled: Any, about: About, target: Target, origin: str) -> None:
+    def __init__(self, compiled: Any, about: CompiledMetadata, target: Target, origin: str) -> None:
         self.compiled = compiled
         self.about = about
         self.target = target

@@ -211,7 +211,7 @@ CHOICES: Mapping[str, str] = {
 }
 
 
-class Decomposed(TorchFunctionMode):
+class DecompositionMode(TorchFunctionMode):
     """While it is entered, each of some operations is computed by what stands in for it.
 
     Assigning to the attributes of `torch.Tensor` would not do: a `__getitem__` that is Python's
@@ -236,7 +236,7 @@ def applied(*, repaired: bool) -> Iterator[None]:
         for shim in FUNCTIONS:
             with contextlib.suppress(ImportError):
                 stack.enter_context(mock.patch.object(*owner(shim), shim.replacement))
-        stack.enter_context(Decomposed((*OPERATIONS, *(REPAIRS if repaired else ()))))
+        stack.enter_context(DecompositionMode((*OPERATIONS, *(REPAIRS if repaired else ()))))
         yield
 
 

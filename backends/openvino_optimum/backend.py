@@ -14,8 +14,8 @@ import transformers
 
 from backends.openvino_optimum import classes, exports, pipelines
 from backends.openvino_optimum.case import OptimumCase
+from backends.openvino_optimum.optimum_imports import ov
 from backends.openvino_optimum.program import OptimumProgram
-from backends.openvino_optimum.runtime import ov
 from harness.contract import (
     Array,
     Arrays,
@@ -137,7 +137,7 @@ class Backend:
         return exports.load(row, kept, self.device, hints), "IR from the cache"
 
 
-def _row(case: Case) -> classes.Row:
+def _row(case: Case) -> classes.ClassRow:
     return classes.row_of(case.head, case.config(), case.inputs())
 
 

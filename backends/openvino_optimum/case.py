@@ -35,7 +35,7 @@ class OptimumCase:
         return getattr(self._case, name)
 
     @cached_property
-    def row(self) -> classes.Row | None:
+    def row(self) -> classes.ClassRow | None:
         """The class of optimum-intel; None where it has none for this head."""
         try:
             return classes.row_of(self._case.head, self._case.config(), self._case.inputs())
@@ -47,7 +47,7 @@ class OptimumCase:
         return frozenset(classes.outputs_of(self._case.config(), self.row) if self.row else ())
 
     @cached_property
-    def _exported(self) -> classes.Exported | None:
+    def _exported(self) -> classes.ExporterPorts | None:
         return classes.exported(self._case.config(), self.row.task) if self.row else None
 
     @cached_property

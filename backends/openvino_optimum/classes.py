@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from backends.openvino_optimum.runtime import TasksManager, get_openvino_model_class
+from backends.openvino_optimum.optimum_imports import TasksManager, get_openvino_model_class
 from harness.contract import Unsupported
 
 TABLE = Path(__file__).parent / "classes.toml"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ClassRow:
     """One `[[class]]` of `classes.toml`, which says what the fields are."""
 
     name: str
@@ -44,11 +44,11 @@ class Row:
 
 
 @cache
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[ClassRow, ...]:
     """What `classes.toml` holds."""
     read = tomllib.loads(TABLE.read_text(encoding="utf-8"))["class"]
     return tuple(
-        Row(
+        ClassRow(
             name=row["class"],
             task=row["task"],
             heads=tuple(row["heads"]),
@@ -63,7 +63,7 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def row_of(head: str, config: Any, arguments: Collection[str]) -> Row:
+def row_of(head: str, config: Any, arguments: Collection[str]) -> ClassRow:
     """The row of a cell.
 
     Args:
@@ -94,14 +94,14 @@ def type_of(config: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExporterPorts:
     """What an exporter of optimum says of the model that it writes."""
 
     inputs: frozenset[str]
     outputs: tuple[str, ...]
 
 
-def exported(config: Any, task: str) -> Exported | None:
+def exported(config: Any, task: str) -> ExporterPorts | None:
     """What optimum would export of an architecture for a task; None where it has no exporter.
 
     An exporter that doesn't understand the config counts as none here: `from_pretrained` then says
@@ -115,7 +115,7 @@ def exported(config: Any, task: str) -> Exported | None:
             library_name="transformers",
         )
         found = make(config)
-        return Exported(frozenset(found.inputs), tuple(found.outputs))
+        return ExporterPorts(frozenset(found.inputs), tuple(found.outputs))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -131,7 +131,7 @@ def shapes(config: Any) -> dict[str, int]:
     return {} if positions is None else {"nb_max_frames": 2 * positions}
 
 
-def outputs_of(config: Any, row: Row) -> tuple[str, ...]:
+def outputs_of(config: Any, row: ClassRow) -> tuple[str, ...]:
     """The outputs that the class returns; empty where nothing says so."""
     if row.outputs:
         return row.outputs

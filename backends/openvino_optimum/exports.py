@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from backends.openvino_optimum import classes
-from backends.openvino_optimum.classes import Row
-from backends.openvino_optimum.runtime import main_export, optimum_intel
+from backends.openvino_optimum.classes import ClassRow
+from backends.openvino_optimum.optimum_imports import main_export, optimum_intel
 from harness.contract import Case, Unsupported
 from harness.toolkit import cache as caches
 
@@ -27,7 +27,7 @@ REFUSALS = (
 PACKAGES = ("optimum", "optimum-intel", "openvino", "nncf", "torch", "transformers")
 
 
-def load(row: Row, folder: Path, device: str, hints: Mapping[str, str]) -> Any:
+def load(row: ClassRow, folder: Path, device: str, hints: Mapping[str, str]) -> Any:
     """What `OVModelFor...from_pretrained(folder)` returns, compiled.
 
     Args:
@@ -39,7 +39,7 @@ def load(row: Row, folder: Path, device: str, hints: Mapping[str, str]) -> Any:
     return _class(row).from_pretrained(str(folder), device=device, ov_config=dict(hints))
 
 
-def export(row: Row, saved: Path, config: Any, device: str, hints: Mapping[str, str]) -> Any:
+def export(row: ClassRow, saved: Path, config: Any, device: str, hints: Mapping[str, str]) -> Any:
     """What `OVModelFor...from_pretrained(saved, export=True)` returns, compiled.
 
     Args:
@@ -69,7 +69,7 @@ def export(row: Row, saved: Path, config: Any, device: str, hints: Mapping[str, 
     return load(row, exported, device, hints)
 
 
-def _class(row: Row) -> Any:
+def _class(row: ClassRow) -> Any:
     return getattr(optimum_intel, row.name)
 
 
@@ -89,7 +89,7 @@ def complete(saved: Path, case: Case) -> None:
     path.write_text(json.dumps(said), encoding="utf-8")
 
 
-def key(saved: Path, row: Row) -> str:
+def key(saved: Path, row: ClassRow) -> str:
     """The key of the IR of a model that transformers saved.
 
     Args:

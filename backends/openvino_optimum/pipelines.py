@@ -9,8 +9,8 @@ from typing import Any
 import transformers
 
 from backends._shared import pipeline_outputs
+from backends.openvino_optimum.optimum_imports import optimum_intel
 from backends.openvino_optimum.program import tensors
-from backends.openvino_optimum.runtime import optimum_intel
 from harness.contract import Array, Arrays, Case
 
 

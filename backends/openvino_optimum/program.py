@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from backends.openvino_optimum.runtime import ov
+from backends.openvino_optimum.optimum_imports import ov
 from harness.contract import Array, Arrays, Case, Placement
 
 #: What holds the parts of a composite model, beside its `components`.

@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime_qnn
 
 from backends._shared import positions, timesteps
-from backends._shared.onnx import artefacts
+from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
 from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
 from backends._shared.onnx.verified_export import Exported
-from backends.qnn import contexts
-from backends.qnn import session as sessions
+from backends.qnn import context_cache, sessions
 from backends.qnn.rewrites import BEFORE_QUANTISING, PASSES
 from backends.qnn.soc import Soc, UnknownSoc, choose, detect
 from harness.contract import (
@@ -148,24 +148,24 @@ class Backend:
             KeptFailure: it failed before.
             What ONNX Runtime raises when the provider cannot compile it.
         """
-        case, sinusoids = timesteps.completed(case)
-        case, places = positions.completed(case)
-        program = positions.Completed(self._prepared(case, precision), places)
-        return positions.Completed(program, sinusoids)
+        case, sinusoids = timesteps.completed_case(case)
+        case, places = positions.completed_case(case)
+        program = CompletedProgram(self._prepared(case, precision), places)
+        return CompletedProgram(program, sinusoids)
 
     def _prepared(self, case: Case, precision: Precision) -> QnnProgram:
         soc = choose(self.options.get("soc", ""), detect())
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
-        store, key = caches.Cache.of(self.options), artefacts.model_key(case, passes, static=True)
-        compiled_key = contexts.key(key, soc, bits)
+        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, passes, static=True)
+        compiled_key = context_cache.key(key, soc, bits)
         parts = store.get(compiled_key)
         if parts is not None:
             kept_failures.raise_kept(parts)
-            made, placed = contexts.unpack(parts)
+            made, placed = context_cache.unpack(parts)
             session = sessions.session(made.model, soc)
             return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
-        graphs = artefacts.exports(case, store, key, passes, static=True)
+        graphs = graph_cache.exports(case, store, key, passes, static=True)
         if bits:
             graphs = (quantised(made, case, bits) for made in graphs)
         try:
@@ -175,7 +175,7 @@ class Backend:
                 store.put(compiled_key, kept_failures.pack(error))
             raise
         if made.model:
-            store.put(compiled_key, contexts.pack(made, placed))
+            store.put(compiled_key, context_cache.pack(made, placed))
         return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
 
 

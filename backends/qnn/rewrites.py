@@ -8,7 +8,7 @@ from backends._shared.onnx.passes.broadcast import BROADCAST_BATCH
 from backends._shared.onnx.passes.cumulative import CUM_SUM
 from backends._shared.onnx.passes.einsum import EINSUM
 from backends._shared.onnx.passes.gather import GATHER_ND
-from backends._shared.onnx.passes.missing import MISSING
+from backends._shared.onnx.passes.missing_operators import MISSING
 from backends._shared.onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM, WEIGHT_SECOND
 from backends._shared.onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE
 from backends._shared.onnx.passes.quantised import DIVIDED_NORM, FINITE_MASK

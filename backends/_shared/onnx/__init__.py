@@ -1,8 +1,9 @@
-"""What the ONNX Runtime backends share: from a module to a checked ONNX graph, and its inference.
+"""Verified ONNX graphs of PyTorch modules, and their inference on ONNX Runtime.
 
-trace      a module as a function of tensors, its outputs by name
-routes     the ladder of exporters
-passes     graph rewrites that a provider needs, each with its reason
-runtime    a graph on ONNX Runtime's CPU provider
-exported   all of it: export, check against PyTorch, rewrite, check again
+tensor_module     a module as a function of positional tensors
+exporters         the ladder of export routes
+passes            graph rewrites that an execution provider needs, each with its reason
+verified_export   all of it: export, check against PyTorch, rewrite, check again
+graph_cache       verified graphs as entries of the cache
+runtime           sessions, inference and placement
 """

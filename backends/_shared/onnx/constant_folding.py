@@ -1,9 +1,9 @@
-"""Partial evaluation: what follows from constants alone is computed while a module is exported.
+"""Constant folding during an export: what follows from constants alone is computed at once.
 
-Vision towers and audio encoders compute with the sizes of their inputs: they make lists of them,
-loop over them and index by them. An exporter that sees tensors without values cannot follow. Given
-the sizes as constants, everything that follows from them has a value too, and only what meets a
-traced tensor enters the graph, as a constant of it.
+Vision towers (Qwen2-VL's, say) and audio encoders compute with the sizes of their inputs: they make
+lists of the sizes, loop over them and index by them. An exporter that sees tensors without values
+cannot follow. With the sizes as constants, everything that follows from the sizes has a value too,
+and only a value that meets a traced tensor enters the graph, as a constant.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from torch.utils._python_dispatch import _disable_current_modes
 from backends._shared.onnx.function_mode import FunctionMode
 from harness.contract import Array
 
-#: Functions without tensor arguments whose results are known.
+#: Functions that make a tensor of plain numbers, so that its value is known.
 _FACTORIES = frozenset(
     {torch.arange, torch.tensor, torch.as_tensor, torch.zeros, torch.ones, torch.full}
 )
 
 _INDEXING = frozenset({torch.Tensor.__getitem__, torch.Tensor.__setitem__})
 
-#: On a tensor: its value is known.
+#: The attribute that marks a tensor whose value is known.
 _KNOWN = "_known_while_exporting"
 
 
 class WrittenInto(Exception):
-    """A traced value was written into a constant, which cannot be undone in the graph."""
+    """A traced value was written into a constant, which no constant of the graph can follow."""
 
 
 class PartialEvaluation(FunctionMode):
-    """Functions of known tensors are called at once; known tensors that meet others are lifted."""
+    """A function mode that calls functions of known tensors at once, and lifts all other ones."""
 
     def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """A known result of known tensors; a traced one of others."""
+        """The known result of known tensors; else a traced result, known tensors as constants."""
         tensors = [x for x in _leaves((args, given)) if isinstance(x, torch.Tensor)]
         if tensors and all(map(_is_known, tensors)):
             return _evaluate(func, args, given)
         if not tensors and func in _FACTORIES:
             found = _evaluate(func, args, given)
-            # Floats are made to be written into.
+            # Models make floating tensors to write into them.
             return found if not found.is_floating_point() else func(*args, **given)
         if any(map(_is_known, tensors)):
             name = getattr(func, "__name__", "")
@@ -52,19 +52,19 @@ class PartialEvaluation(FunctionMode):
             if writes and _is_known(args[0]):
                 raise WrittenInto(f"{name} writes a traced value into a constant")
             if func in _INDEXING:
-                args = (args[0], _positions(args[1]), *args[2:])
+                args = (args[0], _masks_as_positions(args[1]), *args[2:])
             args, given = _pytree.tree_map(_lifted, (args, given))
         return func(*args, **given)
 
 
 def known(array: Array) -> torch.Tensor:
-    """A tensor with a known value."""
+    """An array as a tensor with a known value."""
     with _untraced():
         return _mark(torch.from_numpy(array.copy()))
 
 
 def lifted(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The tensors, known ones as constants of the traced program."""
+    """The tensors, those of known value as constants of the traced program."""
     return tuple(_lifted(tensor) for tensor in tensors)
 
 
@@ -75,7 +75,7 @@ def _evaluate(func: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any
 
 @contextmanager
 def _untraced() -> Iterator[None]:
-    """Outside of every trace: no fake tensors, nothing recorded."""
+    """A context outside of every trace: no fake tensors, nothing recorded."""
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)
     try:
@@ -106,8 +106,8 @@ def _lifted(value: Any) -> Any:
     return torch.tensor(values, dtype=dtype).reshape(value.shape)
 
 
-def _positions(index: Any) -> Any:
-    """An index with known masks as positions, of which there is a known number."""
+def _masks_as_positions(index: Any) -> Any:
+    """An index with the positions that each known mask selects, a known number, in its place."""
     parts = index if isinstance(index, tuple) else (index,)
     found: list[Any] = []
     for part in parts:

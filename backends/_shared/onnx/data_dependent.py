@@ -1,7 +1,9 @@
-"""Operations whose size or place depends on data, as equal ones of comparisons and choices.
+"""Replacements of data-dependent operations by equal ones with static shapes.
 
-In force while a module is exported. The harness compares the graph with the plain module, so that
-a wrong replacement is a failed check.
+LLaVA, say, puts image features in the place of image tokens with `masked_scatter`; how many there
+are is a value, and an exporter has none. Comparisons and choices of static shapes do the same while
+a module is exported. The harness compares the graph with the plain module, so that a wrong
+replacement is a failed check.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ import torch
 from backends._shared.onnx.function_mode import FunctionMode
 from backends._shared.onnx.recorded_values import leading_mask
 
-#: Leaves out transformers' own checks of values, which only a run can make.
+#: Switches off transformers' own checks of values, which an export cannot make.
 NO_CHECKS = {"TRANSFORMERS_DISABLE_TORCH_CHECK": "1"}
 
 
 @contextmanager
 def static_shapes() -> Iterator[None]:
-    """The replacements in force."""
-    with mock.patch.dict(os.environ, NO_CHECKS), _Replace():
+    """A context in which the replacements are in force."""
+    with mock.patch.dict(os.environ, NO_CHECKS), _ReplacementMode():
         yield
 
 
-class _Replace(FunctionMode):
-    """Calls the replacement of a function where there is one that takes the arguments."""
+class _ReplacementMode(FunctionMode):
+    """A function mode that calls the replacement of a function, if that takes the arguments."""
 
     def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """The replacement's result, where it takes the arguments."""
+        """The replacement's result; the function's own where no replacement takes the arguments."""
         replacement = REPLACEMENTS.get(func)
         if replacement is not None:
             found = replacement(*args, **given)
@@ -42,10 +44,10 @@ class _Replace(FunctionMode):
 
 
 def _masked_scatter(x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """The k-th true element takes the k-th value: an index by counting, and a choice.
+    """`masked_scatter`: an index by counting, since the k-th true element takes the k-th value.
 
-    Where whole rows are true or not, which is how images take the place of their tokens, rows are
-    counted.
+    Where whole rows are true or false, as where images take the place of their tokens, rows are
+    counted instead of elements.
     """
     whole = mask.expand_as(x)
     width = x.shape[-1] if x.ndim > 1 and whole.stride(-1) == 0 else 1
@@ -91,9 +93,9 @@ def _scatter(
     value: Any = None,
     reduce: str | None = None,
 ) -> Any:
-    """Each place looks up which index names it: a comparison with all of them, and a choice.
+    """`scatter` along a dimension: each place is compared with all indices and takes its value.
 
-    Of several indices that name one place, PyTorch leaves open which one counts; here none may.
+    No two indices may name one place: PyTorch leaves open which one counts, here they are added.
     """
     dim %= x.ndim
     along = (*x.shape[:dim], *x.shape[dim + 1 :])
@@ -106,7 +108,7 @@ def _scatter(
         given = given[tuple(slice(size) for size in index.shape)].movedim(dim, -1)[..., None]
         given = torch.where(named, given, torch.zeros((), dtype=given.dtype))
         given = given.sum(-2, dtype=given.dtype).movedim(-1, dim)
-    # ONNX Runtime has no choice between truths.
+    # ONNX Runtime has no Where of truth values.
     return (hit & given) | (~hit & x) if x.dtype == torch.bool else torch.where(hit, given, x)
 
 

@@ -1,7 +1,7 @@
-"""Spares exporters work that they would do anew for each model, or for nothing.
+"""Monkeypatches that spare exporters what they do anew for each model, or for nothing.
 
-None of it changes a graph: `tests/test_onnx_export_speedups.py` compares them, and
-`benchmarks/onnx_export.py`, which measures what it spares.
+Graphs stay the same: `tests/test_onnx_export_speedups.py` compares them, and so does
+`benchmarks/onnx_export.py`, which measures the CPU time saved.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.onnx._internal.exporter import _decomp, _registration
 
 
 def read_tables_once() -> None:
-    """Let every export use the tables of the first one.
+    """Memoise the tables of translations and decompositions that an export reads.
 
     PyTorch parses the source of each of torchlib's 500 translations anew for each export, asks its
     dispatcher for all composite operators once for each of 27 namespaces, and again, and chooses
     the decompositions that ONNX needs: together half of the time of a small model's export. Nothing
-    here changes the tables, or registers an operator in C++ after the first export.
+    in this project changes the tables, or registers an operator in C++ after the first export.
     """
     registry = _registration.ONNXRegistry
     registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
@@ -34,8 +34,8 @@ def read_tables_once() -> None:
     _decomp.create_onnx_friendly_decomposition_table = lambda known: dict(choose(frozenset(known)))
 
 
-def match_first_nodes_first() -> None:
-    """Let a rewrite rule look at a node's operator before anything else.
+def compare_operators_first() -> None:
+    """Let a rewrite rule compare a node's operator before it sets up a match.
 
     onnxscript sets up a whole match for each pair of a node and one of its 46 rules, and for rules
     on two nodes lists the graph: most of the time of its optimizer, quadratic in the graph's size.
@@ -61,36 +61,36 @@ _write: Callable[[Any], Any] = GraphModule.recompile
 _code = GraphModule.code
 
 
-def _unwritten(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """The `forward` of a graph module without code."""
+def _deferred_forward(module: Any, *args: Any, **kwargs: Any) -> Any:
+    """The `forward` of a graph module whose code is not written yet: write it, then run."""
     _write(module)
     return type(module).forward(module, *args, **kwargs)
 
 
-def _put_off(module: Any) -> None:
+def _defer(module: Any) -> None:
     codegen = module._graph._codegen
     if isinstance(codegen, _PyTreeCodeGen):  # read without running the module
         module._in_spec = codegen.pytree_info.in_spec
         module._out_spec = codegen.pytree_info.out_spec
-    type(module).forward = _unwritten
+    type(module).forward = _deferred_forward
 
 
-def _read(module: Any) -> Any:
-    if type(module).forward is _unwritten:
+def _written_code(module: Any) -> Any:
+    if type(module).forward is _deferred_forward:
         _write(module)
     return _code.fget(module)
 
 
 @contextmanager
-def unwritten_code() -> Iterator[None]:
-    """Graph modules that write their Python code when they first run, not after each change.
+def deferred_code() -> Iterator[None]:
+    """A context in which graph modules write their Python code at their first run, not before.
 
-    An export changes them a dozen to forty times and interprets their graphs; hardly one runs as
-    Python.
+    An export changes a graph module a dozen to forty times and interprets its graph; hardly one
+    runs as Python.
     """
     before = GraphModule.recompile
-    GraphModule.recompile = _put_off
-    GraphModule.code = property(_read)  # for good: a module may be asked for its code later
+    GraphModule.recompile = _defer
+    GraphModule.code = property(_written_code)  # for good: a module may be asked for its code later
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The ladder of exporters: the first one whose graph is right is taken, and its name is kept."""
+"""The ladder of export routes: ways from a module to an ONNX graph, in the order of their trial."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import torch
 from onnxscript import optimizer
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from backends._shared.onnx.export_speedups import unwritten_code
-from backends._shared.onnx.trace import Trace, quiet
+from backends._shared.onnx.export_speedups import deferred_code
+from backends._shared.onnx.tensor_module import ExportInput, quiet
 from harness.contract import Arrays
 from harness.toolkit import fingerprints
 
-#: What `torch.onnx.export(dynamo=True)` emits by itself, so that both routes speak one dialect.
+#: The opset of every route: that which `torch.onnx.export(dynamo=True)` emits by itself.
 OPSET = 20
 
-#: Operators whose result is as long as values say.
+#: ONNX operators whose result is as long as values say.
 SIZED_BY_VALUES = frozenset({"NonZero", "Compress", "Unique"})
 
-#: So many integers are sizes rather than a text or a mask.
+#: At most so many integers are sizes (`image_sizes`, say) rather than a text or a mask.
 HANDFUL = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A module's program, of which a graph can be made.
+    """A captured program, of which a graph can be made.
 
     Attributes:
-        sized_by_values: whether the length of a tensor in it follows from values.
-        graph: which takes most of the time.
-        program: the same for two that are the same program, of the same inputs; empty if unknown.
+        sized_by_values: whether the length of a tensor in the program follows from values.
+        graph: makes the graph, which takes most of an export's time.
+        program: a hash, equal for equal programs of the same inputs; empty if unknown.
     """
 
     sized_by_values: bool
@@ -49,46 +49,47 @@ class Route:
     """One way from a module to a graph.
 
     Attributes:
-        name: kept with each result.
-        capture: raises what the exporter raises, as the graph of what it gives does.
-        fixes: which inputs the graph may hold as constants, given examples of all that it is asked,
-            the plain one first; none by default.
+        name: stored with each result.
+        about: the route in words.
+        capture: captures the program; this and `Captured.graph` raise what the exporter raises.
+        fixes: the names of inputs that the graph may hold as constants, by examples of everything
+            that the graph is asked, the plain one first; none by default.
     """
 
     name: str
     about: str
-    capture: Callable[[Trace], Captured]
+    capture: Callable[[ExportInput], Captured]
     fixes: Callable[[Sequence[Arrays]], frozenset[str]] | None = None
 
 
 class ExportFailed(Exception):
-    """No route led to a right graph; the message says of each route why."""
+    """No route led to a right graph; the message has each route's cause."""
 
 
-def _dynamo(trace: Trace) -> Captured:
-    with quiet(), unwritten_code():
-        program = torch.export.export(trace.module, trace.tensors, strict=False)
+def _dynamo(given: ExportInput) -> Captured:
+    with quiet(), deferred_code():
+        program = torch.export.export(given.module, given.tensors, strict=False)
 
     def graph() -> ir.Model:
-        with quiet(), unwritten_code():
+        with quiet(), deferred_code():
             made = torch.onnx.export(
                 program,
                 dynamo=True,
-                input_names=list(trace.inputs),
-                output_names=_output_names(trace),
+                input_names=list(given.inputs),
+                output_names=_output_names(given),
                 verbose=False,
                 opset_version=OPSET,
             )
         return made.model
 
     sized_by_values = any(map(_is_sized_by_values, program.graph.nodes))
-    return Captured(sized_by_values, graph, _fingerprint(program))
+    return Captured(sized_by_values, graph, _program_hash(program))
 
 
-def _fingerprint(program: torch.export.ExportedProgram) -> str:
-    """A hash of what a program computes: its graph, and the tensors that the capture made for it.
+def _program_hash(program: torch.export.ExportedProgram) -> str:
+    """A SHA-256 hash of a program's graph and of the tensors that the capture made for it.
 
-    Those of the module are not among them: a route does not change them.
+    The module's own tensors are left out: no route changes them.
     """
     found = hashlib.sha256(str(program.graph).encode())
     for name, value in sorted(program.constants.items()):
@@ -100,9 +101,9 @@ def _fingerprint(program: torch.export.ExportedProgram) -> str:
 
 
 def _is_sized_by_values(node: torch.fx.Node) -> bool:
-    """Whether a tensor's length is a symbol without a value, or what a mask chooses.
+    """Whether a tensor's length is an unbacked symbol, or the number of a mask's true elements.
 
-    Of the latter the program may say how many there are, having checked that; the graph does not.
+    A program may know the number, having checked it (`torch._check`); its graph does not.
     """
     if node.target is torch.ops.aten.index.Tensor:
         positions = (each.meta["val"] for each in node.args[1] if each is not None)
@@ -112,21 +113,21 @@ def _is_sized_by_values(node: torch.fx.Node) -> bool:
     return isinstance(value, torch.Tensor) and bool(free_unbacked_symbols(value.shape))
 
 
-def _recorded(trace: Trace) -> Captured:
-    trace.module.answers = trace.answers
-    return _dynamo(trace)
+def _recorded(given: ExportInput) -> Captured:
+    given.module.answers = given.answers
+    return _dynamo(given)
 
 
-def _torchscript(trace: Trace) -> Captured:
+def _torchscript(given: ExportInput) -> Captured:
     written = io.BytesIO()
     with quiet():
         torch.onnx.export(
-            trace.module,
-            trace.tensors,
+            given.module,
+            given.tensors,
             written,
             dynamo=False,
-            input_names=list(trace.inputs),
-            output_names=_output_names(trace),
+            input_names=list(given.inputs),
+            output_names=_output_names(given),
             opset_version=OPSET,
         )
     proto = onnx.load_from_string(written.getvalue())
@@ -141,15 +142,15 @@ def _torchscript(trace: Trace) -> Captured:
 
 
 def _sizes(examples: Sequence[Arrays]) -> frozenset[str]:
-    """A handful of integers that are the same in every example: the sizes of images and sounds."""
+    """Inputs of a few integers that are equal in every example: the sizes of images and sounds."""
     first = examples[0]
     return frozenset(name for name in _unchanging(examples) if first[name].size <= HANDFUL)
 
 
 def _unchanging(examples: Sequence[Arrays]) -> frozenset[str]:
-    """Integers that are the same in every example: sizes, and masks of what is not padding.
+    """Inputs of integers that are equal in every example: sizes, and masks without padding.
 
-    A padded example changes the masks of tokens, and moves those of images among them.
+    A padded example changes the masks of tokens, and of the images among them.
     """
     first, *others = examples
     return frozenset(
@@ -178,13 +179,13 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def why(error: BaseException) -> str:
-    """The first telling line of the innermost cause: exporters wrap what went wrong."""
+def innermost_cause(error: BaseException) -> str:
+    """The innermost cause of an error in one line: exporters wrap what went wrong."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = fingerprints.telling_line(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _output_names(trace: Trace) -> list[str]:
-    return [f"output_{i}" for i in range(len(trace.module.leaves))]
+def _output_names(given: ExportInput) -> list[str]:
+    return [f"output_{i}" for i in range(len(given.module.leaves))]

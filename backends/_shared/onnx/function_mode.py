@@ -1,4 +1,4 @@
-"""What is done with each function that PyTorch is asked to call."""
+"""A `TorchFunctionMode` with one method to override."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class FunctionMode(TorchFunctionMode):
-    """While it is in force, `call` stands for every function of PyTorch's."""
+    """A mode whose `call` stands for every function of PyTorch while the mode is entered."""
 
     def __torch_function__(
         self,
@@ -21,5 +21,5 @@ class FunctionMode(TorchFunctionMode):
         return self.call(func, args, dict(kwargs or {}))
 
     def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """What the function would return; without a mode, `func(*args, **given)`."""
+        """The result of a call; `func(*args, **given)` is the function's own."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the fork server imports once: the exporter with its tables, and ONNX Runtime."""
+"""Imports that the fork server makes once for all cells: exporter, its tables, ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import onnxscript  # noqa: F401
 import torch
 
 from backends._shared.onnx import export_speedups, verified_export  # noqa: F401
-from backends._shared.onnx.trace import quiet
+from backends._shared.onnx.tensor_module import quiet
 
-# Of torchvision's operators, which nothing here has.
+# It warns that torchvision's operators are missing, which no model here needs.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 def _warm() -> None:
-    """The first export of a process imports much and reads tables."""
+    """Export one layer: a process's first export imports much and reads tables."""
     with quiet():
         torch.onnx.export(
             torch.nn.Linear(1, 1).eval(), (torch.zeros(1, 1),), dynamo=True, verbose=False
@@ -24,5 +24,5 @@ def _warm() -> None:
 
 
 export_speedups.read_tables_once()
-export_speedups.match_first_nodes_first()
+export_speedups.compare_operators_first()
 _warm()

@@ -1,4 +1,4 @@
-"""Quantised graphs: ONNX Runtime's own tools, calibrated on the case's inputs."""
+"""Quantised ONNX graphs, made by ONNX Runtime's own tools."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from onnxruntime.quantization.execution_providers.qnn import (
 
 from harness.contract import Arrays, Case
 
-#: Examples that the ranges of activations are taken from.
+#: How many examples give the ranges of activations.
 SAMPLES = 8
 
 
-class Examples(quantization.CalibrationDataReader):
-    """Example inputs, one after the other, as the calibration wants them."""
+class CalibrationExamples(quantization.CalibrationDataReader):
+    """A calibration data reader over example inputs."""
 
     def __init__(self, examples: Sequence[Arrays]) -> None:
         self.examples = examples
         self.rewind()
 
     def get_next(self) -> Arrays | None:
-        """The next one; None at the end."""
+        """The next example; None at the end."""
         return next(self._rest, None)
 
     def rewind(self) -> None:
-        """From the first one again."""
+        """Begin again with the first example."""
         self._rest: Iterator[Arrays] = iter(self.examples)
 
 
 def dynamic_int8(model: bytes) -> bytes:
-    """Weights in 8 bits, activations quantised as they come: `quantize_dynamic`."""
+    """The graph with int8 weights and activations quantised at run time (`quantize_dynamic`)."""
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(model)
@@ -45,12 +45,12 @@ def dynamic_int8(model: bytes) -> bytes:
 
 
 def qdq(model: bytes, case: Case, bits: int) -> bytes:
-    """Weights in 8 bits and activations in 8 or 16, as QNN takes them.
+    """The graph with QuantizeLinear-DequantizeLinear pairs (QDQ), as QNN takes it; uint8 weights.
 
     Args:
         model: the float32 graph.
-        case: whose further examples calibrate the activations' ranges (minima and maxima).
-        bits: of activations, 8 or 16.
+        case: gives the examples that calibrate the ranges of activations (minima and maxima).
+        bits: of activations, 8 or 16, unsigned.
     """
     kinds = {8: quantization.QuantType.QUInt8, 16: quantization.QuantType.QUInt16}
     wanted = {value.name for value in onnx.load_from_string(model).graph.input}
@@ -66,7 +66,7 @@ def qdq(model: bytes, case: Case, bits: int) -> bytes:
         plain = plain if changed else source
         config = get_qnn_qdq_config(
             plain,
-            Examples(examples),
+            CalibrationExamples(examples),
             activation_type=kinds[bits],
             weight_type=quantization.QuantType.QUInt8,
         )

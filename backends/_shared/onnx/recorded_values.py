@@ -1,10 +1,11 @@
-"""What a module asks of the values in its tensors, answered as on the plain example.
+"""Record and replay of the values that a module reads from its tensors.
 
-An exporter sees tensors without values, and stops where Python reads one: a size, a truth, the rows
-that a mask chooses. The answers of one run are kept by the line of code that asked. While the
-module is exported the same line gets the same answers, and a mask's rows are found by counting,
-so many of them as there were. The graph is right for every input that would have answered the same;
-the harness compares it on others, so that a wrong one is a failed check.
+An exporter sees tensors without values, and stops where Python reads one: a size, a truth value,
+the rows that a mask selects. `Recording` notes, for each line of code, the values that the line
+reads in one plain run. `Replay` gives the line these values again while the module is exported, and
+finds as many rows of a mask as there were, by counting. The graph is right for every input on which
+Python reads the same values; the harness compares the graph on other inputs, so that a wrong graph
+is a failed check.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import torch
 
 from backends._shared.onnx.function_mode import FunctionMode
 
-#: Line of code -> what it was told, in order.
+#: Line of code, as (file, number) -> the values that the line read, in order.
 Answers = Mapping[tuple[str, int], Sequence[Any]]
 
-#: How many elements are true: asked for where that is what decides.
+#: Gives the recorded number of selected elements; each call takes one of the recorded values.
 Count = Callable[[], int]
 
-#: Functions that give Python a value.
+#: Functions that hand a tensor's values to Python.
 _READS = frozenset(
     {
         torch.Tensor.item,
@@ -40,7 +41,7 @@ _READS = frozenset(
     }
 )
 
-#: Functions that take sizes, which may be tensors, and the position of the first.
+#: Functions that take sizes, which may be tensors -> the position of the first size.
 _SIZED: Mapping[Any, int] = {
     torch.Tensor.new_zeros: 1,
     torch.Tensor.new_ones: 1,
@@ -51,19 +52,19 @@ _SIZED: Mapping[Any, int] = {
     torch.arange: 0,
 }
 
-#: Code that asks on behalf of other code.
+#: Folders of code that reads values on behalf of a model's code.
 _BETWEEN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
 class Recording(FunctionMode):
-    """Keeps what is asked while a module runs."""
+    """A function mode that records the values which Python reads while a module runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers: dict[tuple[str, int], list[Any]] = defaultdict(list)
 
     def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """The function's own result."""
+        """The function's own result, recorded if Python reads or depends on its values."""
         found = func(*args, **given)
         if func in _READS:
             self.answers[_site()].extend(np.ravel(found).tolist())
@@ -81,10 +82,10 @@ class Recording(FunctionMode):
 
 
 class Replay(FunctionMode):
-    """Gives the kept answers; a line that was not seen to ask gets none.
+    """A function mode that gives each line of code the values that it read in a recording.
 
     Args:
-        answers: from a `Recording`.
+        answers: of a `Recording`; a line without any computes as it would alone.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -92,9 +93,9 @@ class Replay(FunctionMode):
         self._left = {site: iter(given) for site, given in answers.items()}
 
     def call(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        """The answer that is kept; the function's own result, where there is none."""
+        """The recorded value; the function's own result where none is left."""
         if func in _READS:
-            # Of a list an exporter asks element by element.
+            # An exporter reads a list element by element.
             values = list(islice(self._told(), args[0].numel()))
             if values:
                 whole = func is torch.Tensor.tolist
@@ -113,26 +114,29 @@ class Replay(FunctionMode):
         return func(*args, **given)
 
     def _told(self) -> Iterator[Any]:
-        """What is left of the answers that the line of code got which asks."""
+        """The recorded values that are left for the line of code that asks now."""
         return self._left.get(_site(), iter(()))
 
 
 def true_positions(mask: torch.Tensor, count: int) -> torch.Tensor:
-    """Where a mask is true, flat: the k-th is as many places in as have at most k before them.
+    """The flat positions of a mask's true elements, as `nonzero` gives them, for a known number.
+
+    With the running count of true elements, the k-th of them (from 0) stands behind exactly those
+    places whose count is at most k; their number is its position.
 
     Args:
-        mask: of any shape.
-        count: of its true elements.
+        mask: bool, of any shape.
+        count: the number of true elements.
 
     Returns:
-        `(count,)`, int64.
+        int64 of shape (count,).
     """
     reached = torch.cumsum(mask.reshape(-1).to(torch.int64), 0)
     return (reached[None, :] <= torch.arange(count)[:, None]).to(torch.int64).sum(1)
 
 
 def leading_mask(index: Any) -> torch.Tensor | None:
-    """The mask of `x[mask]` and `x[mask, :]`; None for any other index."""
+    """The mask of an index as in `x[mask]` or `x[mask, :]`; None for any other index."""
     first, *rest = index if isinstance(index, tuple) else (index,)
     whole = all(isinstance(each, slice) and each == slice(None) for each in rest)
     if whole and isinstance(first, torch.Tensor) and first.dtype == torch.bool and first.ndim:
@@ -177,8 +181,8 @@ def _repeat_interleave(
     return (x if dim == 0 else x.reshape(-1))[places]
 
 
-#: Functions whose result is as long as a tensor's values say, and the same for a known length, for
-#: which each asks where it takes the arguments.
+#: Functions whose result is as long as a tensor's values say -> the same function for a known
+#: length, which it asks of its first argument; NotImplemented for arguments that it does not take.
 SELECTIONS: Mapping[Any, Callable[..., Any]] = {
     torch.Tensor.__getitem__: _get_item,
     torch.Tensor.masked_select: _masked_select,
@@ -197,7 +201,7 @@ def _sizes(func: Any, args: tuple[Any, ...]) -> list[torch.Tensor]:
 
 
 def _site() -> tuple[str, int]:
-    """The line of code that asks: the nearest one outside PyTorch and this package."""
+    """The line of code that reads: the innermost one outside PyTorch and this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_BETWEEN):
         frame = frame.f_back

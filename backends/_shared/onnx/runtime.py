@@ -1,4 +1,4 @@
-"""A graph in an ONNX Runtime session."""
+"""ONNX Runtime sessions: options, inference, and which provider took which node."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ import onnxruntime as ort
 
 from harness.contract import Array, Arrays, Placement, Unsupported
 
-#: ONNX Runtime's names of element types that numpy says otherwise.
+#: ONNX Runtime's names of element types -> numpy's, where they differ.
 _DTYPES = {"float": "float32", "double": "float64"}
 
-#: From and to quantised numbers.
+#: Operators that convert from and to quantised numbers.
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def options(threads: int = 1) -> Any:
-    """Session options: few threads, and no words but errors."""
+    """Session options: few threads, no messages but errors, a record of the nodes' assignment."""
     made = ort.SessionOptions()
     made.intra_op_num_threads = threads
     made.inter_op_num_threads = 1
     made.log_severity_level = 3
-    # The ways in which a provider took the work, or did not, are read from here.
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return made
 
 
 def cpu_session(model: bytes | Path, chosen: Any = None) -> Any:
-    """A session on the CPU provider."""
+    """A session on the CPU execution provider."""
     source = model if isinstance(model, bytes) else str(model)
     return ort.InferenceSession(
         source, chosen or options(), providers=["CPUExecutionProvider"], enable_fallback=0
@@ -38,10 +37,10 @@ def cpu_session(model: bytes | Path, chosen: Any = None) -> Any:
 
 
 class Inference:
-    """Named arrays through a session.
+    """A session that takes and gives arrays by the model's names.
 
     Args:
-        session: of ONNX Runtime.
+        session: an `InferenceSession` without fallback to other providers.
         outputs: the model's name of each output -> its position among the session's outputs.
         fixed: the inputs that the graph holds as constants, with their values.
     """
@@ -57,7 +56,7 @@ class Inference:
         self._inputs = {value.name: value for value in session.get_inputs()}
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        """One inference.
+        """Outputs of one inference, by name.
 
         Raises:
             Unsupported: an input has another shape, or a fixed one another value, than the graph
@@ -70,7 +69,7 @@ class Inference:
         return {name: np.asarray(found[i]) for name, i in self.outputs.items()}
 
     def _feed(self, inputs: Mapping[str, Array]) -> Arrays:
-        """The inputs that the graph kept: what does not reach an output is no input of it."""
+        """The inputs that the graph has: one that reaches no output is dropped by the export."""
         feed: Arrays = {}
         for name, wanted in self._inputs.items():
             array = inputs[name]
@@ -84,7 +83,7 @@ class Inference:
 
 
 def assignment(session: Any) -> dict[str, list[list[str]]]:
-    """Provider -> the op types of each of its subgraphs, as the session assigned them."""
+    """The session's assignment of nodes: provider -> the op types of each of its subgraphs."""
     found: dict[str, list[list[str]]] = {}
     for subgraph in session.get_provider_graph_assignment_info():
         ops = [node.op_type for node in subgraph.get_nodes()]
@@ -95,13 +94,13 @@ def assignment(session: Any) -> dict[str, list[list[str]]]:
 def placement_on(
     provider: str, assigned: Mapping[str, Sequence[Sequence[str]]], ends: int = 0
 ) -> Placement:
-    """The share of the nodes that a provider took, and which ops others took.
+    """The placement on one provider: the share of nodes that it took, and the ops of other ones.
 
     Args:
         provider: its name.
-        assigned: what `assignment` found.
-        ends: of the graph, inputs and outputs. A quantised graph's are converted from and to
-            floating point there, on the CPU: so many conversions are no work of the model.
+        assigned: from `assignment`.
+        ends: the number of inputs and outputs of a quantised graph, 0 of any other. Each end is
+            converted from or to floating point on the CPU, which is no work of the model.
     """
     counts: dict[str, int] = {}
     mine = 0

@@ -1,4 +1,4 @@
-"""From a case to a graph that is known to be right on ONNX Runtime's CPU provider."""
+"""Export of a case to ONNX graphs that are verified on ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import onnx_ir as ir
 
 from backends._shared import positions
 from backends._shared.onnx import passes as passes_
-from backends._shared.onnx.exporters import ROUTES, Captured, ExportFailed, Route, why
+from backends._shared.onnx.exporters import ROUTES, Captured, ExportFailed, Route, innermost_cause
 from backends._shared.onnx.runtime import Inference, cpu_session
-from backends._shared.onnx.trace import Trace, trace
+from backends._shared.onnx.tensor_module import ExportInput, export_input
 from harness.contract import Arrays, Case
 from harness.toolkit import numerics, padded_inputs
 
-#: The graph must equal PyTorch within this many noise floors of the model, each at least a few
-#: roundings: two right float32 results of one model differ by that much.
+#: The least noise floor that a graph is judged by, a relative error: a few roundings of float32,
+#: by which two right results of one model differ.
 SMALLEST_FLOOR = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A graph and how it came about.
+    """A verified graph, and how it came about.
 
     Attributes:
         model: the serialised ONNX model.
         outputs: the model's name of each output -> its position among the graph's outputs.
         fixed: the inputs that the graph holds as constants, with their values.
         route: the exporter's name.
-        rewrites: how often each of those applied that changed something.
-        base: what the graph gives on the CPU provider for the plain example, in float32.
+        rewrites: pass -> how often it applied; passes that changed nothing are left out.
+        base: the graph's float32 outputs on the CPU provider for the plain example.
     """
 
     model: bytes
@@ -44,7 +44,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What PyTorch gives in float32, and how far two right results lie apart."""
+    """PyTorch's float32 outputs on each example, and the model's noise floor in float32."""
 
     inputs: Mapping[str, Arrays]
     outputs: Mapping[str, Arrays]
@@ -58,17 +58,17 @@ def exports(
     static: bool = False,
     known: str = "",
 ) -> Iterator[Exported]:
-    """The right graphs that the routes lead to, in their order; each is made when it is asked for.
+    """The verified graphs of the routes, in the routes' order; each is made when it is asked for.
 
-    Each is rewritten, and seen to be still right. The first one serves, unless a provider cannot
-    take all of it: another route may then give a graph that it can.
+    Each graph is rewritten and verified again. The first one serves, unless a provider takes only
+    a part of it: another route may then give a graph that the provider takes as a whole.
 
     Args:
         case: whose module is exported.
         rewrites: the passes to apply.
         static: whether the provider takes static shapes alone. Of the graphs with lengths that
-            follow from values only the first one is then made, and last.
-        known: the name of a route whose graph is there already, and not made again.
+            follow from values only the first one is then made, after all others.
+        known: the name of a route whose graph is there already, and is not made again.
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
@@ -77,7 +77,7 @@ def exports(
     """
     inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
     padded = padded_inputs.padded_batches(case, inputs["base"]).values()
-    asked = [*inputs.values(), *map(positions.completing(case, anew=True), padded)]
+    asked = [*inputs.values(), *map(positions.completer(case, anew=True), padded)]
     expected = _expected(case, inputs)
     failures: list[tuple[Route, Exception]] = []
     found = bool(known)
@@ -85,18 +85,18 @@ def exports(
     later: list[tuple[Route, Callable[[], Exported]]] = []
     for route in ROUTES:
         fixed = route.fixes(asked) if route.fixes else frozenset()
-        tried_before = (route.capture, fixed) in tried  # nothing more to fix than then
+        tried_before = (route.capture, fixed) in tried  # under another name
         tried.add((route.capture, fixed))
         if tried_before or route.name == known:
             continue
         try:
-            traced = trace(case, expected.inputs["base"], fixed)
-            captured = route.capture(traced)
+            given = export_input(case, expected.inputs["base"], fixed)
+            captured = route.capture(given)
             same = (captured.program, fixed)
             if captured.program and same in captures:
-                continue  # another way to the same program
+                continue  # the same program as an earlier route's
             captures.add(same)
-            make = partial(_made, captured, traced, route, rewrites, expected)
+            make = partial(_made, captured, given, route, rewrites, expected)
             if static and captured.sized_by_values:
                 later.append((route, make))
                 continue
@@ -116,26 +116,26 @@ def exports(
         return
     if not found:
         raise ExportFailed(
-            "; ".join(f"{route.name}: {why(error)}" for route, error in failures)
+            "; ".join(f"{route.name}: {innermost_cause(error)}" for route, error in failures)
         ) from failures[0][1]
 
 
 def _made(
     captured: Captured,
-    traced: Trace,
+    given: ExportInput,
     route: Route,
     rewrites: Sequence[passes_.Pass],
     expected: _Expected,
 ) -> Exported:
-    """The graph of one route, checked, rewritten, and checked again."""
+    """The graph of one route: verified, rewritten, and verified again."""
     model = captured.graph()
-    _answers(ir.serde.serialize_model(model).SerializeToString(), traced, expected)
-    return _rewritten(model, traced, route, rewrites, expected)
+    _verified_outputs(ir.serde.serialize_model(model).SerializeToString(), given, expected)
+    return _rewritten(model, given, route, rewrites, expected)
 
 
 def _rewritten(
     model: ir.Model,
-    traced: Trace,
+    given: ExportInput,
     route: Route,
     rewrites: Sequence[passes_.Pass],
     expected: _Expected,
@@ -143,18 +143,18 @@ def _rewritten(
     """The graph after the passes.
 
     Raises:
-        passes.Broken: a rewrite changes the result, or cannot be run; the fault is ours.
+        passes.Broken: the rewritten graph gives another result, or cannot be run; our fault.
     """
     changed = passes_.apply(model, rewrites)
     data = ir.serde.serialize_model(model).SerializeToString()
     try:
-        base = _answers(data, traced, expected)
+        base = _verified_outputs(data, given, expected)
     except Exception as error:
         raise passes_.Broken(
             f"the graph was right before the rewrites {', '.join(changed)}, and is not since: "
-            f"{why(error)}"
+            f"{innermost_cause(error)}"
         ) from error
-    return Exported(data, traced.outputs, dict(traced.fixed), route.name, changed, base)
+    return Exported(data, given.outputs, dict(given.fixed), route.name, changed, base)
 
 
 def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
@@ -163,14 +163,14 @@ def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
     return _Expected(inputs, outputs, max(moved.error, SMALLEST_FLOOR))
 
 
-def _answers(model: bytes, traced: Trace, expected: _Expected) -> Arrays:
-    """The graph's outputs on the plain example.
+def _verified_outputs(model: bytes, given: ExportInput, expected: _Expected) -> Arrays:
+    """The graph's outputs on the plain example, once those on every example are verified.
 
     Raises:
         ArithmeticError: the graph gives other values than PyTorch.
         What ONNX Runtime raises on a graph that it cannot load or run.
     """
-    infer = Inference(cpu_session(model), traced.outputs, traced.fixed)
+    infer = Inference(cpu_session(model), given.outputs, given.fixed)
     found = {name: infer(inputs) for name, inputs in expected.inputs.items()}
     for name, got in found.items():
         apart = numerics.difference(got, expected.outputs[name])

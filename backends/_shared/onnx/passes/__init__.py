@@ -1,4 +1,4 @@
-"""Graph rewrites: small, named, each with its reason, each to be switched off on its own."""
+"""Rewrite passes over an ONNX graph, each with a name, a reason and a switch of its own."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from harness.contract import HarnessError
 
-#: How often a pass is applied at most: what follows an operator without a known shape has none
-#: until that one is rewritten.
+#: How often a pass runs at most. An operator behind one of unknown shape has no shape either until
+#: that one is rewritten, and waits for the next round.
 ROUNDS = 4
 
 
 class Broken(Exception):
-    """A rewrite made a right graph wrong."""
+    """A pass made a right graph wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One rewrite.
+    """A rewrite pass.
 
     Attributes:
         name: as `--skip-rewrite` takes it, and as results list it.
-        reason: what goes wrong without it.
-        apply: changes the model in place; returns how often.
+        reason: the fault of a provider that the pass avoids, with an entry that shows the fault.
+        apply: rewrites a model in place; returns the number of places rewritten.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Pass:
 
 
 def apply(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
-    """Run the passes in their order; returns how often each applied that did."""
+    """Run the passes in order; returns pass -> places rewritten, without passes that found none."""
     counts: dict[str, int] = {}
     for each in passes:
         for _ in range(ROUNDS):
@@ -43,9 +43,9 @@ def apply(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
             if not count:
                 break
             counts[each.name] = counts.get(each.name, 0) + count
-            # What a rule went past is still there; an accelerator would be asked to take it.
+            # Nodes that a rule made useless are still there, and a provider would compute them.
             RemoveUnusedNodesPass()(model)
-            # New values have no shapes, which later passes ask for, and this one again.
+            # New values have no shapes, which the next passes ask for, and this one's next round.
             ShapeInferencePass()(model)
     return counts
 
@@ -54,7 +54,7 @@ def chosen(passes: Sequence[Pass], skipped: str) -> tuple[Pass, ...]:
     """The passes without those that `--skip-rewrite` names, separated by commas.
 
     Raises:
-        HarnessError: there is none of that name.
+        HarnessError: there is no pass of a given name.
     """
     names = {word.strip() for word in skipped.split(",") if word.strip()}
     known = [each.name for each in passes]

@@ -1,4 +1,4 @@
-"""What the rewrites ask of a graph, over onnxscript's rewriter."""
+"""Helpers of the rewrite passes, over onnxscript's rewriter: shapes, constants, rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.contract import Array
 
 
 def rules(*classes: type[RewriteRuleClassBase]) -> Callable[[ir.Model], int]:
-    """The function that applies rewrite rules everywhere, and says how often they applied."""
+    """A function that applies rewrite rules all over a model and counts the places rewritten."""
     rule_set = RewriteRuleSet([each.rule() for each in classes])
 
     def apply(model: ir.Model) -> int:
@@ -23,13 +23,13 @@ def rules(*classes: type[RewriteRuleClassBase]) -> Callable[[ir.Model], int]:
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """The array that a value always is; None where the run decides."""
+    """The array of a value that is a constant; None for any other value."""
     tensor = ir.convenience.get_const_tensor(value) if value is not None else None
     return None if tensor is None else tensor.numpy()
 
 
 def shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The static shape of a value; None where it is not known."""
+    """The static shape of a value; None where a size is unknown."""
     if value is None or value.shape is None or not value.shape.is_static():
         return None
     return tuple(int(dim) for dim in value.shape.numpy())
@@ -47,14 +47,14 @@ def is_float(value: ir.Value) -> bool:
     return bool(value.dtype == ir.DataType.FLOAT)
 
 
-def const(op: Any, array: Array) -> Any:
-    """A constant in the new graph: `op` is the rewriter's context."""
+def initializer(op: Any, array: Array) -> Any:
+    """A constant of the new graph; `op` is the rewriter's context."""
     return op.initializer(ir.tensor(np.ascontiguousarray(array)), name=_fresh())
 
 
-def dims(op: Any, *sizes: int) -> Any:
-    """A shape as a constant."""
-    return const(op, np.array(sizes, dtype=np.int64))
+def integers(op: Any, *sizes: int) -> Any:
+    """A vector of int64 as a constant of the new graph: a shape, axes or places."""
+    return initializer(op, np.array(sizes, dtype=np.int64))
 
 
 _count = iter(range(10**9))

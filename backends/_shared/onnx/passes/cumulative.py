@@ -1,4 +1,4 @@
-"""Running sums in the forms that the provider takes."""
+"""CumSum in the forms that the QNN provider takes."""
 
 from __future__ import annotations
 
@@ -11,62 +11,64 @@ from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._shared.onnx.passes import Pass
 from backends._shared.onnx.passes._graph import (
-    const,
     constant,
-    dims,
+    initializer,
+    integers,
     is_float,
     node_of,
     rules,
     shape,
 )
 
-#: Dimensions that a running sum on the HTP may have.
+#: The most dimensions of a CumSum on the HTP.
 LARGEST_RANK = 4
 
 
 class _CumSum(RewriteRuleClassBase):
-    """Any running sum of a static shape over a known axis."""
+    """A rule on CumSum of a static shape along a known axis."""
 
     def pattern(self, op: Any, x: Any, axis: Any) -> Any:
-        """The operator."""
+        """CumSum of any value."""
         return op.CumSum(x, axis, _outputs=["summed"])
 
     def check(self, context: Any, x: ir.Value, axis: ir.Value, **_: Any) -> bool:
-        """What both rewrites ask."""
+        """The shape and the axis are known."""
         return shape(x) is not None and constant(axis) is not None
 
 
 class CumSumInRankThree(_CumSum):
-    """In floating point: what comes before the axis is one dimension, and what comes after it."""
+    """CumSum of float32 with the dimensions before its axis as one, and those after it as one."""
 
     def check(self, context: Any, x: ir.Value, axis: ir.Value, **_: Any) -> bool:
-        """Too many dimensions."""
+        """Float32 of too many dimensions."""
         sizes = shape(x)
         known = super().check(context, x, axis)
         return known and is_float(x) and sizes is not None and len(sizes) > LARGEST_RANK
 
     def rewrite(self, op: Any, x: ir.Value, axis: ir.Value, summed: ir.Value) -> Any:
-        """The same between two Reshapes."""
+        """CumSum between two Reshapes."""
         sizes, along = shape(x), constant(axis)
         assert sizes is not None
         assert along is not None
         place = int(along.ravel()[0]) % len(sizes)
-        flat = op.Reshape(x, dims(op, prod(sizes[:place]), sizes[place], prod(sizes[place + 1 :])))
+        flat = op.Reshape(
+            x, integers(op, prod(sizes[:place]), sizes[place], prod(sizes[place + 1 :]))
+        )
         attributes = node_of(summed).attributes
         value = op.CumSum(
             flat,
-            const(op, np.array(1, np.int64)),
+            initializer(op, np.array(1, np.int64)),
             exclusive=attributes.get_int("exclusive", 0),
             reverse=attributes.get_int("reverse", 0),
         )
-        return op.Reshape(value, dims(op, *sizes))
+        return op.Reshape(value, integers(op, *sizes))
 
 
 class CumSumAsMatMul(_CumSum):
-    """Of integers: `x @ triangle`, with the axis moved to the end and back."""
+    """CumSum of integers as `x @ triangle`, with the axis moved to the end and back."""
 
     def check(self, context: Any, x: ir.Value, axis: ir.Value, **_: Any) -> bool:
-        """A known type."""
+        """A known dtype other than float32."""
         return super().check(context, x, axis) and x.dtype is not None and not is_float(x)
 
     def rewrite(self, op: Any, x: ir.Value, axis: ir.Value, summed: ir.Value) -> Any:
@@ -86,14 +88,14 @@ class CumSumAsMatMul(_CumSum):
         back = [order.index(i) for i in range(len(sizes))]
         value = op.Cast(x, to=ir.DataType.FLOAT)
         value = value if place == last else op.Transpose(value, perm=order)
-        value = op.MatMul(value, const(op, triangle))
+        value = op.MatMul(value, initializer(op, triangle))
         value = value if place == last else op.Transpose(value, perm=back)
         return op.Cast(value, to=x.dtype)
 
 
 CUM_SUM = Pass(
     "cum-sum",
-    "The provider takes no running sums of integers, and none of more than four dimensions: the "
-    "graph is split there. (Counts stay exact in float16 up to 2048.)",
+    "The provider takes no CumSum of integers (wav2vec2), and none of more than four dimensions "
+    "(mamba2): the graph is split there. Counts stay exact in float16 up to 2048.",
     rules(CumSumInRankThree, CumSumAsMatMul),
 )

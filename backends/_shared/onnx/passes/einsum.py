@@ -1,4 +1,4 @@
-"""Einsum as transposes and matrix products."""
+"""Einsum as sums, transposes and matrix products."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._shared.onnx.passes import Pass
-from backends._shared.onnx.passes._graph import dims, is_float, node_of, rules, shape
+from backends._shared.onnx.passes._graph import integers, is_float, node_of, rules, shape
 
 
 class EinsumAsMatMul(RewriteRuleClassBase):
-    """The operands one after the other: what only one of them has is summed first."""
+    """Einsum as products of one operand after the other, over labels that nothing else needs."""
 
     def pattern(self, op: Any, first: Any) -> Any:
-        """Any number of operands."""
+        """Einsum of any number of operands."""
         return op.Einsum(first, _allow_other_inputs=True, _outputs=["product"])
 
     def check(self, context: Any, product: ir.Value, **_: Any) -> bool:
-        """Static shapes, floating point, no diagonals and no broadcasting."""
+        """Operands are float32 of static shapes, without diagonals and broadcasting."""
         operands = node_of(product).inputs
         return all(v is not None and is_float(v) for v in operands) and bool(_sized(product))
 
     def rewrite(self, op: Any, product: ir.Value, **_: Any) -> Any:
-        """Reshapes, transposes, products."""
+        """ReduceSum, Transpose, Reshape and MatMul for each operand."""
         found = _sized(product)
         assert found is not None
         (labels, *others), out, sizes = found
@@ -40,7 +40,7 @@ class EinsumAsMatMul(RewriteRuleClassBase):
 
 
 def terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The labels of each operand and of the result, an ellipsis written out.
+    """The labels of each operand and of the result of an equation, with ellipses written out.
 
     Args:
         equation: as `numpy.einsum` takes it.
@@ -64,7 +64,7 @@ def terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
 
 
 def _sized(product: ir.Value) -> tuple[list[str], str, dict[str, int]] | None:
-    """The operands' labels, the result's, and their sizes; None for what is not rewritten."""
+    """The operands' labels, the result's, and label -> size; None for a diagonal or broadcast."""
     node = node_of(product)
     shapes = [shape(value) for value in node.inputs]
     known = [each for each in shapes if each is not None]
@@ -85,7 +85,7 @@ _Term = tuple[Any, str]
 
 
 def _product(op: Any, a: _Term, b: _Term, kept: set[str], sizes: Mapping[str, int]) -> _Term:
-    """Two operands as one, with the labels that are kept."""
+    """The product of two operands, with the labels that are kept."""
     x, of_x = _summed(op, *a, kept | set(b[1]))
     y, of_y = _summed(op, *b, kept | set(a[1]))
     batch = [label for label in of_x if label in of_y and label in kept]
@@ -96,20 +96,20 @@ def _product(op: Any, a: _Term, b: _Term, kept: set[str], sizes: Mapping[str, in
     def arranged(value: Any, labels: str, *groups: list[str]) -> Any:
         blocks = [block for block in (batch, *groups) if block or block is not batch]
         turned = _turned(op, value, labels, [label for block in blocks for label in block])
-        return op.Reshape(turned, dims(op, *(_size(block, sizes) for block in blocks)))
+        return op.Reshape(turned, integers(op, *(_size(block, sizes) for block in blocks)))
 
     value = op.MatMul(arranged(x, of_x, left, inner), arranged(y, of_y, inner, right))
     labels = "".join([*batch, *left, *right])
-    return op.Reshape(value, dims(op, *(sizes[label] for label in labels))), labels
+    return op.Reshape(value, integers(op, *(sizes[label] for label in labels))), labels
 
 
 def _summed(op: Any, value: Any, labels: str, kept: set[str]) -> _Term:
-    """Without the dimensions that nothing needs."""
+    """A value summed over the dimensions whose labels are not kept."""
     gone = [i for i, label in enumerate(labels) if label not in kept]
     if not gone:
         return value, labels
     left = "".join(label for label in labels if label in kept)
-    return op.ReduceSum(value, dims(op, *gone), keepdims=0), left
+    return op.ReduceSum(value, integers(op, *gone), keepdims=0), left
 
 
 def _turned(op: Any, value: Any, labels: str, wanted: Iterable[str]) -> Any:
@@ -123,6 +123,6 @@ def _size(block: Iterable[str], sizes: Mapping[str, int]) -> int:
 
 EINSUM = Pass(
     "einsum",
-    "The provider takes a few equations of Einsum only: the graph is split there.",
+    "The provider takes a few equations of Einsum only: the graph is split at others (mamba2).",
     rules(EinsumAsMatMul),
 )

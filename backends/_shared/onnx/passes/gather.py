@@ -1,4 +1,4 @@
-"""GatherND, which the provider computes wrongly or not at all, as Gather along one axis."""
+"""GatherND as Gather along one axis."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._shared.onnx.passes import Pass
-from backends._shared.onnx.passes._graph import const, constant, dims, rules, shape
+from backends._shared.onnx.passes._graph import constant, initializer, integers, rules, shape
 
 
 class GatherNDAsGather(RewriteRuleClassBase):
-    """Rows of the data by one index instead of several: the data flattened over these axes.
+    """GatherND as a Gather of one linear index from the data, flattened over the indexed axes.
 
-    Where the indices are constant and name every row in its order, nothing is left but a Reshape.
+    Constant indices that name every row in its order leave nothing but a Reshape.
     """
 
     def pattern(self, op: Any, data: Any, indices: Any) -> Any:
@@ -29,13 +29,13 @@ class GatherNDAsGather(RewriteRuleClassBase):
         return not batched and shape(data) is not None and shape(indices) is not None
 
     def rewrite(self, op: Any, data: ir.Value, indices: ir.Value, gathered: ir.Value) -> Any:
-        """Reshape, Gather with the linear index, Reshape."""
+        """Gather with the linear index between two Reshapes."""
         of_data, of_indices = shape(data), shape(indices)
         assert of_data is not None
         assert of_indices is not None
         depth = of_indices[-1]
         rows, rest = of_data[:depth], of_data[depth:]
-        target = dims(op, *of_indices[:-1], *rest)
+        target = integers(op, *of_indices[:-1], *rest)
         known = constant(indices)
         if known is not None:
             # ONNX counts negative indices from the end.
@@ -43,22 +43,22 @@ class GatherNDAsGather(RewriteRuleClassBase):
             linear = np.ravel_multi_index(parts, rows).ravel().astype(np.int64)
             if np.array_equal(linear, np.arange(np.prod(rows, dtype=int))):
                 return op.Reshape(data, target)
-            index = const(op, linear)
+            index = initializer(op, linear)
         else:
             strides = np.cumprod((*rows[1:], 1)[::-1])[::-1].astype(np.int64)
-            index = op.Reshape(indices, dims(op, -1, depth))
+            index = op.Reshape(indices, integers(op, -1, depth))
             if depth > 1:
-                index = op.Mul(index, const(op, strides))
-                index = op.ReduceSum(index, dims(op, 1), keepdims=0)
+                index = op.Mul(index, initializer(op, strides))
+                index = op.ReduceSum(index, integers(op, 1), keepdims=0)
             else:
-                index = op.Reshape(index, dims(op, -1))
-        flat = op.Reshape(data, dims(op, int(np.prod(rows, dtype=int)), *rest))
+                index = op.Reshape(index, integers(op, -1))
+        flat = op.Reshape(data, integers(op, int(np.prod(rows, dtype=int)), *rest))
         return op.Reshape(op.Gather(flat, index, axis=0), target)
 
 
 GATHER_ND = Pass(
     "gather-nd",
-    "On the HTP emulator GatherND on boolean masks splits the graph, and with indices that the run "
-    "decides (mixtures of experts) it crashes.",
+    "On the HTP emulator GatherND of boolean masks (bert) splits the graph, and with indices that "
+    "the run decides (the experts of mixtral) it crashes.",
     rules(GatherNDAsGather),
 )

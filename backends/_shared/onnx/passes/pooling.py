@@ -1,4 +1,4 @@
-"""Averages at the border of an image."""
+"""AveragePool with padding, and over a whole image."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._shared.onnx.passes import Pass
-from backends._shared.onnx.passes._graph import const, dims, node_of, rules, shape
+from backends._shared.onnx.passes._graph import initializer, integers, node_of, rules, shape
 from harness.contract import Array
 
 
 class PaddedAverage(RewriteRuleClassBase):
-    """An average that counts no padding: one that counts it, times what that makes too small."""
+    """AveragePool without its padding as one with it, times the share that padding took."""
 
     def pattern(self, op: Any, x: Any) -> Any:
-        """The operator."""
+        """AveragePool of any value."""
         return op.AveragePool(x, _outputs=["pooled"])
 
     def check(self, context: Any, x: ir.Value, pooled: ir.Value) -> bool:
-        """Padding that is said in numbers and does not count, and a static shape."""
+        """A static shape, and explicit padding that is not counted."""
         attributes = node_of(pooled).attributes
         counted = attributes.get_int("count_include_pad", 0) or attributes.get_int("ceil_mode", 0)
         plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
@@ -30,7 +30,7 @@ class PaddedAverage(RewriteRuleClassBase):
         return plain and pads and not counted and not dilated and shape(x) is not None
 
     def rewrite(self, op: Any, x: ir.Value, pooled: ir.Value) -> Any:
-        """AveragePool, Mul."""
+        """AveragePool with the padding counted, then Mul."""
         attributes, sizes = node_of(pooled).attributes, shape(x)
         assert sizes is not None
         kernel = list(attributes.get_ints("kernel_shape", ()))
@@ -39,18 +39,18 @@ class PaddedAverage(RewriteRuleClassBase):
         found = op.AveragePool(
             x, kernel_shape=kernel, pads=pads, strides=strides, count_include_pad=1
         )
-        return op.Mul(found, const(op, _shares(sizes[2:], kernel, pads, strides)))
+        return op.Mul(found, initializer(op, _shares(sizes[2:], kernel, pads, strides)))
 
 
 class AverageOfAll(RewriteRuleClassBase):
-    """An average over the whole image."""
+    """AveragePool over a whole image as ReduceMean."""
 
     def pattern(self, op: Any, x: Any) -> Any:
-        """The operator."""
+        """AveragePool of any value."""
         return op.AveragePool(x, _outputs=["pooled"])
 
     def check(self, context: Any, x: ir.Value, pooled: ir.Value) -> bool:
-        """One window that holds the image, without padding."""
+        """One window that holds the image, and no padding."""
         attributes, sizes, result = node_of(pooled).attributes, shape(x), shape(pooled)
         if sizes is None or result is None or any(attributes.get_ints("pads", ())):
             return False
@@ -59,14 +59,14 @@ class AverageOfAll(RewriteRuleClassBase):
         return holds and set(result[2:]) == {1}
 
     def rewrite(self, op: Any, x: ir.Value, **_: Any) -> Any:
-        """ReduceMean."""
-        return op.ReduceMean(x, dims(op, *range(2, len(shape(x) or ()))), keepdims=1)
+        """ReduceMean over the image's axes."""
+        return op.ReduceMean(x, integers(op, *range(2, len(shape(x) or ()))), keepdims=1)
 
 
 def _shares(
     sizes: tuple[int, ...], kernel: list[int], pads: list[int], strides: list[int]
 ) -> Array:
-    """How many times fewer elements than the kernel has lie under it, by place: float32."""
+    """The kernel's size by the number of real elements under it, at each place: float32."""
     found = np.ones((1, 1), np.float32)
     for axis, size in enumerate(sizes):
         before, after = pads[axis], pads[axis + len(sizes)]
@@ -86,7 +86,7 @@ AVERAGE_OF_ALL = Pass(
 
 PADDED_AVERAGE = Pass(
     "padded-average",
-    "Silent: an AveragePool that does not count its padding is wrong on images of 12 by 12 pixels "
-    "and more; see docs/upstream/qnn_average_pool.md.",
+    "Silent: an AveragePool that does not count its padding (poolformer) is wrong on images of 12 "
+    "by 12 pixels and more; see docs/upstream/qnn_average_pool.md.",
     rules(PaddedAverage),
 )

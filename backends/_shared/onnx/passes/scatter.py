@@ -1,4 +1,4 @@
-"""Writing into a known place of a tensor, without an operator that takes any place."""
+"""ScatterElements to a known slice as Slice and Concat."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
 from backends._shared.onnx.passes import Pass
-from backends._shared.onnx.passes._graph import constant, dims, node_of, rules, shape
+from backends._shared.onnx.passes._graph import constant, integers, node_of, rules, shape
 
 
 class ScatterToKnownPlaces(RewriteRuleClassBase):
-    """`x[:, 3] = y` and `x[:, 3:5] = y`: what is before the place, y, and what is after it."""
+    """`x[:, 3:5] = y` as a Concat of what is before the slice, y, and what is after it."""
 
     def pattern(self, op: Any, data: Any, indices: Any, updates: Any) -> Any:
-        """The operator."""
+        """ScatterElements of any values."""
         return op.ScatterElements(data, indices, updates, _outputs=["scattered"])
 
     def check(
         self, context: Any, data: ir.Value, indices: ir.Value, scattered: ir.Value, **_: Any
     ) -> bool:
-        """Known places that follow one another, the same ones everywhere."""
+        """Known consecutive indices along the axis, the same ones in every line, no reduction."""
         sizes, known, attributes = shape(data), constant(indices), node_of(scattered).attributes
         if sizes is None or known is None or attributes.get_string("reduction", "none") != "none":
             return False
@@ -35,7 +35,7 @@ class ScatterToKnownPlaces(RewriteRuleClassBase):
     def rewrite(
         self, op: Any, data: ir.Value, indices: ir.Value, updates: ir.Value, scattered: ir.Value
     ) -> Any:
-        """Slice, Concat; the updates themselves where they cover everything."""
+        """Concat of Slices; the updates themselves where they cover the axis."""
         sizes, known = shape(data), constant(indices)
         assert sizes is not None
         assert known is not None
@@ -44,14 +44,18 @@ class ScatterToKnownPlaces(RewriteRuleClassBase):
         stop = start + known.shape[axis]
         parts = [updates]
         if start:
-            parts.insert(0, op.Slice(data, dims(op, 0), dims(op, start), dims(op, axis)))
+            parts.insert(
+                0, op.Slice(data, integers(op, 0), integers(op, start), integers(op, axis))
+            )
         if stop < sizes[axis]:
-            parts.append(op.Slice(data, dims(op, stop), dims(op, sizes[axis]), dims(op, axis)))
+            parts.append(
+                op.Slice(data, integers(op, stop), integers(op, sizes[axis]), integers(op, axis))
+            )
         return op.Concat(*parts, axis=axis) if len(parts) > 1 else op.Identity(updates)
 
 
 KNOWN_PLACES = Pass(
     "known-places",
-    "The HTP takes no ScatterElements of the ranks and types in which slices are written into.",
+    "The HTP takes no ScatterElements of the ranks and dtypes with which models write into slices.",
     rules(ScatterToKnownPlaces),
 )

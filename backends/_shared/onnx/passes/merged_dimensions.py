@@ -1,4 +1,4 @@
-"""Operators over more dimensions than the HTP has, with neighbouring dimensions as one."""
+"""Rules that merge neighbouring dimensions of operators with more of them than the HTP has."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleClassBase
 
-from backends._shared.onnx.passes._graph import constant, dims, node_of, shape
+from backends._shared.onnx.passes._graph import constant, integers, node_of, shape
 
-#: Dimensions that operators on the HTP may have.
+#: The most dimensions of an operator on the HTP.
 LARGEST_RANK = 5
 
-#: Element by element: of one operand, and of two, with broadcasting.
+#: Elementwise operators of one operand, and of two that are broadcast together.
 UNARY = ("Exp", "Log", "Neg", "Not", "Reciprocal", "Sigmoid", "Sqrt", "Tanh")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "And", "Or")
 REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
 
 
 def merged(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The shapes of operands that are broadcast together, with neighbouring dimensions as one.
+    """The shapes of operands that are broadcast together, with neighbouring dimensions merged.
 
-    Two become one where each operand has both in full, or neither.
+    Two dimensions become one where each operand has both in full, or neither.
 
     Args:
         shapes: of the operands, and of the result as the last.
@@ -46,12 +46,12 @@ def merged(shapes: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 class _Elementwise(RewriteRuleClassBase):
-    """Reshapes around one operator."""
+    """A rule on an elementwise operator: Reshapes of its operands and its result."""
 
     operator: str
 
     def check(self, context: Any, result: ir.Value, **given: ir.Value) -> bool:
-        """Too many dimensions, all of them static, and few enough when merged."""
+        """Static shapes of too many dimensions, and of few enough once merged."""
         shapes = [shape(value) for value in (*given.values(), result)]
         known = [sizes for sizes in shapes if sizes is not None]
         return (
@@ -62,75 +62,75 @@ class _Elementwise(RewriteRuleClassBase):
         )
 
     def rewrite(self, op: Any, result: ir.Value, **given: ir.Value) -> Any:
-        """Reshape each operand, compute, reshape the result."""
+        """The operator on merged operands, and a Reshape of its result."""
         values = list(given.values())
         shapes = [shape(value) or () for value in (*values, result)]
         *wanted, _ = merged(shapes)
         reshaped = [
-            op.Reshape(value, dims(op, *sizes)) if shape(value) else value
+            op.Reshape(value, integers(op, *sizes)) if shape(value) else value
             for value, sizes in zip(values, wanted, strict=True)
         ]
-        return op.Reshape(getattr(op, self.operator)(*reshaped), dims(op, *shapes[-1]))
+        return op.Reshape(getattr(op, self.operator)(*reshaped), integers(op, *shapes[-1]))
 
 
 class _One(_Elementwise):
-    """Of one operand."""
+    """A rule on an operator of one operand."""
 
     def pattern(self, op: Any, a: Any) -> Any:
-        """The operator."""
+        """The operator on any operands."""
         return getattr(op, self.operator)(a, _outputs=["result"])
 
 
 class _Two(_Elementwise):
-    """Of two operands."""
+    """A rule on an operator of two operands."""
 
     def pattern(self, op: Any, a: Any, b: Any) -> Any:
-        """The operator."""
+        """The operator on any operands."""
         return getattr(op, self.operator)(a, b, _outputs=["result"])
 
 
 class _Three(_Elementwise):
-    """Of three."""
+    """A rule on an operator of three operands."""
 
     def pattern(self, op: Any, a: Any, b: Any, c: Any) -> Any:
-        """The operator."""
+        """The operator on any operands."""
         return getattr(op, self.operator)(a, b, c, _outputs=["result"])
 
 
 def reduction(name: str) -> type[RewriteRuleClassBase]:
-    """The rule for one operator over some axes."""
+    """The rule on one reduction, `ReduceSum` say."""
 
     class Reduced(RewriteRuleClassBase):
-        """Neighbouring axes that are reduced are one, and neighbouring ones that are kept."""
+        """Neighbouring axes merged where all of them are reduced, or none."""
 
         def pattern(self, op: Any, x: Any, axes: Any) -> Any:
-            """The operator, with axes."""
+            """The reduction over given axes."""
             return getattr(op, name)(x, axes, _outputs=["result"])
 
         def check(self, context: Any, x: ir.Value, axes: ir.Value, result: ir.Value) -> bool:
-            """Too many dimensions, and few enough when merged; the axes are known."""
+            """Too many dimensions, few enough once merged, and known axes."""
             sizes, known, wanted = shape(x), constant(axes), shape(result)
             if sizes is None or known is None or wanted is None or not known.size:
                 return False
             return len(sizes) > LARGEST_RANK and len(_blocks(sizes, known)[0]) <= LARGEST_RANK
 
         def rewrite(self, op: Any, x: ir.Value, axes: ir.Value, result: ir.Value) -> Any:
-            """Reshape, reduce, reshape."""
+            """The reduction between two Reshapes."""
             sizes, known, wanted = shape(x), constant(axes), shape(result)
             assert sizes is not None
             assert known is not None
             assert wanted is not None
             blocks, reduced = _blocks(sizes, known)
-            flat = op.Reshape(x, dims(op, *blocks))
-            found = getattr(op, name)(flat, dims(op, *reduced), keepdims=1)
-            return op.Reshape(found, dims(op, *wanted))
+            flat = op.Reshape(x, integers(op, *blocks))
+            found = getattr(op, name)(flat, integers(op, *reduced), keepdims=1)
+            return op.Reshape(found, integers(op, *wanted))
 
     Reduced.__name__ = f"LowRank{name}"
     return Reduced
 
 
 def _blocks(sizes: Sequence[int], axes: Any) -> tuple[list[int], list[int]]:
-    """The sizes of neighbouring axes that are alike, and which of them are reduced."""
+    """The sizes of merged axes, and which of these are reduced."""
     chosen = {int(axis) % len(sizes) for axis in axes.ravel()}
     blocks: list[int] = []
     reduced: list[int] = []
@@ -148,20 +148,20 @@ def _blocks(sizes: Sequence[int], axes: Any) -> tuple[list[int], list[int]]:
 
 
 class LowRankSlice(RewriteRuleClassBase):
-    """A slice, one axis after the other: what comes before it is one dimension, and what after."""
+    """Slice along one axis after the other, the dimensions before and after each axis merged."""
 
     def pattern(self, op: Any, x: Any, starts: Any, ends: Any, axes: Any) -> Any:
-        """The operator, with or without steps."""
+        """Slice with or without steps."""
         return op.Slice(x, starts, ends, axes, _allow_other_inputs=True, _outputs=["part"])
 
     def check(self, context: Any, x: ir.Value, part: ir.Value, **_: Any) -> bool:
-        """Too many dimensions, all of them static; the places are known."""
+        """A static shape of too many dimensions, and known starts, ends, axes and steps."""
         sizes, result = shape(x), shape(part)
         known = all(constant(value) is not None for value in node_of(part).inputs[1:])
         return known and sizes is not None and result is not None and len(sizes) > LARGEST_RANK
 
     def rewrite(self, op: Any, x: ir.Value, part: ir.Value, **_: Any) -> Any:
-        """Reshapes around slices of three dimensions."""
+        """A Slice of three dimensions between Reshapes, for each axis."""
         sizes, result = list(shape(x) or ()), shape(part)
         assert result is not None
         given = [constant(value) for value in node_of(part).inputs[1:]]
@@ -169,29 +169,29 @@ class LowRankSlice(RewriteRuleClassBase):
         steps = [int(n) for n in given[3].ravel()] if given[3:] and given[3] is not None else None
         value: Any = x
         for i, axis in enumerate(axis % len(sizes) for axis in axes):
-            flat = dims(op, prod(sizes[:axis]), sizes[axis], prod(sizes[axis + 1 :]))
+            flat = integers(op, prod(sizes[:axis]), sizes[axis], prod(sizes[axis + 1 :]))
             step = steps[i] if steps else 1
-            places = (dims(op, n) for n in (starts[i], ends[i], 1, step))
+            places = (integers(op, n) for n in (starts[i], ends[i], 1, step))
             value = op.Slice(op.Reshape(value, flat), *places)
             sizes[axis] = result[axis]
-        return op.Reshape(value, dims(op, *result))
+        return op.Reshape(value, integers(op, *result))
 
 
 class UnsqueezeAsReshape(RewriteRuleClassBase):
-    """More dimensions of size 1 than there may be."""
+    """Unsqueeze to more dimensions than there may be, as the Reshape that it is."""
 
     def pattern(self, op: Any, x: Any, axes: Any) -> Any:
-        """The operator."""
+        """Unsqueeze of any value."""
         return op.Unsqueeze(x, axes, _outputs=["wider"])
 
     def check(self, context: Any, x: ir.Value, wider: ir.Value, **_: Any) -> bool:
-        """Too many dimensions, all of them static."""
+        """A static result of too many dimensions."""
         result = shape(wider)
         return result is not None and all(result) and len(result) > LARGEST_RANK
 
     def rewrite(self, op: Any, x: ir.Value, wider: ir.Value, **_: Any) -> Any:
-        """Reshape."""
-        return op.Reshape(x, dims(op, *(shape(wider) or ())))
+        """Reshape to the result's shape."""
+        return op.Reshape(x, integers(op, *(shape(wider) or ())))
 
 
 RULES: tuple[type[RewriteRuleClassBase], ...] = (

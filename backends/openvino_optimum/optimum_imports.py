@@ -1,8 +1,8 @@
-"""optimum-intel, imported after OpenVINO (`backends._shared.openvino`: without telemetry)."""
+"""optimum-intel's functions and classes, imported once OpenVINO's telemetry is out of the way."""
 
 from __future__ import annotations
 
-from backends._shared.openvino import ov  # first: it leaves telemetry out
+from backends._shared.openvino_without_telemetry import ov  # first: it leaves telemetry out
 
 # isort: split
 import optimum.exporters.openvino.model_configs  # noqa: F401  (fills optimum's registry)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.openvino.each_shape import EachShape
+from backends.openvino.reconversion import ReconvertingProgram
 from harness.contract import Arrays, Placement
 
 
@@ -28,13 +28,13 @@ class Fixed:
         return Placement(1.0 / len(self.shape), "said by a test")
 
 
-def made(example: Arrays, made_for: list[Arrays]) -> EachShape:
+def made(example: Arrays, made_for: list[Arrays]) -> ReconvertingProgram:
     def prepared(inputs: Arrays) -> Any:
         made_for.append(inputs)
         return Fixed(inputs)
 
     program: Any = Fixed(example)
-    return EachShape(program, example, prepared)
+    return ReconvertingProgram(program, example, prepared)
 
 
 def test_a_shape_that_is_refused_is_converted_once() -> None:

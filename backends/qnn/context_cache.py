@@ -13,7 +13,7 @@ from pathlib import Path
 import onnxruntime_qnn
 
 from backends._shared import cache_key
-from backends._shared.onnx import artefacts
+from backends._shared.onnx import graph_cache
 from backends._shared.onnx.verified_export import Exported
 from backends.qnn.soc import Soc
 from harness.contract import Placement
@@ -41,11 +41,11 @@ def key(model: str, soc: Soc, bits: int | None) -> str:
 
 def pack(made: Exported, placed: Placement) -> dict[str, bytes]:
     """A compiled graph, and where the session that compiled it put the nodes."""
-    return {**artefacts.pack(made), "placement.json": json.dumps(asdict(placed)).encode()}
+    return {**graph_cache.pack(made), "placement.json": json.dumps(asdict(placed)).encode()}
 
 
 def unpack(parts: Mapping[str, bytes]) -> tuple[Exported, Placement]:
     """What `pack` packed."""
     placed = Placement(**json.loads(parts["placement.json"]))
     evidence = f"{placed.evidence}; its context binary from the cache"
-    return artefacts.unpack(parts), replace(placed, evidence=evidence)
+    return graph_cache.unpack(parts), replace(placed, evidence=evidence)

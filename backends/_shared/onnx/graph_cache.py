@@ -1,8 +1,4 @@
-"""Exported graphs as entries of the harness's cache.
-
-What a graph says follows from the model's weights, its config, its example inputs, the code that
-exports it and the versions of what it uses: those make the key.
-"""
+"""Cache entries of verified ONNX graphs: their keys, and the files that a graph is stored as."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from harness.contract import Array, Arrays, Case
 from harness.toolkit import cache as caches
 from harness.toolkit import kept_failures
 
-#: What changes an exported graph when it changes.
+#: Packages whose versions are part of a key.
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "diffusers")
 
 
@@ -34,18 +30,18 @@ def exports(
     *,
     static: bool = False,
 ) -> Iterator[Exported]:
-    """What `exported.exports` gives, the first one from the cache where it is there.
+    """The graphs of `verified_export.exports`, the first one from the cache where it is there.
 
     Args:
         case: whose module is exported.
-        store: where the first graph is kept, or why there is none.
-        key: what `model_key` made.
+        store: the cache that keeps the first graph, or the failure to make one.
+        key: of the first graph, from `model_key`.
         rewrites: the passes to apply.
         static: whether the provider takes static shapes alone.
 
     Raises:
-        ExportFailed: there is none.
-        KeptFailure: there was none before.
+        ExportFailed: no route leads to a right graph.
+        KeptFailure: no route did so before, as the cache says.
     """
     parts = store.get(key)
     if parts is not None:
@@ -67,11 +63,11 @@ def exports(
 
 
 def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False) -> str:
-    """The key of a case's graph.
+    """The cache key of a case's graph.
 
     Args:
         case: whose weights, config and example inputs count.
-        rewrites: the passes that are applied to it.
+        rewrites: the passes that are applied to the graph.
         static: whether graphs of static shapes come first.
     """
     return caches.key(
@@ -89,7 +85,7 @@ def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False
 
 
 def pack(made: Exported) -> dict[str, bytes]:
-    """A graph as the parts of an entry."""
+    """The files of a cache entry that hold a graph."""
     said = {"outputs": made.outputs, "route": made.route, "rewrites": made.rewrites}
     return {
         "about.json": json.dumps(said).encode(),
@@ -100,7 +96,7 @@ def pack(made: Exported) -> dict[str, bytes]:
 
 
 def unpack(parts: Mapping[str, bytes]) -> Exported:
-    """What `pack` packed."""
+    """The graph that `pack` stored."""
     said = json.loads(parts["about.json"])
     return Exported(
         model=parts["model.onnx"],
@@ -113,14 +109,14 @@ def unpack(parts: Mapping[str, bytes]) -> Exported:
 
 
 def packed(arrays: Mapping[str, Array]) -> bytes:
-    """Named arrays in one string."""
+    """Named arrays as one npz file."""
     stream = io.BytesIO()
-    # Under numbers: a name may have what a file's name may not.
+    # Stored under numbers: a tensor's name may hold characters that a file's name may not.
     np.savez(stream, *arrays.values(), names=np.array(list(arrays), dtype=str))
     return stream.getvalue()
 
 
 def unpacked(data: bytes) -> Arrays:
-    """What `packed` packed."""
+    """The named arrays that `packed` stored."""
     with np.load(io.BytesIO(data)) as held:
         return {str(name): held[f"arr_{i}"] for i, name in enumerate(held["names"])}

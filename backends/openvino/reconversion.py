@@ -16,7 +16,7 @@ from harness.contract import Array, Arrays, Placement
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-class EachShape:
+class ReconvertingProgram:
     """A program, and further ones for the shapes that it refuses.
 
     Args:

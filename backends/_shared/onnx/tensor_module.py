@@ -1,4 +1,4 @@
-"""A module as a function of tensors, which is what an exporter takes."""
+"""A wrapper module of positional tensors, which is the form that exporters take."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from backends._shared.onnx.recorded_values import Answers, Recording, Replay
 from harness.contract import Array, Case
 
 
-class Traced(torch.nn.Module):
-    """Tensors in, a tuple of the chosen output tensors out.
+class TensorModule(torch.nn.Module):
+    """A wrapper module: positional tensors in, a tuple of the chosen output tensors out.
 
     Args:
-        module: called with the tensors by name.
-        names: of its arguments, in the order of the tensors.
-        options: its arguments that are no tensors.
-        leaves: which tensors of its (nested) output to return, by their position in it.
-        fixed: its arguments that are constants of the program, by name.
+        module: is called with the tensors by name.
+        names: of the module's arguments, in the order of the tensors.
+        options: the module's arguments that are no tensors.
+        leaves: the positions of the chosen tensors in the module's flattened output.
+        fixed: the module's arguments that are constants of the program, by name.
 
     Attributes:
-        answers: what it is told when it asks for values; nothing, unless a route sets them.
+        answers: recorded values that forward replays; none, unless a route sets them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Traced(torch.nn.Module):
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The chosen outputs; complex ones as pairs of real numbers."""
         given = dict(zip(self.names, tensors, strict=True))
-        # The later one is asked first, and all of them before the exporter.
+        # PyTorch asks the mode that is entered last first, and all modes before the exporter.
         with static_shapes(), Replay(self.answers):
             if not self.fixed:
                 return self._chosen(self.module(**given, **self.options))
@@ -66,20 +66,20 @@ class Traced(torch.nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """A module that is ready for an exporter.
+class ExportInput:
+    """A wrapper module with all that an exporter asks of it.
 
     Attributes:
-        module: in evaluation mode.
+        module: the wrapper, in evaluation mode.
         tensors: example inputs, in the order of `inputs`.
         inputs: argument names.
         outputs: the model's name of each output -> its position among the module's outputs; two
             names may share one tensor.
         fixed: the inputs that are constants of the program, with their values.
-        answers: what the module asked of its tensors' values on the example.
+        answers: the values that Python read from the module's tensors on the example.
     """
 
-    module: Traced
+    module: TensorModule
     tensors: tuple[torch.Tensor, ...]
     inputs: tuple[str, ...]
     outputs: Mapping[str, int]
@@ -87,11 +87,13 @@ class Trace:
     answers: Answers
 
 
-def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) -> Trace:
-    """The case's module as a function of the given inputs.
+def export_input(
+    case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()
+) -> ExportInput:
+    """The case's module, wrapped as a function of the given inputs.
 
-    Which of the module's tensors count as outputs, and under which names, is the case's say: it is
-    asked with each tensor replaced by its own position.
+    The case says which of the module's tensors count as outputs, and their names: it is asked with
+    each tensor replaced by its own position.
 
     Args:
         case: whose module and options are taken.
@@ -114,8 +116,8 @@ def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) 
     kept = sorted(set(first.values()))
     names = tuple(name for name in inputs if name not in fixed)
     held = {name: inputs[name] for name in inputs if name in fixed}
-    return Trace(
-        Traced(module, names, case.options(), kept, held).eval(),
+    return ExportInput(
+        TensorModule(module, names, case.options(), kept, held).eval(),
         tuple(every[name] for name in names),
         names,
         {name: kept.index(i) for name, i in first.items()},
@@ -126,7 +128,7 @@ def trace(case: Case, inputs: Mapping[str, Array], fixed: Collection[str] = ()) 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters warn of what is normal for them."""
+    """A context without gradients and warnings: exporters warn of what is normal for them."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         yield
@@ -141,9 +143,9 @@ def _real(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _prefer_batched_experts(module: Any) -> None:
-    """Experts as batched matrix products: the grouped product is no operator of ONNX."""
+    """Let Mixtral and its kind compute experts as batched products: ONNX has no grouped one."""
     choose = getattr(module, "set_experts_implementation", None)
     if choose is not None:
-        # Most architectures have no experts, and each says so in its own way.
+        # Most architectures have no experts, and raise one or the other error.
         with suppress(ValueError, KeyError, AttributeError, NotImplementedError):
             choose("batched_mm")

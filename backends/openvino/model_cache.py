@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from backends._shared import cache_key
-from backends._shared.openvino import ov
+from backends._shared.openvino_without_telemetry import ov
 from backends.openvino.convert import Converted
-from backends.openvino.program import About
+from backends.openvino.program import CompiledMetadata
 from harness.contract import Arrays, Case
 from harness.toolkit import cache as caches
 
@@ -78,9 +78,9 @@ def unpack(core: Any, parts: Mapping[str, bytes]) -> Converted:
     return Converted(model, tuple(ports["inputs"]), tuple(ports["outputs"]))
 
 
-def pack_blob(compiled: Any, about: About) -> dict[str, bytes]:
+def pack_blob(compiled: Any, about: CompiledMetadata) -> dict[str, bytes]:
     """A compiled model as the parts of an entry."""
-    said = {name: getattr(about, name) for name in About.__slots__}
+    said = {name: getattr(about, name) for name in CompiledMetadata.__slots__}
     stream = io.BytesIO()
     compiled.export_model(stream)
     return {"about.json": json.dumps(said).encode(), "blob": stream.getvalue()}
@@ -88,8 +88,8 @@ def pack_blob(compiled: Any, about: About) -> dict[str, bytes]:
 
 def unpack_blob(
     core: Any, device: str, hints: Mapping[str, Any], parts: Mapping[str, bytes]
-) -> tuple[Any, About]:
+) -> tuple[Any, CompiledMetadata]:
     """What `pack_blob` packed, under the same hints."""
     said = json.loads(parts["about.json"])
-    about = About(tuple(said["inputs"]), tuple(said["outputs"]), said["support"])
+    about = CompiledMetadata(tuple(said["inputs"]), tuple(said["outputs"]), said["support"])
     return core.import_model(parts["blob"], device, dict(hints)), about
