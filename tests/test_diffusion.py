@@ -16,7 +16,7 @@ from harness.cell.request import Job
 from harness.checks import families
 from harness.checks.families import diffusion
 from harness.contract import Array, Arrays, Cell, CheckFailed, Outcome, Stage
-from harness.inputs import diffusers
+from harness.inputs import denoiser
 from harness.models import from_diffusers, from_torch_geometric
 from harness.toolkit import checkout
 
@@ -226,7 +226,7 @@ def test_some_layer_keeps_what_some_layers_have() -> None:
 def test_every_override_has_its_reason() -> None:
     tables = from_diffusers.tables()
     assert all(override.reason for override in tables.overrides.values())
-    assert {override.time for override in tables.overrides.values()} <= set(diffusers.TIMES)
+    assert {override.time for override in tables.overrides.values()} <= set(denoiser.TIMES)
     assert {rule.kind for rule in tables.rules} <= from_diffusers._KINDS.keys()
 
 
@@ -279,7 +279,7 @@ def test_the_docstring_says_the_layout() -> None:
         conditioning_channels=3,
         conditioning_embedding_out_channels=(4, 8, 16),
     )
-    maker = diffusers.DenoiserInputs(Denoiser(), config, 0, "base", 3, 7)
+    maker = denoiser.DenoiserInputs(Denoiser(), config, 0, "base", 3, 7)
     made = maker.make()
     assert made["sample"].shape == (3, 2, 6, 8, 8)
     assert made["encoder_hidden_states"].shape == (3, 7, 12)
@@ -294,13 +294,13 @@ def test_an_unknown_argument_is_named() -> None:
 
     config = SimpleNamespace(model_type="Further", in_channels=4)
     with pytest.raises(LookupError, match=r"Further\.forward requires 'gloss'"):
-        diffusers.DenoiserInputs(Further(), config, 0, "base", 2, 7).make()
+        denoiser.DenoiserInputs(Further(), config, 0, "base", 2, 7).make()
 
 
 def test_times_of_a_flow_are_exact_in_half_precision() -> None:
     for name in ("unit", "thousandths"):
-        maker = diffusers.DenoiserInputs(None, SimpleNamespace(), 0, "base", 64, 7, time=name)
-        time = diffusers.TIMES[name](maker)
+        maker = denoiser.DenoiserInputs(None, SimpleNamespace(), 0, "base", 64, 7, time=name)
+        time = denoiser.TIMES[name](maker)
         assert time.dtype == np.float32
         bits = np.ascontiguousarray(time).view(np.uint32)
         assert not (bits & 0xFFFF).any()  # bfloat16 is the upper half of float32

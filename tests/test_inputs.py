@@ -13,8 +13,8 @@ import pytest
 from harness import inputs
 from harness.contract import Arrays, Entry
 from harness.inputs import ARGUMENTS, example_inputs
-from harness.inputs.maker import USUAL
 from harness.inputs.recipe import RECIPES
+from harness.inputs.wanted import USUAL
 from harness.models.case import TinyCase
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from harness.contract import Arrays
 from harness.inputs import graph, image, series, sound, text
-from harness.inputs.maker import Function, InputMaker
-from harness.inputs.reader import padding_id
+from harness.inputs.config_reader import ConfigReader, padding_id
+from harness.inputs.input_maker import Function, InputMaker
 from harness.inputs.recipe import Recipe, recipe_of, recipes
 
 __all__ = [
     "ARGUMENTS",
-    "Maker",
     "Recipe",
     "example_inputs",
     "padding_id",
@@ -34,7 +33,6 @@ ARGUMENTS: dict[str, Function] = {
     **series.ARGUMENTS,
     **graph.ARGUMENTS,
 }
-InputMaker.functions = ARGUMENTS
 
 
 def example_inputs(
@@ -56,12 +54,19 @@ def example_inputs(
     """
     recipe = recipe_of(config, type(module).__name__)
     maker = InputMaker(
-        module, config, seed, variant, recipe.batch or batch, recipe.length or length, recipe
+        module,
+        config,
+        seed,
+        variant,
+        recipe.batch or batch,
+        recipe.length or length,
+        recipe,
+        ARGUMENTS,
     )
     return maker.make()
 
 
 def special_ids(module: Any, config: Any) -> tuple[int, ...]:
     """The token ids of a config and its parts that are no text, in ascending order."""
-    maker = InputMaker(module, config, 0, "", 1, 1, Recipe())
-    return tuple(sorted(maker.specials))
+    reader = ConfigReader(module, config, 0, "", 1, 1, Recipe())
+    return tuple(sorted(reader.specials))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, InputMaker
+from harness.inputs.input_maker import Function, InputMaker
 
 #: Patches of an image where the model takes images of any size as rows of patches.
 PATCHES = 16

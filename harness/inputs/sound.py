@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, InputMaker
+from harness.inputs.input_maker import Function, InputMaker
 
 
 def _input_features(m: InputMaker) -> Array:

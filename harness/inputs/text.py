@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.maker import Function, InputMaker
+from harness.inputs.input_maker import Function, InputMaker
 
 PHRASE = 8  # tokens of a prompt that names a class or a task
 CLASSES = 3  # classes to look for in one image

@@ -1,7 +1,7 @@
 """Models of diffusers, by class name.
 
 They have no config classes: a model's config is what its constructor's signature declares, which
-shrinks by the rules of `diffusers.toml`.
+shrinks by the rules of `from_diffusers.toml`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.catalog.model_lists import with_none
 from harness.contract import BASE, Arrays, PipelineCase
-from harness.inputs import diffusers
+from harness.inputs.denoiser import DenoiserInputs
 from harness.models import libraries
 from harness.models.shrink.rope import scaled_sections
 
@@ -30,7 +30,7 @@ TABLES = Path(__file__).with_suffix(".toml")
 
 @dataclass(frozen=True, slots=True)
 class DenoiserRule:
-    """One row `[[rule]]` of `diffusers.toml`."""
+    """One row `[[rule]]` of `from_diffusers.toml`."""
 
     kind: str
     pattern: re.Pattern[str]
@@ -39,17 +39,17 @@ class DenoiserRule:
 
 @dataclass(frozen=True, slots=True)
 class DenoiserOverride:
-    """What one class needs beyond the rules; a table `[override.NAME]` of `diffusers.toml`."""
+    """What one class needs beyond the rules; a table `[override.NAME]` of `from_diffusers.toml`."""
 
     reason: str = ""
     set: Mapping[str, Any] = field(default_factory=dict)
     layout: tuple[str, ...] = ()  # of the noise
-    time: str = "steps"  # what time counts: see diffusers_inputs.TIMES
+    time: str = "steps"  # what time counts: see harness.inputs.denoiser.TIMES
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What `diffusers.toml` holds."""
+    """What `from_diffusers.toml` holds."""
 
     rules: tuple[DenoiserRule, ...]
     overrides: Mapping[str, DenoiserOverride]
@@ -58,7 +58,7 @@ class Tables:
 
 @cache
 def tables() -> Tables:
-    """Reads `diffusers.toml`."""
+    """Reads `from_diffusers.toml`."""
     read = tomllib.loads(TABLES.read_text(encoding="utf-8"))
     rules = (
         DenoiserRule(row["kind"], re.compile("|".join(row["match"])), row.get("to", 1))
@@ -119,7 +119,7 @@ class Diffusers:
     ) -> Arrays:
         """Noise, time and conditions, as forward's signature and docstring ask for them."""
         override = tables().overrides.get(config.model_type, DenoiserOverride())
-        maker = diffusers.DenoiserInputs(
+        maker = DenoiserInputs(
             module, config, seed, variant, batch, length, override.layout, override.time
         )
         return maker.make()

@@ -10,36 +10,16 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array
-from harness.inputs.reader import ConfigReader
+from harness.inputs.config_reader import FIELDS, ConfigReader
 
 
-def resized(sides: tuple[int, int], variant: str) -> tuple[int, int]:
-    """Height and width of an image in a variant of the inputs.
-
-    Twice the width is divisible by whatever the width was divisible by.
-    """
-    height, width = sides
-    match variant:
-        case "odd-size":
-            return (height + 5) | 1, (width + 17) | 1
-        case "other-size":
-            return height, 2 * width
-    return sides
-
-
-class Media(ConfigReader):
-    """Reads what concerns images, videos and sounds."""
+class MediaReader(ConfigReader):
+    """Finds the sizes of images, videos and sounds."""
 
     @cached_property
     def channels(self) -> int:
         """Colour channels of an image."""
-        for name in (
-            "num_channels",
-            "in_channels",
-            "in_chans",
-            "num_input_channels",
-            "input_channels",
-        ):
+        for name in FIELDS["channels"]:
             for config in (self.vision, *self.configs()):
                 value = getattr(config, name, None)
                 if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 16:
@@ -48,20 +28,13 @@ class Media(ConfigReader):
 
     def side(self) -> tuple[int, int]:
         """Height and width of an image, as the variant wants it."""
-        return resized(self._configured_side(), self.variant)
+        return self.resized(self._configured_side())
 
     def _configured_side(self) -> tuple[int, int]:
         wanted = self.recipe.options.get("side")
         if wanted:
             return int(wanted), int(wanted)
-        size = self.find(
-            "image_size",
-            "img_size",
-            "input_size",
-            "crop_size",
-            "resolution",
-            within=self.vision,
-        )
+        size = self.find(*FIELDS["side"], within=self.vision)
         if size is None:
             size = self.find("image_size", "img_size", "crop_size")
         if isinstance(size, dict):
@@ -92,18 +65,7 @@ class Media(ConfigReader):
     @cached_property
     def merge(self) -> int:
         """Side of the square of patches that becomes one token."""
-        value = (
-            self.find(
-                "spatial_merge_size",
-                "merge_size",
-                "merge_kernel_size",
-                "window_kernel_size",
-                "pooling_kernel_size",
-                "downsample_ratio",
-                within=self.vision,
-            )
-            or 1
-        )
+        value = self.find(*FIELDS["merge"], within=self.vision) or 1
         if isinstance(value, list | tuple):
             value = value[0]
         return max(1, int(value)) if value >= 1 else 2
@@ -167,22 +129,7 @@ class Media(ConfigReader):
         if wanted is not None:
             return int(wanted)
         for config in (self.audio, *self.configs()):
-            for name in (
-                "num_mel_bins",
-                "input_feat_per_channel",
-                "feature_size",
-                "n_mels",
-                "mel_dim",
-                "input_feat_size",
-                "n_mel_bins",
-                "input_dim",
-                "num_features",
-                "mel_bins",
-                "feature_projection_input_dim",
-                "spec_size",
-                "input_size",
-                "model_in_dim",
-            ):
+            for name in FIELDS["mels"]:
                 value = getattr(config, name, None)
                 if isinstance(value, int) and not isinstance(value, bool) and value > 1:
                     return value

@@ -1,49 +1,46 @@
-"""What a model's config and signature say, and seeded values of what they ask for."""
+"""Sizes of a model's arguments, from its config and the signature of its `forward`."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.contract import Array, Arrays
+from harness.contract import Array
+from harness.inputs.example_values import ExampleValues
 from harness.inputs.recipe import Recipe
-from harness.toolkit.seeded_values import integers, uniform
 
-#: Sub-configs by what they encode, in the order in which a composite is asked for them.
-VISION = (
-    "vision_config",
-    "visual_config",
-    "image_config",
-    "vit_config",
-    "vision_encoder_config",
-    "image_model_config",
-    "backbone_config",
-    "vision_encoder",
+#: Fields that mean the same in one config class or another, in the order in which they are asked.
+FIELDS: Mapping[str, list[str]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 )
-AUDIO = (
-    "audio_config",
-    "audio_encoder_config",
-    "speech_config",
-    "sound_config",
-    "encoder_config",
-    "audio_encoder",
-    "acoustic_tokenizer_encoder_config",
-)
+
+
+#: Endings of fields with the id of a special token, or several.
+SPECIAL = ("_token_idx", "_id", "_index", "_token_ids", "image_token")
+
+
+def text_config(config: Any) -> Any:
+    """The config that counts the vocabulary of `input_ids`: the text's part, or the whole."""
+    get = getattr(config, "get_text_config", None)
+    try:
+        found = get() if get else None
+    except Exception:  # some composites have two texts, and refuse to say which is meant
+        found = None
+    return found if found is not None else config
 
 
 def padding_id(config: Any) -> int:
     """The id of the padding token: that of the text's config, or of the model's; 0 without one."""
-    get = getattr(config, "get_text_config", None)
-    try:
-        text = get() if get else config
-    except Exception:
-        text = config
+    text = text_config(config)
     size = getattr(text, "vocab_size", None)
     for holder in (text, config):
         found = getattr(holder, "pad_token_id", None)
@@ -52,42 +49,24 @@ def padding_id(config: Any) -> int:
     return 0
 
 
-class ConfigReader:
-    """Asks one model's config, signature and recipe, and makes values of the run's seed.
+@dataclass(eq=False)
+class ConfigReader(ExampleValues):
+    """Finds in one model's config and signature the sizes of its arguments.
 
-    Args:
-        module: a torch module.
-        config: its config.
-        seed: of the values.
-        variant: another name gives other values.
-        batch: rows.
-        length: tokens of a text.
-        recipe: what the signature can't tell.
+    Attributes:
+        recipe: what signature and config can't tell.
     """
 
-    def __init__(
-        self,
-        module: Any,
-        config: Any,
-        seed: int,
-        variant: str,
-        batch: int,
-        length: int,
-        recipe: Recipe,
-    ) -> None:
-        self.module = module
-        self.config = config
-        self.seed = seed
-        self.variant = variant
-        self.batch = batch
-        self.length = length
-        self.recipe = recipe
-        self.parameters = {
+    recipe: Recipe
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The arguments of forward that have a name."""
+        return {
             p.name: p
-            for p in inspect.signature(module.forward).parameters.values()
+            for p in inspect.signature(self.module.forward).parameters.values()
             if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         }
-        self.made: Arrays = {}
 
     def configs(self) -> Iterator[Any]:
         """The config and its sub-configs, breadth first."""
@@ -114,7 +93,7 @@ class ConfigReader:
                     return value
         return default
 
-    def sub(self, names: tuple[str, ...]) -> Any:
+    def sub(self, names: Sequence[str]) -> Any:
         """The first sub-config of these names, else the config itself."""
         for name in names:
             value = getattr(self.config, name, None)
@@ -130,45 +109,23 @@ class ConfigReader:
     @cached_property
     def text(self) -> Any:
         """The config that counts the vocabulary of `input_ids`."""
-        get = getattr(self.config, "get_text_config", None)
-        try:
-            found = get() if get else None
-        except Exception:
-            found = None
-        return found if found is not None else self.config
+        return text_config(self.config)
 
     @cached_property
     def vision(self) -> Any:
         """The config of what reads images."""
-        return self.sub(VISION)
+        return self.sub(FIELDS["vision"])
 
     @cached_property
     def audio(self) -> Any:
         """The config of what reads sound."""
-        return self.sub(AUDIO)
-
-    def floats(self, name: str, *shape: int) -> Array:
-        """Float32 values of mean 0 and standard deviation 1."""
-        return uniform(self.seed, f"input/{self.variant}/{name}", tuple(shape)) * np.float32(
-            math.sqrt(3.0)
-        )
-
-    def ints(self, name: str, shape: tuple[int, ...], low: int, high: int) -> Array:
-        """Int64 values in [low, high)."""
-        return integers(self.seed, f"input/{self.variant}/{name}", shape, low, max(low + 1, high))
+        return self.sub(FIELDS["audio"])
 
     @cached_property
     def vocabulary(self) -> int:
         """How many token ids the text's embedding has."""
         for config in (self.text, *self.configs()):
-            for name in (
-                "vocab_size",
-                "text_vocab_size",
-                "src_vocab_size",
-                "num_embeddings",
-                "codebook_size",
-                "audio_vocab_size",
-            ):
+            for name in FIELDS["vocabulary"]:
                 value = getattr(config, name, None)
                 if isinstance(value, int) and value > 1:
                     return value
@@ -180,17 +137,7 @@ class ConfigReader:
         found: set[int] = set()
         for config in self.configs():
             for name, value in vars(config).items():
-                if name.endswith(
-                    (
-                        "_token_id",
-                        "_token_index",
-                        "_token_idx",
-                        "_id",
-                        "_index",
-                        "_token_ids",
-                        "image_token",
-                    )
-                ):
+                if name.endswith(SPECIAL):
                     values = value if isinstance(value, list | tuple) else [value]
                     found |= {v for v in values if isinstance(v, int) and not isinstance(v, bool)}
         return found

@@ -5,85 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from harness.contract import Array, Arrays
-from harness.inputs.media import Media
+from harness.inputs.config_reader import FIELDS
+from harness.inputs.media_reader import MediaReader
+from harness.inputs.wanted import TEXT, wanted_arguments
 
-#: What a user passes whenever the signature has it.
-USUAL = (
-    "input_ids",
-    "attention_mask",
-    "pixel_values",
-    "input_features",
-    "input_values",
-    "decoder_input_ids",
-    "image_grid_thw",
-    "bbox",
-    "image_sizes",
-    "future_values",
-    "future_time_features",
-    "mm_token_type_ids",
-    "input_features_mask",
-    "feature_attention_mask",
-    "image_attention_mask",
-    "spatial_shapes",
-    "pixel_attention_mask",
-    "image_merge_sizes",
-    "image_position_ids",
-    "padding_mask",
-    "sample",
-    "target_sizes",
-    "aspect_ratio_ids",
-    "aspect_ratio_mask",
-    "cross_attention_mask",
-    "image_embeds_position_mask",
-    "visual_feats",
-    "visual_pos",
-    "image_grid_hw",
-    "flattened_patches",
-    "protein_input_ids",
-    "protein_attention_mask",
-)
-MAIN = {
-    "pixel_values",
-    "pixel_values_videos",
-    "input_features",
-    "input_values",
-    "past_values",
-    "hidden_states",
-    "inputs",
-    "latents",
-}
-TEXT = {
-    "input_ids",
-    "attention_mask",
-    "mm_token_type_ids",
-    "token_type_ids",
-    "bbox",
-    "image_attention_mask",
-}
-COMPANIONS = {
-    "noise_sequence",
-    "image_embeds_position_mask",
-    "prompt_pixel_values",
-    "prompt_masks",
-    "past_values_padding",
-    "attention_mask",
-    "mm_token_type_ids",
-    "token_type_ids",
-    "past_observed_mask",
-    "past_time_features",
-    "future_time_features",
-    "future_values",
-    "input_features_mask",
-    "feature_attention_mask",
-    "bbox",
-    "image_attention_mask",
-}
 AUDIO_COMPANIONS = {"feature_attention_mask", "input_features_mask", "padding_mask"}
 MEDIA_COMPANIONS = {
     "sample",
@@ -117,19 +49,21 @@ PLACEHOLDERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-class InputMaker(Media):
+@dataclass(eq=False)
+class InputMaker(MediaReader):
     """Makes one model's inputs; its attributes are what the argument functions ask for.
 
     Attributes:
+        functions: one for each argument that can be made, by its name.
         made: the arguments so far, by name.
-        functions: what makes each argument, by its name.
     """
 
-    functions: Mapping[str, Function] = {}
+    functions: Mapping[str, Function]
+    made: Arrays = field(default_factory=dict)
 
     def make(self) -> Arrays:
         """Every wanted argument, in the order of the signature."""
-        for name in self.wanted():
+        for name in wanted_arguments(self.module, self.parameters, self.recipe):
             if name in self.made:
                 continue
             value = self.value(name)
@@ -154,27 +88,6 @@ class InputMaker(Media):
                 f"{getattr(self.config, 'model_type', '?')!r} in harness/inputs/recipe.toml"
             )
         return function(self)
-
-    def wanted(self) -> list[str]:
-        """The arguments to make, media before the text that holds their placeholders."""
-        names = [
-            n
-            for n, p in self.parameters.items()
-            if p.default is inspect.Parameter.empty and n not in self.recipe.drop
-        ]
-        main = getattr(self.module, "main_input_name", None)
-        mains = [main] if isinstance(main, str) else list(main or ())
-        names += [name for name in mains if name in self.parameters]
-        names += [n for n in USUAL if n in self.parameters]
-        if (
-            "input_ids" not in names
-            and "inputs_embeds" in self.parameters
-            and not set(names) & MAIN
-        ):
-            names.append("inputs_embeds")
-        names += self.recipe.add
-        unique = [n for n in dict.fromkeys(names) if n not in self.recipe.drop]
-        return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))
 
     @cached_property
     def asks_image_sizes(self) -> bool:
@@ -232,19 +145,7 @@ class InputMaker(Media):
 
         function = self.getter(getter)
         if function is None:
-            return int(
-                self.find(
-                    "mm_tokens_per_image",
-                    "image_seq_length",
-                    "num_image_tokens",
-                    "num_query_tokens",
-                    "image_seq_len",
-                    "audio_seq_length",
-                    "latent_query_num",
-                    default=0,
-                )
-                or 0
-            )
+            return int(self.find(*FIELDS["feature_rows"], default=0) or 0)
         accepted = inspect.signature(function).parameters
         swallow = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
         audio = getter == PLACEHOLDERS["audio"][0]

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays
-from harness.inputs.media import resized
-from harness.toolkit.seeded_values import integers, uniform
+from harness.inputs.example_values import ExampleValues
 
 #: By the first convolution, where the docstring of forward does not say; without one, an image.
 LAYOUTS = {
@@ -34,17 +33,16 @@ FRAMES = 2
 FIRST, LAST = 20, 980
 
 
-@dataclass(slots=True)
-class DenoiserInputs:
-    """Makes one model's inputs; attributes are what the argument functions ask for."""
+@dataclass(eq=False)
+class DenoiserInputs(ExampleValues):
+    """Makes one model's inputs; its attributes are what the argument functions ask for.
 
-    module: Any
-    config: Any
-    seed: int
-    variant: str
-    batch: int
-    length: int  # of a text
-    layout: tuple[str, ...] = ()  # of the noise, where it is not the docstring's
+    Attributes:
+        layout: dimensions of the noise, where they are not those of forward's docstring.
+        time: the unit of the time; one of `TIMES`.
+    """
+
+    layout: tuple[str, ...] = ()
     time: str = "steps"
 
     def make(self) -> Arrays:
@@ -62,22 +60,13 @@ class DenoiserInputs:
             elif function is None and parameter.default is parameter.empty:
                 raise LookupError(
                     f"{self.config.model_type}.forward requires {name!r}, which has no function "
-                    f"in ARGUMENTS of harness/inputs/diffusers.py; add one"
+                    f"in ARGUMENTS of harness/inputs/denoiser.py; add one"
                 )
         return made
 
     def get(self, *names: str) -> Any:
         """The first of these fields that the config has."""
         return next((v for n in names if (v := vars(self.config).get(n)) is not None), None)
-
-    def floats(self, name: str, *shape: int) -> Array:
-        """Of mean 0 and standard deviation 1."""
-        values = uniform(self.seed, f"input/{self.variant}/{name}", shape)
-        return values * np.float32(math.sqrt(3.0))
-
-    def ints(self, name: str, shape: tuple[int, ...], low: int, high: int) -> Array:
-        """Int64 values in [low, high)."""
-        return integers(self.seed, f"input/{self.variant}/{name}", shape, low, high)
 
     def powers(self, name: str, low: int, high: int) -> Array:
         """Powers of two, one for each example.
@@ -93,7 +82,7 @@ class DenoiserInputs:
         size = self.get("sample_size") or SIDE
         height, width = size if isinstance(size, list | tuple) else (size, size)
         sides = self.get("sample_height") or height, self.get("sample_width") or width
-        return resized(sides, self.variant)
+        return self.resized(sides)
 
     @property
     def text_widths(self) -> list[int]:
@@ -150,7 +139,7 @@ def _size(maker: DenoiserInputs, word: str) -> int:
             return int(size)
     raise LookupError(
         f"{maker.config.model_type}.forward documents its noise with the dimension {word!r}, which "
-        f"harness/inputs/diffusers.py does not know; give the class a `layout` in "
+        f"harness/inputs/denoiser.py does not know; give the class a `layout` in "
         f"harness/models/from_diffusers.toml"
     )
 

@@ -1,0 +1,55 @@
+"""Seeded values of a model's example inputs, and their sizes in each variant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.contract import Array
+from harness.toolkit.seeded_values import integers, uniform
+
+
+@dataclass(eq=False)
+class ExampleValues:
+    """Values of one model's arguments, which follow from the seed, the variant and their names.
+
+    Attributes:
+        module: a torch module, or what has its `forward`.
+        config: its config.
+        seed: of the values.
+        variant: another name gives other values; see `harness.contract.Case.inputs`.
+        batch: examples.
+        length: tokens of a text, or steps of another sequence of free length.
+    """
+
+    module: Any
+    config: Any
+    seed: int
+    variant: str
+    batch: int
+    length: int
+
+    def floats(self, name: str, *shape: int) -> Array:
+        """Float32 values of mean 0 and standard deviation 1, uniform."""
+        values = uniform(self.seed, f"input/{self.variant}/{name}", shape)
+        return values * np.float32(math.sqrt(3.0))
+
+    def ints(self, name: str, shape: tuple[int, ...], low: int, high: int) -> Array:
+        """Int64 values in [low, high), all `low` where that is empty."""
+        return integers(self.seed, f"input/{self.variant}/{name}", shape, low, max(low + 1, high))
+
+    def resized(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of an image in this variant.
+
+        Twice the width is divisible by whatever the width was divisible by.
+        """
+        height, width = sides
+        match self.variant:
+            case "odd-size":
+                return (height + 5) | 1, (width + 17) | 1
+            case "other-size":
+                return height, 2 * width
+        return sides

@@ -1,0 +1,41 @@
+"""Arguments that a model gets, of those in the signature of its `forward`."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.inputs.recipe import Recipe
+
+_TABLE: Mapping[str, list[str]] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+)
+USUAL, MAIN, TEXT, COMPANIONS = (_TABLE[key] for key in ("usual", "main", "text", "companions"))
+
+
+def wanted_arguments(
+    module: Any, parameters: Mapping[str, inspect.Parameter], recipe: Recipe
+) -> list[str]:
+    """The arguments to make, media before the text that holds their placeholders.
+
+    Args:
+        module: a torch module; only its `main_input_name` is asked.
+        parameters: of its forward, by name.
+        recipe: of the architecture.
+    """
+    names = [
+        n
+        for n, p in parameters.items()
+        if p.default is inspect.Parameter.empty and n not in recipe.drop
+    ]
+    main = getattr(module, "main_input_name", None)
+    mains = [main] if isinstance(main, str) else list(main or ())
+    names += [name for name in (*mains, *USUAL) if name in parameters]
+    if "input_ids" not in names and "inputs_embeds" in parameters and set(names).isdisjoint(MAIN):
+        names.append("inputs_embeds")
+    names += recipe.add
+    unique = [n for n in dict.fromkeys(names) if n not in recipe.drop]
+    return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))
