@@ -88,7 +88,7 @@ def _image_positions(m: InputMaker) -> Array | None:
     if not {"pixel_values", "flattened_patches"} & m.made.keys():
         return None
     mask = np.zeros((m.batch, m.length), dtype=np.int64)
-    mask[:, 1 : 1 + m.feature_rows("get_image_features")] = 1
+    mask[:, 1 : 1 + m.feature_rows("image")] = 1
     return mask
 
 
