@@ -1,1 +1,1 @@
-"""Commands of `python -m harness`, one file each: arguments, and what is printed."""
+"""Commands of `python -m harness`, one file each: arguments and printed text."""

@@ -1,4 +1,4 @@
-"""`python -m harness coverage`: how much of transformers the model lists cover."""
+"""`python -m harness coverage`: how much of the model lists has been run and passes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m harness devices`: every backend, and whether this machine has its hardware.
 
-Nothing is imported of any SDK: what stands here is what the system itself says
-(`harness.toolkit.hardware`). Whether an SDK can use it is what the backend's own session finds out.
+No SDK is imported: the hardware is as the operating system reports it (`harness.toolkit.hardware`).
+Whether an SDK can use that hardware, the backend's own session finds out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
 from harness.toolkit.text_table import plain_table
 
-#: What a backend without a hint computes on.
+#: The kinds of hardware of a backend that names none in its backend.toml.
 CPU = ("cpu",)
 
 
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the table.
+    """Prints the table of backends.
 
     Raises:
         HarnessError: a backend.toml is wrong.

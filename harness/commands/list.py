@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints what was asked for.
+    """Prints the entries, or one of the other views of the lists.
 
     Raises:
-        HarnessError: a list is wrong, or a name is none that it knows.
+        HarnessError: a list is wrong, or a name is in none of them.
     """
     catalog = model_lists.load(args.root)
     entries = catalog.select(args.models) if args.models else list(catalog.entries.values())

@@ -1,4 +1,4 @@
-"""`python -m harness record`: the signatures of real models, as the mock backend replays them.
+"""`python -m harness record`: records the signatures of real models, which `mock` replays.
 
 Runs in an environment that has the real libraries; each model is built in a process of its own.
 """

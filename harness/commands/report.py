@@ -1,9 +1,7 @@
-"""The report of all sessions: results/*.duckdb -> report.html, report.md and badges.
+"""`python -m harness report`: results/*.duckdb of all sessions -> report.html, report.md, badges.
 
-`results` brings the files together, `queries` asks, `content` holds the answers, and `html`,
-`markdown` and `badges` write them down. Exit status: 0 the report is complete; 1 it was written,
-but a results file or the model lists could not be read and it says so; 2 there was nothing to
-report, and nothing was written.
+Exit status: 0 the report is complete; 1 it was written, but a results file or the model lists could
+not be read, and it says so; 2 there was nothing to report, and nothing was written.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from harness.results import merged
 from harness.toolkit import checkout
 from harness.toolkit.atomic_write import write_atomically
 
-#: Where sessions write, from the root of the checkout.
+#: The folder that sessions write to, from the root of the checkout.
 RESULTS = Path("results")
 
 
@@ -74,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def read(folder: Path) -> content.Report:
-    """Everything there is to say about the results in a folder.
+    """The content of the report on the results in a folder.
 
     Raises:
         HarnessError: no results file can be read, or none holds a result of a listed entry.

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from harness.models.case import TinyCase
 from harness.models.example_seeds import TABLE, table
 
-#: So many roundings of every weight must leave the choices as they are: an accelerator rounds more
+#: Roundings of every weight that must leave the choices as they are: an accelerator rounds more
 #: often than eager execution, and approximates activations.
 ROUNDINGS = 4.0
 
 DTYPE = "float16"
 
-#: A choice that flips makes at least so many times the error; less than that is no reason.
+#: Least ratio of errors that shows a flipped choice, and so justifies another seed than 0.
 FLIPPED = 2.0
 
 
@@ -85,10 +85,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def best_seed(job: Job, report: Callable[[Stage], None]) -> list[float]:
-    """The seed whose examples move least, what they move by, and those of seed 0; in a child.
+    """The seed whose examples rounding moves least; runs in a child.
 
     Returns:
-        The seed, the worst relative error with seed 0, and the one with that seed.
+        The seed, the worst relative error with seed 0, and the worst with that seed.
     """
     from harness.models.case import TinyCase
 
@@ -118,7 +118,7 @@ def _worst(case: TinyCase, enough: float) -> float:
 
 
 def _examples(case: TinyCase) -> list[Arrays]:
-    """What a cell asks a model: the plain inputs, others, padded ones, and another shape."""
+    """The inputs that a cell runs: the plain ones, others, padded ones, and another shape."""
     base = case.inputs("base")
     found = [base, case.inputs("other"), *padded_inputs.padded_batches(case, base).values()]
     with suppress(Unsupported):

@@ -1,4 +1,4 @@
-"""A badge for each backend, as SVG: how many of the judged cells pass, in figures."""
+"""SVG badge of a backend: how many of its judged cells pass, in figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.results.totals import Total
 #: Width in px of a character of 11 px Verdana, by kind; a badge has no means to measure text.
 _NARROW, _WIDE, _OTHER = 4.2, 10.0, 7.0
 
-#: From this share of judged cells on, the colour; the figures say the same in text.
+#: Colour of a badge by the least share of judged cells that pass.
 _COLOURS = ((0.9, "#2c7f45"), (0.7, "#6b7a1d"), (0.5, "#9a6700"), (0.0, "#b3262e"))
 
 
@@ -27,7 +27,7 @@ def badges(totals: Sequence[Total], runs: Sequence[RunRow]) -> Mapping[str, str]
 
 
 def badge(total: Total, *, emulated: bool) -> str:
-    """`openvino | 601/690 pass`, or `none judged`."""
+    """One badge as SVG: `openvino | 601/690 pass`, or `none judged`."""
     label = total.backend
     if total.precision != "default":
         label += f" {total.precision}"
@@ -57,7 +57,7 @@ def badge(total: Total, *, emulated: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Width in px with 6 px on either side."""
+    """Width of a text in px, with 6 px on either side."""
     width = 12.0
     for character in text:
         if character in "fijlrt.,:;!|'()[]/ -":

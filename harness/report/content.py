@@ -1,4 +1,4 @@
-"""Everything that one report says, gathered before any of it is rendered."""
+"""Content of the report: typed rows and totals, gathered before any of it is rendered."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A column whose cells come from runs that differ in what they ran with."""
+    """A run that supplies cells of a backend, with other versions or devices than the main run."""
 
     backend: str
     run: int  # the number of the run that differs from the backend's main one
@@ -63,7 +63,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report. Runs are numbered from 1 in the order of `runs`."""
+    """Content of one report. Runs are numbered from 1 in the order of `runs`."""
 
     generated: datetime
     columns: tuple[Column, ...]
@@ -105,7 +105,7 @@ class Report:
 def collect(
     gathered: Gathered, catalog: Catalog | None, catalog_error: str, generated: datetime
 ) -> Report:
-    """Ask everything that a report shows.
+    """The content of a report on merged results.
 
     Args:
         gathered: the readable results.
@@ -186,7 +186,7 @@ def _mixtures(runs: Sequence[RunRow]) -> tuple[Mixture, ...]:
 
 
 def _differences(run: RunRow, main: RunRow) -> tuple[str, ...]:
-    """What one run ran with that another did not, as `transformers 5.22.0, not 5.23.0`."""
+    """Versions, device and seed that two runs differ in, as `transformers 5.22.0, not 5.23.0`."""
     found = [
         f"{name} {run.versions.get(name, 'absent')}, not {main.versions.get(name, 'absent')}"
         for name in sorted({*run.versions, *main.versions})

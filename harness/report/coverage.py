@@ -11,7 +11,7 @@ from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Cove
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.text_table import markdown_table
 
-#: What `--write` writes stands between these two lines.
+#: Markers: `--write` replaces the text between these two lines.
 BEGIN = "<!-- coverage: `nox -s coverage -- --write README.md` -->"
 
 END = "<!-- end of coverage -->"
@@ -113,7 +113,7 @@ def _heading(column: BackendCoverage, *, runs: bool = False) -> str:
 
 
 def _notes(columns: Sequence[BackendCoverage]) -> list[str]:
-    """What the figures of some columns leave out: the rest of a partial run, and other lists."""
+    """Lines below a table: the columns that are partial, and the backends with other lists."""
     partial = [
         f"{where(column.name, column.precision)} (`{_session(column)}`)"
         for column in columns
@@ -157,10 +157,10 @@ def _ways_table(coverage: Coverage) -> str:
 
 
 def write_between_markers(path: Path, text: str) -> bool:
-    """Puts a text between the markers of a Markdown file; whether that changed it.
+    """Replaces the text between the markers of a Markdown file; whether that changed the file.
 
     Raises:
-        HarnessError: the file has no markers, or cannot be written. It is as it was then.
+        HarnessError: the file has no markers, or cannot be written. The file is then as it was.
     """
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     start, end = before.find(BEGIN), before.find(END)

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network, no server and no script to be read."""
+"""HTML report: one self-contained file, without network, server or script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEUTRAL = frozenset({Outcome.UNSUPPORTED, Outcome.UNTESTED, Outcome.INCONCLUSIV
 
 
 def render(report: Report) -> str:
-    """The whole page."""
+    """The report as one HTML page."""
     return _template().render(
         report=report,
         tails=tails(report),
@@ -67,7 +67,7 @@ def _template() -> Template:
 
 
 def anchor(entry: str, head: str = "base") -> str:
-    """The id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
+    """HTML id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
     name = contract.label(entry, head)
     return "e-" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
 
@@ -78,7 +78,7 @@ def breakable(name: str) -> Markup:
 
 
 def cell_class(cell: CellRow) -> str:
-    """How a cell is drawn.
+    """CSS class of a cell.
 
     `p` passed, `i` improved, `x` failed as expected, `u` unexpected, `n` nothing can be said,
     `a` absent.

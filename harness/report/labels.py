@@ -1,4 +1,4 @@
-"""What both renderings say of a cell, in text."""
+"""Labels of cells and columns, for the HTML and the Markdown report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAGELESS = frozenset({Outcome.UNSUPPORTED, Outcome.ABSENT, Outcome.INCONCLUSIV
 
 
 def label(cell: CellRow) -> str:
-    """What the matrix says of a cell: `✓`, `✗ verify`, `crash run`, `unsupported`."""
+    """Label of a cell in the matrix: `✓`, `✗ verify`, `crash run`, `unsupported`."""
     if cell.outcome == Outcome.PASS:
         return "✓"
     if cell.outcome == Outcome.FAIL:
@@ -24,17 +24,17 @@ def label(cell: CellRow) -> str:
 
 
 def name(of: CellRow | EntryRow) -> str:
-    """`bert`, or `bert:fill-mask` for a head."""
+    """Label of an entry and head: `bert`, or `bert:fill-mask`."""
     return contract.label(of.entry, of.head)
 
 
 def where(backend: str, precision: str) -> str:
-    """A column in words: `openvino`, `openvino f32`."""
+    """Label of a column: `openvino` for its default precision, `openvino f32`."""
     return backend if precision == "default" else f"{backend} {precision}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """`1 entry`, `12 entries`."""
+    """A count with its noun: `1 entry`, `12 entries`."""
     return f"{words.number(count)} {one if count == 1 else many or one + 's'}"
 
 

@@ -1,4 +1,4 @@
-"""The report as GitHub Markdown, made for a step summary."""
+"""Markdown report, for the step summary of a GitHub workflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAIL_LINES, TAIL_CHARACTERS = 8, 800
 
 
 def render(report: Report) -> str:
-    """The whole text; without the matrix where it would be too long for a step summary."""
+    """The report as Markdown; without the matrix where that is too long for a step summary."""
     text = _render(report, matrix=True)
     if len(text.encode()) > LIMIT_BYTES:
         text = _render(report, matrix=False)
@@ -66,7 +66,7 @@ def entries(names: Sequence[str]) -> Markup:
 
 
 def fraction(total: Total) -> str:
-    """`601 / 690`: passed of judged."""
+    """Passed of judged cells: `601 / 690`."""
     return f"{words.number(total.passed)}\u00a0/\u00a0{words.number(total.judged)}"
 
 

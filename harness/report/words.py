@@ -1,4 +1,4 @@
-"""How numbers, outcomes and verdicts are written: the same words in HTML, Markdown and badges."""
+"""Spelling of numbers, outcomes and verdicts, for HTML, Markdown and badges alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKS: dict[str, str] = {
     Verdict.IMPROVED: "▲",
 }
 
-#: What a reader may have to look up.
+#: Meaning of each outcome, in the legend of a report.
 OUTCOMES: dict[str, str] = {
     Outcome.PASS: "ran, and every check held",
     Outcome.FAIL: "an error, or a wrong result",
@@ -38,19 +38,19 @@ NOTHING = "\N{EN DASH}"
 
 
 def share(part: int, whole: int) -> str:
-    """`87.1 %`, rounded down, so that only a whole is 100 %; a dash for nothing of nothing."""
+    """A share as `87.1 %`, rounded down, so that only a whole is 100 %; a dash where it has none."""
     if not whole:
         return NOTHING
     return "100\u00a0%" if part == whole else f"{part * 1000 // whole / 10:.1f}\u00a0%"
 
 
 def number(value: int | None) -> str:
-    """`12 345`, with narrow no-break spaces."""
+    """A count as `12 345`, with narrow no-break spaces."""
     return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
 
 
 def parameters(value: int | None) -> str:
-    """`209 k`, `1.4 M`."""
+    """A number of parameters as `209 k`, `1.4 M`."""
     if value is None:
         return NOTHING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -72,7 +72,7 @@ def seconds(value: float | None) -> str:
 
 
 def megabytes(value: float | None) -> str:
-    """`440 MB`, `1.24 GB`."""
+    """Memory, given in MB, as `440 MB`, `1.24 GB`."""
     if value is None:
         return NOTHING
     return f"{value:.0f} MB" if value < 999.5 else f"{value / 1000:.2f} GB"
@@ -91,7 +91,7 @@ def part(value: float | None) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """`2026-11-21 14:56` (UTC)."""
+    """A time in UTC as `2026-11-21 14:56`."""
     return NOTHING if value is None else value.strftime("%Y-%m-%d %H:%M")
 
 

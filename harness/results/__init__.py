@@ -1,1 +1,1 @@
-"""What is known from runs: the store, merged files, queries, expectations, tallies."""
+"""Results of runs: the store, merged files, queries, coverage, expectations."""

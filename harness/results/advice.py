@@ -1,4 +1,4 @@
-"""`python -m harness advise ENTRY`: the backends for a model, the best first, from the results.
+"""Ranking of the backends for one entry, by the last results.
 
 A backend in one precision that passes goes before one that does not, a real device before an
 emulated one, and then the faster one first. What was never run is not guessed.
@@ -38,13 +38,13 @@ class Choice:
 
     @property
     def rank(self) -> tuple[object, ...]:
-        """Sorts the best first."""
+        """Sort key: the best choice has the smallest."""
         slow = float("inf") if self.inference_seconds is None else self.inference_seconds
         return not self.passes, self.emulated, slow, self.backend, self.precision, self.head
 
 
 def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[Choice]:
-    """Every cell of an entry that has a result and is not absent, the best first.
+    """The ranked cells of an entry: those that have a result and are not absent.
 
     Args:
         connection: the results, brought together.

@@ -13,7 +13,7 @@ _CAUSE = "coalesce(nullif(cause, ''), nullif(reason, ''), outcome || ' at ' || s
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Where one cause strikes: one backend, stage and outcome, with an example."""
+    """The entries that one cause blocks on one backend, at one stage, with an example."""
 
     backend: str
     stage: str
@@ -35,7 +35,7 @@ class Cause:
 
 
 def causes(connection: Connection) -> list[Cause]:
-    """Everything that keeps cells from passing, by the number of entries that it blocks."""
+    """The causes by the number of entries that each blocks, the largest first."""
     rows = dicts(
         connection.execute(
             f"""

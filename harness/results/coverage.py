@@ -21,7 +21,7 @@ from harness.results import merged, queries
 from harness.results.expectations import DECLARED_ABSENT
 from harness.results.queries import CellRow, Column, Connection
 
-#: Which share of the entries of a priority should have been run with their real weights.
+#: Target share of the entries of each priority that have been run with their real weights.
 REAL_WEIGHTS_TARGETS: Mapping[Priority, float] = {"critical": 1.0, "high": 0.5, "medium": 0.25}
 
 #: In place of a precision: all of them together.
@@ -73,7 +73,7 @@ class BackendCoverage:
 
 @dataclass(frozen=True, slots=True)
 class WeightsTarget:
-    """The policy of real weights for one priority, and where it stands. Counts of entries."""
+    """The target of entries run with real weights, for one priority, and how many reach it."""
 
     priority: Priority
     entries: int
@@ -96,7 +96,7 @@ class Coverage:
 
 
 def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gathered) -> Coverage:
-    """Counts the last results against the lists.
+    """The coverage of the model lists by the last results.
 
     Args:
         catalog: the model lists.

@@ -16,7 +16,7 @@ DECLARED_ABSENT = "requires "
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a cell fails and whose fault it is; the same for every entry that the cause blocks."""
+    """A known failure: stage, cause and owner, the same for every entry that the cause blocks."""
 
     stage: Stage
     outcome: Outcome | None = None  # None: any
@@ -36,7 +36,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which cells of an entry are meant; an empty head or precision means every one."""
+    """The cells of an entry that are meant; an empty head or precision means every one."""
 
     head: str = ""
     precision: str = ""
@@ -53,7 +53,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One entry of one `[[expect]]`."""
+    """The expected failure of one entry: one name of one `[[expect]]`."""
 
     entry: str
     scope: Scope
@@ -67,7 +67,7 @@ class Expectations:
     Attributes:
         rows: one an entry, in the order of the file.
         header: the comment at the top of the file.
-        warnings: what is bearable during a run and fails the tests (rows without a reason).
+        warnings: mistakes that a run tolerates and the tests do not (rows without a reason).
         promised: the entries that the backend's pins are meant to have; None: all of them.
     """
 
@@ -80,7 +80,7 @@ class Expectations:
         """The verdict on a result.
 
         Args:
-            result: what the cell did.
+            result: of the cell.
             history: the last stored outcome of the same cell, None when it never ran.
         """
         if self.declared_absent(result):
@@ -95,13 +95,13 @@ class Expectations:
         return Verdict.REGRESSED if history is Outcome.PASS else Verdict.NEW
 
     def declared_absent(self, result: CellResult) -> bool:
-        """Whether the entry's own row, or the backend's promise, says that it is not there."""
+        """Whether a cell is absent as its `requires` or the backend's `models` let expect."""
         unmet = result.reason.startswith(DECLARED_ABSENT)
         beyond = self.promised is not None and result.entry not in self.promised
         return result.outcome is Outcome.ABSENT and (unmet or beyond)
 
     def about(self, result: CellResult) -> list[Expectation]:
-        """The narrowest rows whose scope the cell lies in."""
+        """The narrowest rows whose scope holds the cell of a result."""
         rows = [
             row
             for row in self.rows

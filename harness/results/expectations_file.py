@@ -120,7 +120,7 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
 
 
 class ExpectationsReader:
-    """Checks one file, row by row."""
+    """Checker of one file, row by row."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The results files of all sessions, brought together in one database in memory.
+"""Merge of the results files of all sessions, in one database in memory.
 
 Each file is read on its own first. One that cannot be read is left out with the reason, and costs
 the others nothing.
@@ -46,8 +46,8 @@ _LISTED = """
 CREATE TABLE listed (entry VARCHAR PRIMARY KEY, family VARCHAR NOT NULL, position INTEGER NOT NULL)
 """
 
-#: What counts: the last result of each cell that a model list names, in that list's family. What
-#: ran on a stand-in for a missing device counts for no device.
+#: The results that count: the last of each cell that a model list names, in that list's family.
+#: A result on the fallback for a missing device counts for no device.
 _LATEST = """
     CREATE TABLE latest AS
     SELECT cells.* REPLACE (listed.family AS family, coalesce(verdict, '') AS verdict),
@@ -137,7 +137,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
 def _check(path: Path, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
     """Read a file from end to end, in a database of its own, which a damaged one may take down.
 
-    Returns the columns that it has: an older file lacks some, which then get their defaults.
+    Returns the columns of the file: an older one lacks some, which then get their defaults.
     """
     held = {}
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -180,7 +180,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, path: Path, wanted: dict[str, l
 
 
 def _explain(path: Path, error: Exception) -> LeftOut:
-    """What is wrong with a file, in the reader's words rather than DuckDB's."""
+    """The reason why a file is left out, in the reader's words rather than DuckDB's."""
     text = " ".join(str(error).split())
     session = path.name.split(".")[0]  # a shard's file is <session>.1-of-4.duckdb
     again = f"mv {path} {path}.old && nox -s {session}"

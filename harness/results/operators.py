@@ -1,4 +1,4 @@
-"""Which operator unlocks what: unsupported and fallen-back operators, and the entries they block.
+"""Unsupported and fallen-back operators, each with the entries that it blocks.
 
 Two things are known of an operator: that a cell failed because so much of it ran elsewhere (its
 placement, operator by operator, is stored with the cell), and that a converter or compiler named
@@ -31,7 +31,7 @@ NAMED: tuple[re.Pattern[str], ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator on one backend in one precision, and the entries that it concerns."""
+    """The entries that one operator concerns, on one backend in one precision."""
 
     name: str
     alone: tuple[str, ...]  # entries that nothing else blocks
@@ -77,7 +77,7 @@ def named(reason: str) -> set[str]:
 
 
 def _fallen(connection: Connection) -> dict[tuple[str, str, str, str], set[str]]:
-    """Cell -> the operators of which some ran elsewhere."""
+    """The operators of each cell of which some instances ran elsewhere."""
     found: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
     for run_id, entry, head, precision, name in connection.execute(
         "SELECT run_id, entry, head, precision, name FROM metrics WHERE starts_with(name, ?)",

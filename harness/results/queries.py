@@ -99,12 +99,12 @@ class CellRow:
 
     @property
     def column(self) -> Column:
-        """Where in the matrix it stands."""
+        """The column of the matrix that the cell stands in."""
         return Column(self.backend, self.precision)
 
     @property
     def unexpected(self) -> bool:
-        """Whether its verdict is not green."""
+        """Whether the verdict is not green."""
         return self.verdict not in GREEN
 
 
@@ -125,7 +125,7 @@ def runs(connection: Connection) -> list[RunRow]:
 
 
 def columns(connection: Connection) -> list[Column]:
-    """The backends and precisions with results: by backend, `default` first."""
+    """Every backend and precision with results: by backend, `default` first."""
     return typed(
         Column,
         connection.execute(
@@ -177,11 +177,11 @@ def typed(kind: type[RowT], rows: Connection) -> list[RowT]:
 
 
 def _mapping(text: object) -> dict[str, str]:
-    """A JSON object as text -> text."""
+    """A JSON object, keys and values as strings."""
     value = json.loads(str(text))
     return {str(key): str(item) for key, item in value.items()}
 
 
 def _sequence(text: object) -> tuple[str, ...]:
-    """A JSON array of strings."""
+    """A JSON array, its items as strings."""
     return tuple(str(item) for item in json.loads(str(text)))

@@ -1,4 +1,4 @@
-"""Results on disk: one DuckDB file a session, one writer, committed cell by cell.
+"""Store: the results of one session in a DuckDB file, with one writer, committed cell by cell.
 
 A run that is killed keeps every cell it has committed. A file that cannot be read is never
 deleted or overwritten: the message says what it is and what to do with it.
@@ -18,7 +18,7 @@ import duckdb
 
 from harness.contract import CellResult, HarnessError, Outcome, RunInfo
 
-#: Raise it with every change of `SCHEMA`, and say in `MIGRATIONS` how to get there.
+#: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
 SCHEMA_VERSION = 2
 
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
@@ -213,7 +213,7 @@ class Store:
         self._stored += 1
 
     def finish(self, run_id: str) -> None:
-        """Note that a run came to its end. An interrupted run never gets here.
+        """Store the end of a run; an interrupted run never has one.
 
         Raises:
             HarnessError: it could not be written.
@@ -234,7 +234,7 @@ class Store:
         return {(entry, head, precision): Outcome(last) for entry, head, precision, last in rows}
 
     def close(self) -> None:
-        """Let go of the file. Safe to call twice, and after a failed write."""
+        """Close the file. Safe to call twice, and after a failed write."""
         try:
             self._connection.close()
         except duckdb.Error:

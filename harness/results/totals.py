@@ -11,7 +11,7 @@ from harness.results.queries import COLUMN_ORDER, FAMILY_ORDER, NOT_GREEN, Colum
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How the cells of one column, or of one family in one column, came out."""
+    """Counts of the cells of one column, or of one family in one column."""
 
     backend: str
     precision: str

@@ -10,7 +10,7 @@ from harness.results.queries import Connection, dicts, typed
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Why cells of one backend are in no denominator."""
+    """One reason for which cells of a backend are absent, with their entries."""
 
     backend: str
     reason: str
@@ -19,7 +19,7 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class StoodIn:
-    """How many cells of a backend ran on something else, its device being missing."""
+    """Counts of the cells of a backend that ran on a fallback for the missing device."""
 
     backend: str
     fallback: str
@@ -36,7 +36,7 @@ class Delisted:
 
 
 def absences(connection: Connection) -> list[Absence]:
-    """What is left out of the denominators, by backend and reason, the commonest first."""
+    """The absent cells by backend and reason, the commonest reason first."""
     rows = dicts(
         connection.execute(
             f"""
@@ -50,7 +50,7 @@ def absences(connection: Connection) -> list[Absence]:
 
 
 def stood_in(connection: Connection) -> list[StoodIn]:
-    """The cells that ran on a stand-in for a missing device; they count nowhere."""
+    """The cells that ran on a fallback for a missing device; they count nowhere."""
     return typed(
         StoodIn,
         connection.execute(
