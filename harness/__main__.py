@@ -1,7 +1,7 @@
-"""`python -m harness`: the parts of the harness that run no cell.
+"""Command line `python -m harness`: the table of commands, none of which is a pytest run.
 
-Each subcommand is a module with `add_arguments(parser)` and `main(arguments) -> int`, imported
-when it is asked for.
+Each command is a module with `add_arguments(parser)` and `main(arguments) -> int`, imported when
+the command is asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract import HarnessError
 
-#: Subcommand -> its module, and one line about it.
+#: Command -> its module, and one line about it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("harness.commands.list", "the entries of the model lists"),
     "devices": (
@@ -36,12 +36,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status (2: bad usage or bad input)."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help"}:
+    """Run one command; returns the exit status (2: bad usage or bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help"}:
         print(usage())
-        return 0 if words else 2
-    name, *rest = words
+        return 0 if arguments else 2
+    name, *rest = arguments
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """The list of subcommands."""
+    """The usage message, with one line for each command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
     return "\n".join(["usage: python -m harness COMMAND [OPTIONS]", "", *lines])

@@ -1,7 +1,7 @@
-"""The pytest plugin: the options of a run, and the door to the rest of it.
+"""Pytest plugin: the options of a run.
 
-It is loaded in every pytest run of the repository and does nothing until a backend is chosen,
-with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then is the rest imported
+The plugin is loaded in every pytest run of the repository and does nothing until a backend is
+chosen, with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then are the hooks of a run imported
 (`harness.session.hooks`).
 """
 
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-#: Chooses a backend where `--backend` does not.
+#: Environment variable that chooses a backend where `--backend` does not.
 VARIABLE = "HARNESS_BACKEND"
+
 #: Options that mean nothing without a backend, as pytest names them.
-_OWN = (
+_NEED_BACKEND = (
     "models",
     "heads",
     "precision",
@@ -34,7 +35,7 @@ _OWN = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of a run."""
+    """Add the options of a run to pytest's."""
     group = parser.getgroup("harness", "every model on one backend (see README.md)")
     add = group.addoption
     add("--backend", metavar="NAME", help="run the model lists on this backend; " + VARIABLE)
@@ -86,10 +87,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take part only where a backend is chosen."""
+    """Register the hooks of a run where a backend is chosen."""
     backend = config.getoption("backend") or os.environ.get(VARIABLE, "")
     if not backend:
-        given = [name for name in _OWN if config.getoption(name)]
+        given = [name for name in _NEED_BACKEND if config.getoption(name)]
         if given:
             option = f"--{given[0].replace('_', '-')}"
             raise pytest.UsageError(
@@ -97,9 +98,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"set {VARIABLE}; `nox -l` shows the backends"
             )
         return
-    from harness.session.hooks import Matrix  # most pytest runs have no use for it
+    from harness.session.hooks import RunHooks  # most pytest runs have no use for it
 
-    matrix = Matrix(config, backend)
-    config.pluginmanager.register(matrix, Matrix.NAME)
+    hooks = RunHooks(config, backend)
+    config.pluginmanager.register(hooks, RunHooks.NAME)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = [str(matrix.run.options.lists)]
+        config.args = [str(hooks.options.lists)]

@@ -514,7 +514,7 @@ def test_a_job_knows_whether_its_device_is_emulated(workplace: Workplace, emulat
     device = Device("a chip", "npu", emulated=emulated)
     run.device = DeviceReport(device, (Precision("default", "float32"),))
     (cell,) = run.cells(run.catalog.entries["vit"])
-    assert run._job(cell).emulated is emulated
+    assert run.job(cell).emulated is emulated
 
 
 def test_rerunning_repeats_what_matters(

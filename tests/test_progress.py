@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.contract import CellResult, Outcome, Stage
-from harness.session.progress import Progress
+from harness.session.progress import ProgressLine
 from harness.toolkit.durations import duration
 from harness.workers.task import TaskStatus
 
@@ -40,9 +40,9 @@ def screen() -> Screen:
     return Screen()
 
 
-def progress(screen: Screen, total: int, **changes: Any) -> Progress:
+def progress(screen: Screen, total: int, **changes: Any) -> ProgressLine:
     given: dict[str, Any] = {"live": True, "width": 200, "clock": screen.clock}
-    return Progress(screen, total, **{**given, **changes})
+    return ProgressLine(screen, total, **{**given, **changes})
 
 
 RUNNING = [
@@ -110,7 +110,7 @@ def test_a_fast_run_does_not_flood(screen: Screen, make_result: Callable[..., Ce
 
 
 def test_nowhere_to_show(screen: Screen) -> None:
-    shown = Progress(None, 0, live=True)
+    shown = ProgressLine(None, 0, live=True)
     shown.show(RUNNING)
     shown.clear()
 

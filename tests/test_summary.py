@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from harness.contract import CellResult, Metric, Outcome, Stage, Verdict
 from harness.session import summary
-from harness.session.run import Cost
+from harness.session.cost import Cost
 
 Make = Callable[..., CellResult]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.contract import Unavailable
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import ROOT, shown_path
 
 #: Where the backends of this repository are.
 BACKENDS = ROOT / "backends"
@@ -79,8 +79,8 @@ class BackendSpec:
     def install(self) -> str:
         """The commands that install what it needs."""
         if self.folder.parent == BACKENDS:
-            return f"`nox -s {self.name}`, or `python -m pip install -r {_relative(self.lock)}`"
-        return f"`python -m pip install -r {_relative(self.lock)}`"
+            return f"`nox -s {self.name}`, or `python -m pip install -r {shown_path(self.lock)}`"
+        return f"`python -m pip install -r {shown_path(self.lock)}`"
 
     def missing_platform(self) -> Unavailable | None:
         """Why its packages can't be on this machine at all."""
@@ -114,10 +114,3 @@ def session_name(folder: str) -> str:
 def _exists(pattern: str) -> bool:
     path = Path(pattern)
     return any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-
-
-def _relative(path: Path) -> str:
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)

@@ -1,1 +1,1 @@
-"""One run of a backend under pytest: options, items, progress line, summary."""
+"""Session: one run of a backend under pytest, from options and items to the summary."""

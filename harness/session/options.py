@@ -16,18 +16,18 @@ from harness.toolkit.checkout import ROOT
 from harness.workers.limits import Limits
 from harness.workers.settings import cores
 
-#: Options of a session that only its backend understands.
+#: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for; the plugin fills it in from pytest's command line."""
+    """Options of a run; `options_of` reads them from pytest's command line."""
 
     backend: str
-    models: str = ""  # empty: what the backend runs by default, else every entry
+    models: str = ""  # subsets, families or entries; empty: those of backend.toml, else all
     precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
-    heads: str = ""  # base, tasks, all or names of tasks; empty: what the backend says
+    heads: str = ""  # base, tasks, all or names of tasks; empty: those of backend.toml
     size: str = "tiny"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -42,10 +42,10 @@ class Options:
 
 
 def options_of(config: pytest.Config, backend: str) -> Options:
-    """What the command line says, checked.
+    """The options of a run on a backend, read from pytest's command line and checked.
 
     Raises:
-        HarnessError: a value cannot be.
+        HarnessError: a value is out of its range or of the wrong form.
     """
 
     def given(name: str, default: Any) -> Any:
@@ -87,8 +87,8 @@ def options_of(config: pytest.Config, backend: str) -> Options:
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """The words of a list separated by commas, each once."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    """The items of a list separated by commas, each once, in order."""
+    return tuple(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
 
 
 def _folder(option: str, path: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a person sees while cells run: one live line, or a full line now and then."""
+"""Progress line of a run: drawn over itself on a terminal, else a full line now and then."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from harness.contract import CellResult, Outcome
 from harness.toolkit.durations import duration
 from harness.workers.task import TaskStatus
 
-#: Seconds between two drawings of the live line, and between two full lines.
+#: Seconds between two drawings of the live line.
 LIVE = 0.2
+
+#: Seconds between two full lines.
 FULL = 10.0
-#: Full lines also come with each tenth, but not faster than this.
+
+#: Seconds between two full lines where another tenth of the cells is done.
 FULL_AT_LEAST = 1.0
-#: A running cell is named with its stage once it takes longer than this.
+
+#: Seconds after which a running cell is named with its stage.
 NOTABLE = 5.0
 
 
 class Terminal(Protocol):
-    """What of pytest's terminal reporter is used."""
+    """The methods of pytest's terminal reporter that the progress line uses."""
 
     def rewrite(self, line: str, **markup: bool) -> None:
         """Write over the current line."""
@@ -30,18 +34,18 @@ class Terminal(Protocol):
         """Write a line of its own."""
 
     def flush(self) -> None:
-        """Let it be seen."""
+        """Write out what is buffered."""
 
 
-class Progress:
-    """Counts results and shows where the run stands.
+class ProgressLine:
+    """Counts results, and shows counts, time left and running cells.
 
     Args:
-        terminal: where to; None shows nothing.
-        total: how many cells there are.
+        terminal: None shows nothing.
+        total: number of cells.
         live: whether the terminal can write over a line.
         width: of the terminal, in characters.
-        clock: seconds that only grow.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class Progress:
         self._outcomes[result.outcome] += 1
 
     def show(self, running: Sequence[TaskStatus]) -> None:
-        """Draw, if it is time to."""
+        """Draw the line, if the last drawing is long enough ago."""
         if self._terminal is None:
             return
         now = self._clock()
@@ -94,7 +98,7 @@ class Progress:
             self._terminal.flush()
 
     def clear(self) -> None:
-        """Take the live line away, so that something else can be written."""
+        """Erase the live line, so that something else can be written."""
         if self._terminal is not None and self._shown:
             self._terminal.rewrite("", erase=True)
             self._terminal.rewrite("")
@@ -103,7 +107,7 @@ class Progress:
     def _text(self, now: float, running: Sequence[TaskStatus]) -> str:
         counts = " · ".join(f"{self._outcomes[o]} {o}" for o in Outcome if self._outcomes[o])
         share = f"{self.done * 100 // self._total:3}% {self.done}/{self._total}"
-        parts = [share, counts, self._left(now), ", ".join(map(_standing, running))]
+        parts = [share, counts, self._left(now), ", ".join(map(_status, running))]
         return "   ".join(part for part in parts if part)
 
     def _left(self, now: float) -> str:
@@ -113,7 +117,7 @@ class Progress:
         return f"{duration(elapsed / self.done * (self._total - self.done))} left"
 
 
-def _standing(running: TaskStatus) -> str:
+def _status(running: TaskStatus) -> str:
     name = running.label.split("[")[0]
     if running.seconds < NOTABLE:
         return name

@@ -1,10 +1,10 @@
-"""Durations in words."""
+"""Durations in words, from tenths of a second to hours."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
+    """A duration in words: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

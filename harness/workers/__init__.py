@@ -1,1 +1,1 @@
-"""Isolation: the processes that cells run in, their limits, messages and ends."""
+"""Isolation of cells: child processes, their limits, messages and endings."""

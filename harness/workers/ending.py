@@ -24,10 +24,10 @@ _SIGNALS = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a task ended.
+    """Ending of a task: the value that its target returned, or its failure.
 
-    `outcome` is None where the target returned, and `value` is the value that it returned.
-    Otherwise `outcome` is `crash`, `timeout` or `oom`, at `stage`, with the reason in one line.
+    `outcome` is None where the target returned. Otherwise `outcome` is `crash`, `timeout` or
+    `oom`, at `stage`, with the reason in one line.
     """
 
     outcome: Outcome | None

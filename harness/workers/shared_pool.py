@@ -40,7 +40,7 @@ from harness.workers.task import T, Task, TaskStatus
 
 @dataclass(slots=True)
 class Rerun(Generic[T]):
-    """A failed task that waits to be run again, alone in its process."""
+    """A failed task that waits to be run again, alone in its process, on the device `unit`."""
 
     task: Task
     future: Future[T]
@@ -200,7 +200,7 @@ class SharedPool(Pool[T]):
             self._answered(running, ending)
 
     def _first_try(self, worker: SharedWorker[T], ending: Ending) -> None:
-        """Conclude a task that passed in a shared worker; queue one that failed to run alone."""
+        """Conclude a task that passed in a shared worker; queue a rerun of one that failed."""
         if failure_scope(ending) is FailureScope.NONE:
             self._conclude(worker.task, worker.future, ending)
         else:

@@ -1,4 +1,7 @@
-"""Checks of a run's options against what a backend and the model lists have."""
+"""Checks of a run's options against its backend and the model lists.
+
+Each raises a HarnessError that names close matches.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,29 @@ from harness.catalog import selection
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport
-from harness.contract import (
-    BASE,
-    HarnessError,
-)
+from harness.contract import BASE, HarnessError
 from harness.session.options import Options, comma_separated
 from harness.toolkit.close_matches import did_you_mean
 
-#: Selects every head but the headless model.
+#: Value of `--heads` for every head but the headless model.
 TASKS = "tasks"
 
 
 def check_heads(catalog: Catalog, options: Options) -> None:
-    """Refuse heads that no list has."""
-    known = {head for entry in catalog.entries.values() for head in entry.heads}
+    """Refuse `--heads` that no list has."""
+    known = {task for entry in catalog.entries.values() for task in entry.heads}
     offered = (selection.ALL, BASE, TASKS, *sorted(known))
-    for word in comma_separated(options.heads):
-        if word not in offered:
+    for head in comma_separated(options.heads):
+        if head not in offered:
             raise HarnessError(
                 f"expected --heads to be {selection.ALL}, {BASE}, {TASKS} or tasks of the lists, "
-                f"found {word!r}.{did_you_mean(word, offered)} "
+                f"found {head!r}.{did_you_mean(head, offered)} "
                 "Fix: `python -m harness list` shows each entry's task"
             )
 
 
 def check_faults(spec: BackendSpec, catalog: Catalog, options: Options) -> None:
-    """Refuse faults that the backend cannot inject, and entries that no list has."""
+    """Refuse `--fault` kinds that the backend cannot inject, and entries that no list has."""
     for fault in filter(None, options.backend_options.get("fault", "").split(",")):
         kind, _, entry = fault.partition("=")
         if kind not in spec.faults:
@@ -49,9 +49,9 @@ def check_faults(spec: BackendSpec, catalog: Catalog, options: Options) -> None:
             )
 
 
-def check_precisions(spec: BackendSpec, options: Options, probe: DeviceReport) -> None:
-    """Refuse precisions that the backend does not offer."""
-    offered = [precision.name for precision in probe.precisions]
+def check_precisions(spec: BackendSpec, options: Options, report: DeviceReport) -> None:
+    """Refuse `--precision` names that the backend does not offer."""
+    offered = [precision.name for precision in report.precisions]
     for name in options.precisions:
         if name != "all" and name not in offered:
             raise HarnessError(

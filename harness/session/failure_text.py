@@ -1,0 +1,49 @@
+"""Text of a cell whose verdict is not green: outcome, expectation, traceback, rerun command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.contract import CellResult, Outcome, Verdict
+from harness.session.run import Run
+from harness.toolkit.checkout import shown_path
+
+#: Lines of a traceback that are shown; the whole of it is stored.
+TRACEBACK = 12
+
+
+def failure_text(run: Run, result: CellResult) -> str:
+    """The text for one cell of a run."""
+    stage, outcome = result.stage, result.outcome
+    path = shown_path(run.spec.expectations)
+    lines = [f"{result.verdict}: {outcome} at {stage}"]
+    if result.reason:
+        lines.append(result.reason)
+    known = [
+        row.failure
+        for row in run.expectations.rows
+        if row.entry == result.entry and row.scope.holds(result.head, result.precision)
+    ]
+    rows = "; ".join(
+        f"{f.outcome or 'a failure'} at {f.stage}" + (f" with {f.match!r}" if f.match else "")
+        for f in known
+    )
+    if result.verdict is Verdict.IMPROVED:
+        lines.append(f"expected {rows}; it passes now. Fix: delete that row of {path}")
+    elif result.verdict is Verdict.CHANGED:
+        lines.append(f"expected {rows} ({path})")
+    elif result.verdict is Verdict.REGRESSED:
+        lines.append("it passed in the run before")
+    if result.error and outcome is not Outcome.PASS:
+        lines += ["", *_excerpt(result.error.strip().splitlines()), ""]
+    return "\n".join([*lines, f"rerun: {run.rerun(result)}"])
+
+
+def _excerpt(trace: Sequence[str]) -> list[str]:
+    """The telling end of a traceback: its last lines, or the first ones of faulthandler's."""
+    upside_down = [i for i, line in enumerate(trace) if line.endswith("(most recent call first):")]
+    current = [i for i in upside_down if trace[i].startswith("Current thread")] or upside_down[-1:]
+    start = max(0, current[0] - 2) if current else max(0, len(trace) - TRACEBACK)
+    shown = trace[start : start + TRACEBACK]
+    left = len(trace) - len(shown)
+    return [*([f"... {left} lines more, in the results"] if left else []), *shown]

@@ -1,0 +1,42 @@
+"""Header of a run: backend, device, size and limits, before the first cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.contract import Cell
+from harness.session.run import Run
+
+
+def header(run: Run, cells: Sequence[Cell]) -> list[str]:
+    """The lines of the header, for the cells that are about to run."""
+    options, settings = run.options, run.settings
+    lines = [f"backend: {run.spec.name}, {run.spec.title}"]
+    if run.device is not None:
+        device = run.device.device
+        versions = ", ".join(f"{name} {version}" for name, version in device.versions.items())
+        emulated = ", EMULATED: no hardware result" if device.emulated else ""
+        versions = f"; {versions}" if versions else ""
+        lines.append(f"device: {device.name} ({device.kind}{emulated}){versions}")
+    if run.fallback:
+        lines.append(
+            f"fallback: {run.fallback} stands in for the missing device; every row is marked so, "
+            f"and none counts for {run.spec.name}"
+        )
+    if run.absence is not None:
+        lines.append(f"device: none. {run.absence}")
+    entries = len({cell.entry.name for cell in cells})
+    precisions = list(dict.fromkeys(cell.precision for cell in cells))
+    threads = "thread" if settings.threads == 1 else "threads"
+    size = f"precision {', '.join(precisions) or 'none'}, size {options.size}, seed {options.seed}"
+    at_once = f"{settings.workers} at once with {settings.threads} {threads}"
+    limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
+    limits += "".join(
+        f", {settings.limits.with_patience(patience).seconds:g} s in {name}"
+        for name, patience in run.patience().items()
+        if patience != 1.0 and name in precisions
+    )
+    lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
+    lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
+    warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
+    return [*lines, *(f"warning: {warning}" for warning in warnings)]

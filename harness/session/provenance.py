@@ -1,0 +1,53 @@
+"""Provenance of a run: device, versions, pins, git commit, host and options, for its results."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.catalog.backend_spec import BackendSpec
+from harness.contract import Device, RunInfo
+from harness.session.options import Options
+from harness.toolkit.checkout import ROOT
+from harness.workers.settings import cores
+
+
+def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -> RunInfo:
+    """The row of a run that begins now."""
+    driver = f", {device.driver}" if device.driver else ""
+    return RunInfo(
+        run_id=run_id,
+        backend=spec.name,
+        started_at=datetime.now(UTC).isoformat(),
+        device=f"{device.name} ({device.kind}{driver})",
+        emulated=device.emulated,
+        versions={"python": platform.python_version(), **device.versions},
+        lock_sha256=_sha256(spec.lock),
+        git_commit=_git_commit(),
+        host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
+        arguments=options.arguments,
+        seed=options.seed,
+    )
+
+
+def _sha256(path: Path) -> str:
+    """The digest of a file; empty without the file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _git_commit() -> str:
+    """The commit of this checkout, with `-dirty` where it has changes; empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,42 @@
+"""Rerun command: the command line that runs one cell alone, with every option that matters."""
+
+from __future__ import annotations
+
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.contract import CellResult, Entry
+from harness.session.options import PASSED_ON, Options
+
+
+def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: Options) -> str:
+    """The command for a cell of a run: `nox -s NAME`, or pytest for a backend from elsewhere.
+
+    Args:
+        result: of the cell.
+        entry: of the cell; `--heads` is given only where the entry has heads.
+        spec: the backend's.
+        options: of the run.
+    """
+    given = options.backend_options
+    arguments = ["--models", result.entry]
+    if entry.heads:
+        arguments += ["--heads", result.head]
+    if result.precision != "default":
+        arguments += ["--precision", result.precision]
+    if options.size != "tiny":
+        arguments += ["--size", options.size]
+    if options.checkpoints is not None:
+        arguments.append(f"--checkpoints={options.checkpoints}")
+    if options.seed:
+        arguments += ["--seed", str(options.seed)]
+    for fault in filter(None, given.get("fault", "").split(",")):
+        arguments += ["--fault", fault]
+    for name in PASSED_ON:
+        if name in given:
+            arguments += [f"--{name.replace('_', '-')}", given[name]]
+    if given.get("cache") == "off":
+        arguments.append("--no-cache")
+    if options.backends == BACKENDS:
+        return f"nox -s {spec.name} -- {' '.join(arguments)}"
+    # With `=`: pytest would take a folder outside of the checkout for a path to collect.
+    arguments += [f"--backends-dir={options.backends}", f"--lists={options.lists}"]
+    return f"python -m pytest --backend {spec.name} {' '.join(arguments)}"
