@@ -38,7 +38,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def share(part: int, whole: int) -> str:
-    """A share as `87.1 %`, rounded down, so that only a whole is 100 %; a dash where it has none."""
+    """A share as `87.1 %`, rounded down, so that only a whole is 100 %; a dash for none."""
     if not whole:
         return NOTHING
     return "100\u00a0%" if part == whole else f"{part * 1000 // whole / 10:.1f}\u00a0%"
