@@ -1,4 +1,4 @@
-"""A fake device whose context is dear, for `benchmarks.workers`: what runs in its processes."""
+"""Fake device whose context costs CPU time: the work of a process in `benchmarks.workers`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""What `powers_of_two.c` saves on Qualcomm's emulator: inferences with and without, as a ratio.
+"""CPU seconds of inferences on Qualcomm's emulator without an LD_PRELOAD shim, over those with it.
 
     nox -s qnn -- --models bert                                 # once, for the environment
     .nox/qnn/bin/python -m benchmarks.qnn_emulator              # the smoke list
+    .nox/qnn/bin/python -m benchmarks.qnn_emulator --quick      # one model
     .nox/qnn/bin/python -m benchmarks.qnn_emulator swin2sr
 
-Each model is compiled by one process, whose context binary two others load: one as it is, one with
-the library before the C library. Their outputs must be equal to the bit. CPU seconds of one
-inference, after a first one, because they hold on a busy machine.
+The shim is `backends/qnn/powers_of_two.c`. One process compiles a model; two others load the
+context binary, one as it is, one with the shim before the C library. Their outputs must be equal to
+the bit. Seconds are those of one inference, after a first one; the ratio of CPU seconds holds on a
+busy machine.
 """
 
 from __future__ import annotations
@@ -32,12 +34,15 @@ from harness.workers import ld_preload
 #: A median ratio below this would not be worth a compiler.
 CLAIM = 1.5
 
+#: The model of a quick run.
+QUICK = ("bert",)
+
 #: Inferences that are measured.
 REPEATS = 3
 
 
 def infer(name: str) -> None:
-    """Prints CPU seconds of an inference, and what the outputs hash to."""
+    """Prints CPU seconds of an inference, and the outputs' SHA-256."""
     backend = backends.load(backends.find("qnn"), {})
     case = TinyCase(model_lists.load(checkout.ROOT).entries[name])
     program = backend.prepare(case, backend.precisions[0])
@@ -52,7 +57,7 @@ def infer(name: str) -> None:
 
 
 def measured(name: str, variables: dict[str, str]) -> tuple[float, str]:
-    """What another process prints that infers with these variables."""
+    """CPU seconds and SHA-256 that another process prints, with these environment variables."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.qnn_emulator", "--infer", name],
         env={**os.environ, **variables},
@@ -67,7 +72,8 @@ def measured(name: str, variables: dict[str, str]) -> tuple[float, str]:
 def main() -> int:
     """Measures and prints; 1 where the claim does not hold here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("models", nargs="*", default=["smoke"], help="as --models takes them")
+    parser.add_argument("models", nargs="*", help="as --models takes them; smoke if none is named")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
     parser.add_argument("--infer", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -81,7 +87,8 @@ def main() -> int:
         if library is None:
             raise SystemExit("expected a C compiler on Linux, found none. Fix: install gcc")
         kept = {cache.FOLDER_VARIABLE: folder}
-        for entry in model_lists.load(checkout.ROOT).select(",".join(args.models)):
+        models = QUICK if args.quick else args.models or ["smoke"]
+        for entry in model_lists.load(checkout.ROOT).select(",".join(models)):
             try:
                 measured(entry.name, kept)
                 slow, plain = measured(entry.name, kept)

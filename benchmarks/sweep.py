@@ -1,12 +1,14 @@
-"""The torch-cpu sweep beside the plain way: one cold Python process per model.
+"""CPU seconds of a cell in a cold Python process of its own, over those of a cell in a sweep.
 
-    nox -s torch-cpu -- --models bert                # once, for the environment
-    .nox/torch-cpu/bin/python benchmarks/sweep.py    # 8 minutes on 2 cores; --quick for 2
+    nox -s torch-cpu -- --models bert                      # once, for the environment
+    .nox/torch-cpu/bin/python -m benchmarks.sweep          # 8 minutes on 2 cores
+    .nox/torch-cpu/bin/python -m benchmarks.sweep --quick  # a few models
 
-Both do the same work on the same models (`harness.cell.stages.run`: build, reference, all checks),
-so that the ratio says what one fork server instead of cold processes, and nothing else, is worth. A
-third column is the least that anyone's own script does: import, build, one forward. CPU seconds are
-those of all processes, imports included; the ratio holds on a noisy machine, the seconds do not.
+Both do the same work (`harness.cell.stages.run`: build, reference, all checks), so that the ratio
+says what one fork server instead of cold processes, and nothing else, is worth. The sweep is of the
+`torch-cpu` backend. A further row is the least that anyone's own script does: import, build, one
+forward. CPU seconds are those of all processes, imports included; the ratio holds on a noisy
+machine, the seconds do not.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ import duckdb
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: The same cell in a process of its own, as `python -m pytest` would never do it.
+#: Models of a quick run, and how many cold processes of either kind it starts.
+QUICK = ("bert", "gpt2", "t5", "vit", "resnet")
+QUICK_SAMPLE = 2
+
+#: One cell with all checks in a process of its own: exits with 0 where the cell passes.
 COLD = """
 import sys
 from harness.catalog import backend_spec, model_lists
@@ -41,7 +47,7 @@ result = stages.run(job, lambda stage: None)
 sys.exit(result.outcome != "pass")
 """
 
-#: The least: what a user types to see whether a model runs at all.
+#: The least that a user types to see whether a model runs at all: import, build, one forward.
 PLAIN = """
 import sys
 from harness.catalog import model_lists
@@ -68,7 +74,7 @@ class Cost:
 
 
 def cost_of(command: Sequence[str]) -> Cost:
-    """Runs a command and says what it cost.
+    """Runs a command in the root of the checkout; the seconds that it took.
 
     Raises:
         subprocess.CalledProcessError: it failed in a way that is not a failing cell (status 1).
@@ -89,10 +95,17 @@ def cost_of(command: Sequence[str]) -> Cost:
 
 
 def sweep(models: str, results: Path) -> Cost:
-    """The harness over some models (all where the text is empty).
+    """Runs the harness on the `torch-cpu` backend; the seconds that it took.
 
-    Its CPU is what it says itself: the children of a fork server are nobody's to wait for, so the
-    kernel does not count them as ours.
+    The CPU seconds are those of the harness's summary: this process is not the parent of the fork
+    server's children, so the kernel does not count them as its own.
+
+    Args:
+        models: as --models takes them; empty: all.
+        results: an empty folder for the results.
+
+    Raises:
+        SystemExit: the output has no summary.
     """
     command = [sys.executable, "-m", "pytest", "--backend", "torch-cpu", f"--results={results}"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -102,24 +115,39 @@ def sweep(models: str, results: Path) -> Cost:
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     wall = time.perf_counter() - began
-    said = re.search(r"([\d.]+) s of CPU an entry", done.stdout)
-    if said is None:
+    cpu = cpu_of(done.stdout)
+    if cpu is None:
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
-        raise SystemExit("expected the sweep to say what it cost; see above for what it said")
-    return Cost(wall, float(said.group(1)) * entries_in(results))
+        raise SystemExit(
+            "expected a summary with '30 cells' and '1.50 s of CPU a cell', found the output "
+            "above. Fix: adapt cpu_of in benchmarks/sweep.py to harness/session/summary.py"
+        )
+    return Cost(wall, cpu)
+
+
+def cpu_of(output: str) -> float | None:
+    """CPU seconds of a run by its summary: those of a cell, times all cells, absent ones included.
+
+    None: the output has no such summary.
+    """
+    each = re.search(r"^cost: .*?([\d.]+) s of CPU a cell", output, re.MULTILINE)
+    count = re.search(r"; (\d+) cells(?:,|$)", output, re.MULTILINE)
+    return float(each[1]) * int(count[1]) if each and count else None
 
 
 def passing(results: Path, count: int) -> list[str]:
-    """Names of entries that passed, spread evenly over the list."""
+    """Names of entries whose headless model passed, spread evenly over the list."""
     with duckdb.connect(str(results / "torch-cpu.duckdb"), read_only=True) as connection:
-        rows = connection.sql("SELECT entry FROM cells WHERE outcome = 'pass' ORDER BY entry")
+        rows = connection.sql(
+            "SELECT entry FROM cells WHERE outcome = 'pass' AND head = 'base' ORDER BY entry"
+        )
         names = [row[0] for row in rows.fetchall()]
     step = max(1, len(names) // count)
     return names[::step][:count]
 
 
 def shares(results: Path, cpu: float) -> dict[str, float]:
-    """CPU seconds by who spent them; what no stage counts is the harness's own."""
+    """CPU seconds of a sweep by code; what no stage counts is the harness's own."""
     with duckdb.connect(str(results / "torch-cpu.duckdb"), read_only=True) as connection:
         rows = connection.sql(
             "SELECT substr(name, 5), sum(value) FROM metrics WHERE name LIKE 'cpu_%' GROUP BY 1"
@@ -139,12 +167,6 @@ def median_memory(results: Path) -> tuple[float, float]:
     return statistics.median(values), max(values)
 
 
-def entries_in(results: Path) -> int:
-    """How many entries ran or were found absent."""
-    with duckdb.connect(str(results / "torch-cpu.duckdb"), read_only=True) as connection:
-        return len(connection.sql("SELECT DISTINCT entry FROM cells").fetchall())
-
-
 def cells_in(results: Path) -> int:
     """How many cells ran, absent ones left out."""
     with duckdb.connect(str(results / "torch-cpu.duckdb"), read_only=True) as connection:
@@ -156,12 +178,12 @@ def main() -> int:
     """Measures and prints; 1 where a claim of the README does not hold here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--sample", type=int, default=20, help="cold processes of either kind")
-    parser.add_argument("--quick", action="store_true", help="the smoke list, and 5 processes")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
     args = parser.parse_args()
-    count = 5 if args.quick else args.sample
+    count = QUICK_SAMPLE if args.quick else args.sample
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
-        ours = sweep("smoke" if args.quick else "", results)
+        ours = sweep(",".join(QUICK) if args.quick else "", results)
         cells = cells_in(results)
         sample = passing(results, count)
         cold = [cost_of([sys.executable, "-c", COLD, name]) for name in sample]
@@ -170,7 +192,7 @@ def main() -> int:
         median, largest = median_memory(results)
     each = ours.cpu / cells
     print(f"cells: {cells} swept in {ours.wall:.0f} s of wall time; sample of {len(sample)} cold")
-    print(f"{'':34}{'CPU s an entry':>15}{'x the harness':>15}")
+    print(f"{'':34}{'CPU s a cell':>15}{'x the harness':>15}")
     rows = [("the harness, all checks", each)]
     rows += [("a cold process, all checks", sum(c.cpu for c in cold) / len(cold))]
     rows += [("a cold process, one forward", sum(c.cpu for c in plain) / len(plain))]

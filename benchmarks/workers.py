@@ -1,12 +1,13 @@
-"""What workers that serve many cells save where a device's context is dear.
+"""CPU seconds of cells in shared workers, over those of the same cells in a process each.
 
-    nox -s mock -- --models smoke                    # once, for the environment
-    .nox/mock/bin/python -m benchmarks.workers
+    nox -s mock -- --models smoke                       # once, for the environment
+    .nox/mock/bin/python -m benchmarks.workers          # a minute on 2 cores
+    .nox/mock/bin/python -m benchmarks.workers --quick  # a third of the cells
 
 A fake device stands in for a GPU: opening its context costs each process some CPU time, as
 creating a CUDA context and loading its libraries do. The same cells run once with a process each
-and once in shared workers, and once more in shared workers where every tenth cell fails, and is run
-again alone. Seconds are of CPU, over all processes; the ratio holds on a noisy machine.
+and once in shared workers, and once more in shared workers where every tenth cell fails and runs
+again alone. CPU seconds are those of all processes; the ratio holds on a noisy machine.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def sweep(cells: Sequence[Work], *, shared: bool, workers: int) -> float:
 def main() -> int:
     """Measures and prints; 1 where the claim does not hold here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--cells", type=int, default=60)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--cells", type=int, default=60)
+    size.add_argument("--quick", action="store_const", dest="cells", const=20, help="20 cells")
     parser.add_argument("--context", type=float, default=0.6, help="CPU seconds of a context")
     parser.add_argument("--work", type=float, default=0.1, help="CPU seconds of a cell's own work")
     parser.add_argument("--workers", type=int, default=2)

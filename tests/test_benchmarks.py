@@ -1,0 +1,46 @@
+"""The benchmarks: each has a quick run, and reads what the harness prints."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import sweep
+from harness.contract import CellResult, Outcome
+from harness.session import summary
+from harness.session.cost import Cost
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = sorted(
+    path
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
+
+
+def test_the_cost_of_a_sweep_counts_every_cell_of_the_harnesss_summary(
+    make_result: Callable[..., CellResult],
+) -> None:
+    results = [make_result(name) for name in ("a", "b", "c")]
+    results.append(make_result("d", outcome=Outcome.ABSENT))
+    cost = f"cost: {summary.cost(results, Cost(wall=30.0, cpu=6.0))}"
+    for totals in ("3 ok; 4 cells", "3 ok; 4 cells, 1 of them absent from this environment"):
+        assert sweep.cpu_of(f"20 cells before\n{totals}\n\n{cost}\nresults: a") == 6.0
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["", "3 ok; 4 cells", "cost: 2.0 s wall, 1.50 s of CPU a cell", "1.50 s of CPU a cell"],
+)
+def test_output_without_a_summary_has_no_cost(output: str) -> None:
+    assert sweep.cpu_of(output) is None
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_has_a_quick_run_that_continuous_integration_runs(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert f"python -m benchmarks.{path.stem} --quick" in docstring
+    assert f"benchmarks.{path.stem} --quick" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
