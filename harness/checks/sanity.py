@@ -25,7 +25,8 @@ def deterministic(first: Arrays, second: Arrays) -> None:
         if other is None or not np.array_equal(array, other, equal_nan=is_floating(array)):
             raise CheckFailed(
                 f"reference: {name} differs between two runs under different seeds: randomness in "
-                f"forward. Give it as an input, or switch it off, in harness/models/*.toml"
+                f"forward. Give it as an input in harness/inputs/recipe.toml, or switch it off in "
+                f"harness/models/shrink/overrides.toml"
             )
 
 
