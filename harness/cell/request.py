@@ -1,4 +1,4 @@
-"""What a child process is asked to do. The request and its answer cross a process boundary."""
+"""Requests to a child process: run a cell, or ask a backend for its device."""
 
 from __future__ import annotations
 

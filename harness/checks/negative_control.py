@@ -1,4 +1,4 @@
-"""Controls: the reference is worth comparing with, and the comparison can fail."""
+"""Negative control: right outputs must fail against a reference with one slightly wrong weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each family's models must do beyond giving the right numbers.
+"""Properties of families: checks on a model's behaviour, beyond the right numbers.
 
 A family has a module of its own name with a function `probes(base, other)`. A probe is a further
 input with a property that the reference's outputs must have: in a decoder, a later token changes

@@ -1,4 +1,4 @@
-"""Inferences that feed each other: how a model is used, where one call is not the use of it."""
+"""Loop: inferences that feed each other, as the denoising steps of a diffusion model do."""
 
 from __future__ import annotations
 
