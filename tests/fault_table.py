@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.catalog import backends, model_lists
 from harness.cell.request import Job
 from harness.contract import Cell, CellResult, Outcome
+from harness.toolkit.marked_text import write_between
 from harness.workers.cell_result import RUN_CELL, result_of
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
@@ -114,10 +115,7 @@ def main() -> int:
     if not parser.parse_args().write:
         print(made)
         return 0
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+    write_between(DOCUMENT, BEGIN, END, made)
     return 0
 
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from harness.toolkit.marked_text import write_between
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "architecture.md"
 BEGIN = "<!-- diagram: `python -m tools.architecture --write` -->"
@@ -90,10 +92,7 @@ def main() -> int:
     if not parser.parse_args().write:
         print(diagram())
         return 0
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{diagram()}\n{END}{after}", encoding="utf-8")
+    write_between(DOCUMENT, BEGIN, END, diagram())
     return 0
 
 

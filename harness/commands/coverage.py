@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
-from harness.report.coverage import BEGIN, END, markdown, summary, write_between_markers
+from harness.report.coverage import BEGIN, END, markdown, summary
 from harness.results import merged
 from harness.results.coverage import count
 from harness.toolkit import checkout
+from harness.toolkit.marked_text import write_between
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)
     print(json.dumps(asdict(coverage), indent=2) if args.json else markdown(coverage), end="")
     if args.write is not None:
-        changed = write_between_markers(args.write, summary(coverage))
+        changed = write_between(args.write, BEGIN, END, summary(coverage))
         print(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
     for left_out in gathered.left_out:
         print(f"left out: {left_out}", file=sys.stderr)

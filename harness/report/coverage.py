@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
-from harness.contract import HarnessError
 from harness.report.labels import where
 from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
-from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.text_table import markdown_table
 
 #: Markers: `--write` replaces the text between these two lines.
@@ -154,25 +151,6 @@ def _ways_table(coverage: Coverage) -> str:
         if (way := column.ways)
     ]
     return _table(("passing cells", *heads), rows)
-
-
-def write_between_markers(path: Path, text: str) -> bool:
-    """Replaces the text between the markers of a Markdown file; whether that changed the file.
-
-    Raises:
-        HarnessError: the file has no markers, or cannot be written. The file is then as it was.
-    """
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    start, end = before.find(BEGIN), before.find(END)
-    if not 0 <= start < end:
-        raise HarnessError(
-            f"expected {BEGIN} and, after it, {END} in {path}, found none. "
-            "Fix: put both lines where the table belongs"
-        )
-    after = f"{before[: start + len(BEGIN)]}\n{text}\n{before[end:]}"
-    if after != before:
-        write_atomically(path, after)
-    return after != before
 
 
 def _by_group(
