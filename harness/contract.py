@@ -42,6 +42,19 @@ RESHAPED = "reshaped"
 SIZES = ("odd-size", "other-size")  # of an image; the first that a model takes
 
 
+#: The dtypes that a precision may compute in: those with a noise floor.
+DTYPES: tuple[str, ...] = (
+    "float64",
+    "float32",
+    "tfloat32",
+    "conv-tfloat32",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int4",
+)
+
+
 class Stage(enum.StrEnum):
     """Where a cell stands, in the order in which a cell passes through them."""
 
@@ -115,6 +128,22 @@ class CheckFailed(Exception):
     """A check of the harness found a wrong result; the message says expected and found."""
 
 
+class BrokenContract(CheckFailed):
+    """A backend breaks a promise of this module; the cell fails, at whatever stage.
+
+    Args:
+        promise: which one, in a word or two: `dtype`, `aliased outputs`.
+        expected: what the contract says; the same for every model.
+        found: what came.
+        where: the output, say, that is meant.
+    """
+
+    def __init__(self, promise: str, expected: str, found: str, where: str = "") -> None:
+        place = f"{where}: " if where else ""
+        super().__init__(f"contract: {promise}: {place}expected {expected}, found {found}")
+        self.fingerprint = f"contract: {promise}: expected {expected}"
+
+
 class Inconclusive(Exception):
     """The reference is too ill-conditioned to judge by."""
 
@@ -158,10 +187,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How a backend is asked to compute, and the numpy-style dtype name that it computes in."""
+    """How a backend is asked to compute, and the name of the dtype that it computes in."""
 
     name: str
-    dtype: str  # float64 | float32 | tfloat32 | float16 | bfloat16 | int8 ...
+    dtype: str  # one of `DTYPES`
     patience: float = 1.0  # a cell may take so many times `--timeout`: it is compiled, say
 
 
@@ -188,6 +217,13 @@ GENERATED_TOKENS = 8
 
 #: The metric, with the value 1, of a cell that ran with the weights of its checkpoint.
 REAL_WEIGHTS = "real_weights"
+
+#: The metric of a cell whose program gives other numbers each time: the largest relative error
+#: between two inferences on the same input, with the unit `1`.
+NONDETERMINISM = "nondeterminism"
+
+#: The metric of a cell whose process grows with each inference, in MB per inference.
+GROWTH = "growth_per_inference"
 
 #: The head of a cell that runs the headless model.
 BASE = "base"
@@ -385,10 +421,18 @@ class Program(Protocol):
     """One prepared case on one device."""
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        """One inference; outputs by name, on the host."""
+        """One inference; outputs by name, on the host.
+
+        Args:
+            inputs: read-only arrays, never to be written: copy what the SDK wants to write into.
+
+        Returns:
+            A dict of str to numpy arrays that no later inference writes into. Floating outputs are
+            float32, or have the precision's own dtype; others are integers or booleans.
+        """
 
     def placement(self) -> Placement:
-        """Which share of the work ran on the device, and how that is known."""
+        """Which share of the work ran on the device, from 0 to 1, and how that is known."""
 
 
 @runtime_checkable
@@ -403,12 +447,12 @@ class Backend(Protocol):
     fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generate(case, precision, inputs, tokens) -> (batch, length + tokens) token ids`, greedily,
-    `memory() -> int` (device bytes), `dynamic: bool` (False where a program takes the shapes that
-    it was prepared for and no others; true where it is not said). The pipeline of a case that
-    generates returns its sequences as the one output named `case.generation.argument`.
+    `memory() -> int` (device bytes, not below 0), `dynamic: bool` (False where a program takes the
+    shapes that it was prepared for and no others; true where it is not said). The pipeline of a
+    case that generates returns its sequences as the one output named `case.generation.argument`.
     """
 
-    precisions: Sequence[Precision]
+    precisions: Sequence[Precision]  # one is called `default`
 
     def probe(self) -> Device:
         """The device; raises `Unavailable(reason, fix)`."""

@@ -38,6 +38,7 @@ HANGS = {"hangs": 0.1}
 
 #: The words in a reason that name the check.
 SAID = (
+    "nondeterminism",
     "relative error",
     "not finite",
     "expected shape",
@@ -64,7 +65,9 @@ class Observation:
         reason = self.result.reason
         where = re.match(r"on input '([^']+)': ", reason)
         said = reason[where.end() :] if where else reason
-        kind = next((words for words in SAID if words in said), re.split(r" ?[:(]", said)[0])
+        contract = re.match(r"contract: [^:]+", said)
+        words = next((words for words in SAID if words in said), re.split(r" ?[:(]", said)[0])
+        kind = contract[0] if contract else words
         return f"{kind}, on input `{where[1]}`" if where else kind
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from function_backend import (
+    WIDTH,
+    Fault,
+    Function,
+    FunctionBackend,
+    FunctionCase,
+    FunctionProgram,
+    Runner,
+    plain,
+    right,
+)
 
-from harness.catalog import backends
-from harness.catalog.backend_spec import BackendSpec
-from harness.cell import stages
-from harness.cell.request import Job
 from harness.contract import (
     OURS,
     Absent,
     Array,
     Arrays,
-    Cell,
     CellResult,
-    Entry,
     HarnessError,
     Inconclusive,
     Outcome,
@@ -32,161 +37,6 @@ from harness.contract import (
 )
 from harness.toolkit import numerics
 from harness.toolkit.numerics import LIMIT
-
-BATCH, WIDTH = 2, 16
-
-Function = Callable[[Arrays, Arrays], Arrays]
-Fault = Callable[[Arrays], Arrays]
-
-
-def plain(x: Arrays, w: Arrays) -> Arrays:
-    """Both inputs count; `codes` are integers that follow from the other output."""
-    y = np.tanh(x["left"] @ w["inner"]) @ w["outer"] + x["right"] @ w["other"]
-    return {"y": y, "codes": np.floor(4 * y).astype(np.int64)}
-
-
-class FunctionCase:
-    """A case that is a function of inputs and weights, in the dtype to compute in."""
-
-    seeded = False
-    head = "base"
-    generation = None
-    model_name = "FunctionModel"
-
-    def __init__(self, function: Function = plain, **names: str) -> None:
-        self.function = function
-        given = {"family": "structured", "architecture": "function", "name": "thing", **names}
-        self.entry = Entry(**given)  # type: ignore[arg-type]
-
-    def config(self) -> None:
-        return None
-
-    def module(self) -> Arrays:
-        random = np.random.default_rng(0)
-        return {
-            name: (random.standard_normal((WIDTH, WIDTH)) / WIDTH**0.5).astype(np.float32)
-            for name in self.weights()
-        }
-
-    def inputs(self, variant: str = "base") -> Arrays:
-        random = np.random.default_rng(list(variant.encode()))
-        rows = 3 if variant == "reshaped" else BATCH
-        return {
-            name: random.standard_normal((rows, WIDTH)).astype(np.float32)
-            for name in ("left", "right")
-        }
-
-    def padding(self) -> int:
-        return 0
-
-    def options(self) -> Mapping[str, Any]:
-        return {}
-
-    def outputs(self, raw: Any) -> Arrays:
-        return dict(raw)
-
-    def reference(
-        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
-    ) -> Arrays:
-        return self._computed(inputs, self.module(), dtype)
-
-    def _computed(self, inputs: Mapping[str, Array], weights: Arrays, dtype: str) -> Arrays:
-        return self.function(cast(inputs, dtype), cast(weights, dtype))
-
-    def perturbed(
-        self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
-    ) -> Arrays:
-        weights = cast(self.module(), "float64")
-        noise = np.random.default_rng(1).standard_normal(weights[weight].shape)
-        weights[weight] += scale * noise * np.sqrt(np.mean(weights[weight] ** 2))
-        return self._computed(inputs, weights, dtype)
-
-    def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        step = np.float32(numerics.SMALLEST_FLOOR[dtype])
-        moved = {n: a * (1 + step * (-1) ** i) for i, (n, a) in enumerate(self.module().items())}
-        return self._computed(inputs, moved, "float32")
-
-    def weights(self) -> Sequence[str]:
-        return ["inner", "outer", "other"]
-
-    def parameters(self) -> int:
-        return 3 * WIDTH**2
-
-    def pipeline(self) -> None:
-        return None
-
-    def save(self, folder: Path) -> None:
-        np.savez(folder / "weights.npz", **self.module())  # type: ignore[arg-type]
-
-
-def cast(arrays: Mapping[str, Array], dtype: str) -> Arrays:
-    return {name: array.astype(dtype) for name, array in arrays.items()}
-
-
-class FunctionProgram:
-    """The case's function, and then a fault."""
-
-    def __init__(self, case: FunctionCase, dtype: str, fault: Fault) -> None:
-        self.case, self.weights, self.dtype, self.fault = case, case.module(), dtype, fault
-        self.placed = Placement(1.0, "made up")
-
-    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        found = self.case.function(cast(inputs, self.dtype), cast(self.weights, self.dtype))
-        return self.fault({name: array.copy() for name, array in found.items()})
-
-    def placement(self) -> Placement:
-        return self.placed
-
-
-def right(outputs: Arrays) -> Arrays:
-    return outputs
-
-
-class FunctionBackend:
-    """Implements `harness.contract.Backend`; tests add what it has beyond that."""
-
-    precisions: Sequence[Precision] = (
-        Precision("default", "float32"),
-        Precision("f16", "float16"),
-    )
-
-    def __init__(self, case: FunctionCase | None = None, fault: Fault = right) -> None:
-        self.made = case or FunctionCase()
-        self.fault = fault
-        self.placed = Placement(1.0, "made up")
-
-    def case(self, entry: Entry, seed: int, size: str, head: str) -> FunctionCase:
-        return self.made
-
-    def prepare(self, case: FunctionCase, precision: Precision) -> FunctionProgram:
-        program = FunctionProgram(case, precision.dtype, self.fault)
-        program.placed = self.placed
-        return program
-
-
-class Runner:
-    """Runs cells on backends that are no folders; keeps which stages they reported."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch = monkeypatch
-        self.stages: list[Stage] = []
-
-    def __call__(
-        self,
-        backend: Any = None,
-        *,
-        precision: str = "default",
-        signature: str | None = None,
-        emulated: bool = False,
-    ) -> CellResult:
-        backend = backend or FunctionBackend()
-        self.stages = []
-        spec = BackendSpec(Path("here"), "A fake")
-        self.monkeypatch.setattr(backends, "find", lambda *_: spec)
-        self.monkeypatch.setattr(backends, "load", lambda *_: backend)
-        made = Cell(backend.made.entry, "fake", precision)
-        job = Job(made, 0, "tiny", Path(), {}, signature, emulated)
-        return stages.run(job, self.stages.append)
 
 
 @pytest.fixture
@@ -232,41 +82,8 @@ def test_what_is_measured(run: Runner) -> None:
     assert 0 < found["detection_limit"].value < 1e-2
 
 
-@pytest.mark.parametrize(("took", "repeats", "calls"), [(0.01, 3, 4), (10.0, 3, 2), (0.01, 1, 2)])
-def test_a_slow_inference_is_timed_once(
-    took: float, repeats: int, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter(range(100))
-    monkeypatch.setattr("harness.cell.stages.time.perf_counter", lambda: next(clock) * took)
-    plain: Arrays = {"x": np.ones(2, np.float32)}
-    given: list[Arrays] = []
-
-    def program(inputs: Arrays) -> Arrays:
-        given.append(inputs)
-        return inputs
-
-    inputs = {"base": plain, "other": plain}
-    outputs, seconds = stages._answers(program, inputs, repeats)  # type: ignore[arg-type]
-    assert outputs.keys() == {"base", "other"}
-    assert len(given) == calls  # the first one is not timed: it may still compile
-    assert seconds == pytest.approx(took)
-
-
-@pytest.mark.parametrize("emulated", [False, True])
-def test_an_emulator_is_not_asked_again_for_its_time(
-    run: Runner, emulated: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "REPEATS", 20)
-    asked: list[Arrays] = []
-
-    def counted(outputs: Arrays) -> Arrays:
-        asked.append(outputs)
-        return outputs
-
-    result = run(FunctionBackend(fault=counted), emulated=emulated)
-    assert result.outcome is Outcome.PASS
-    assert any(metric.name == "inference" for metric in result.metrics)
-    assert (len(asked) >= 20) is not emulated
+def half_and_back(outputs: Arrays) -> Arrays:
+    return {**outputs, "y": outputs["y"].astype(np.float16).astype(np.float32)}
 
 
 def test_a_precision_has_a_floor_of_its_own(run: Runner) -> None:
@@ -277,7 +94,7 @@ def test_a_precision_has_a_floor_of_its_own(run: Runner) -> None:
     assert half.noise_floor is not None
     assert half.noise_floor > 100 * single.noise_floor
     # What is right in half precision would be wrong in single precision.
-    rounded = run(FunctionBackend(fault=lambda outputs: cast(outputs, "float16")))
+    rounded = run(FunctionBackend(fault=half_and_back))
     assert (rounded.outcome, rounded.stage) == (Outcome.FAIL, Stage.VERIFY)
 
 
@@ -368,7 +185,8 @@ def test_a_tenth_of_a_floor_beyond_the_limit_decides(run: Runner) -> None:
     for times, outcome in ((LIMIT - 2, Outcome.PASS), (LIMIT + 2, Outcome.FAIL)):
 
         def drift(outputs: Arrays, by: float = times * floor) -> Arrays:
-            return {**outputs, "y": outputs["y"].astype(np.float64) * (1 + by)}
+            drifted = outputs["y"].astype(np.float64) * (1 + by)
+            return {**outputs, "y": drifted.astype(np.float32)}
 
         assert run(FunctionBackend(fault=drift)).outcome is outcome, times
 
@@ -816,7 +634,7 @@ def test_a_decision_that_rounding_flips_is_noise_on_that_input_alone(run: Runner
 
 def test_the_same_fault_of_a_backend_is_found(run: Runner) -> None:
     def flipped(outputs: Arrays) -> Arrays:
-        return {n: a * 1.06 if len(a) == 3 else a for n, a in outputs.items()}
+        return {**outputs, "y": outputs["y"] * 1.06} if len(outputs["y"]) == 3 else outputs
 
     result = run(FunctionBackend(FunctionCase(), flipped))
     assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)

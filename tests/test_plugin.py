@@ -21,8 +21,7 @@ import pytest
 from workplace import FAKES, ROOT, Workplace
 
 from harness import plugin
-from harness.cell.request import DeviceReport
-from harness.contract import Device, HarnessError, Outcome, Precision, Stage, Verdict
+from harness.contract import HarnessError, Outcome, Stage, Verdict
 from harness.session.hooks import INTERRUPTED
 from harness.session.options import Options
 from harness.session.run import Run
@@ -505,16 +504,6 @@ def test_a_precision_that_needs_more_time_gets_it(workplace: Workplace) -> None:
     assert "still at prepare after 1 s" in done.stdout
     assert "still at prepare after 2 s" in done.stdout
     assert "2 failed, 2 passed" in done.stdout
-
-
-@pytest.mark.parametrize("emulated", [False, True])
-def test_a_job_knows_whether_its_device_is_emulated(workplace: Workplace, emulated: bool) -> None:
-    workplace.write(vision="vit")
-    run = Run(options(workplace))
-    device = Device("a chip", "npu", emulated=emulated)
-    run.device = DeviceReport(device, (Precision("default", "float32"),))
-    (cell,) = run.cells(run.catalog.entries["vit"])
-    assert run.job(cell).emulated is emulated
 
 
 def test_rerunning_repeats_what_matters(

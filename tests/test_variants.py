@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cell import WIDTH, FunctionBackend, FunctionCase, FunctionProgram, Runner, right
+from function_backend import WIDTH, FunctionBackend, FunctionCase, FunctionProgram, Runner, right
 
 from harness.catalog import model_lists
 from harness.checks import variants

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.catalog.backends import find, load
+from harness.cell import border
 from harness.cell.request import DeviceReport, ProbeRequest
-from harness.contract import Stage
+from harness.contract import BrokenContract, HarnessError, Stage
 
 
 def probe(request: ProbeRequest, report: Callable[[Stage], None]) -> DeviceReport:
@@ -15,10 +16,18 @@ def probe(request: ProbeRequest, report: Callable[[Stage], None]) -> DeviceRepor
 
     Raises:
         Unavailable: the device is missing.
-        HarnessError: a package is missing.
+        HarnessError: a package is missing, or the backend breaks the contract.
     """
-    backend = load(find(request.backend, request.backends_dir), request.options)
-    device = backend.probe()
+    spec = find(request.backend, request.backends_dir)
+    backend = load(spec, request.options)
+    try:
+        device = border.device(backend.probe())
+        precisions = border.precisions(backend.precisions)
+    except BrokenContract as breach:
+        raise HarnessError(
+            f"backend {spec.name}: {breach}. Fix: {spec.folder / 'backend.py'}; "
+            "harness/contract.py says what a backend returns"
+        ) from breach
     # Packages like to make their version a class of their own.
     versions = {name: str(version) for name, version in device.versions.items()}
-    return DeviceReport(replace(device, versions=versions), tuple(backend.precisions))
+    return DeviceReport(replace(device, versions=versions), precisions)

@@ -7,6 +7,7 @@ import traceback
 from harness.contract import (
     OURS,
     Absent,
+    BrokenContract,
     CellResult,
     CheckFailed,
     HarnessError,
@@ -29,6 +30,8 @@ def record_error(error: BaseException, result: CellResult) -> None:
 
 
 def _outcome(error: BaseException, stage: Stage) -> Outcome:
+    if isinstance(error, BrokenContract):
+        return Outcome.FAIL
     if isinstance(error, Absent):
         return Outcome.ABSENT
     if isinstance(error, Inconclusive):

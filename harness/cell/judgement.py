@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from harness.cell.border import CheckedProgram
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, noise_floor
+from harness.cell.repeats import GRAVE_MB, NOTED_MB, Repeats
 from harness.checks import generation, negative_control, padded_outputs
 from harness.contract import (
+    GROWTH,
+    NONDETERMINISM,
     Array,
     Arrays,
     Case,
     CellResult,
     CheckFailed,
-    Program,
 )
 from harness.toolkit import numerics
 
@@ -30,12 +34,17 @@ PLACEMENT = "placement: "
 
 
 def verify(
-    program: Program, reference: Reference, outputs: Mapping[str, Arrays], progress: CellProgress
+    program: CheckedProgram,
+    reference: Reference,
+    outputs: Mapping[str, Arrays],
+    repeats: Repeats,
+    progress: CellProgress,
 ) -> None:
-    """Hold outputs, placement and negative control against the reference.
+    """Hold outputs, repeated ones, placement and negative control against the reference.
 
     Raises:
         CheckFailed: an output is wrong, the check cannot fail, or work ran elsewhere.
+        BrokenContract: the placement is none.
     """
     result = progress.result
     placement = program.placement()
@@ -53,6 +62,7 @@ def verify(
         noise = partial(_noise_on, reference, name, alike)
         got, want = padded_outputs.selected(got, alike), padded_outputs.selected(want, alike)
         compare(name, got, want, with_own_floor(reference, got, want, noise), result)
+    judge_repeats(repeats, outputs["base"], reference, progress)
     detection = negative_control.must_fail(
         outputs["base"], reference.wrong, reference.floor, reference.mismatch
     )
@@ -62,6 +72,34 @@ def verify(
         raise CheckFailed(
             f"{PLACEMENT}expected all of the work on the device, found "
             f"{placement.device_share:.1%} ({placement.evidence}); elsewhere: {fallen or '?'}"
+        )
+
+
+def judge_repeats(
+    repeats: Repeats, first: Arrays, reference: Reference, progress: CellProgress
+) -> None:
+    """Hold repeated inferences against the first one, and record how they differ.
+
+    Raises:
+        CheckFailed: one differs by more than the limit, or the process grows too much with each.
+    """
+    if 0.0 < repeats.apart < math.inf:
+        progress.metric(NONDETERMINISM, repeats.apart, "1")
+    if repeats.apart:
+        noise = partial(_noise_on, reference, "base", {})
+        floored = with_own_floor(reference, repeats.worst, first, noise)
+        found = numerics.difference(repeats.worst, first)
+        if numerics.is_wrong(found, floored.floor, floored.mismatch):
+            raise CheckFailed(
+                f"nondeterminism: inference {repeats.number}, again on input 'base', differs from "
+                f"the first one: {numerics.explain(found, floored.floor)}"
+            )
+    if repeats.growth_mb > NOTED_MB:
+        progress.metric(GROWTH, repeats.growth_mb, "MB")
+    if repeats.growth_mb > GRAVE_MB:
+        raise CheckFailed(
+            f"memory: expected the process to grow by at most {GRAVE_MB:g} MB with each inference, "
+            f"found {repeats.growth_mb:.0f} MB"
         )
 
 

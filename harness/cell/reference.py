@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from harness.catalog import exemptions
 from harness.cell.request import Job
@@ -34,6 +37,7 @@ class Reference:
     noisy: families.Call  # an inference with no error but that precision's
     inputs: Mapping[str, Arrays]  # by variant or probe
     outputs: Mapping[str, Arrays]
+    dtypes: Mapping[str, np.dtype[Any]]  # of the outputs of eager execution in that precision
     floor: float
     mismatch: float
     wrong: negative_control.WrongReference  # what the check must refuse
@@ -56,8 +60,11 @@ def make_reference(
     sanity.sensitive(want, outputs["other"])
     noisy = _noisy(case, dtype, precision)
     floor, mismatch = 0.0, 0.0
+    dtypes: dict[str, np.dtype[Any]] = {}
     for name, right in outputs.items():
-        noise = numerics.difference(noisy(inputs[name]), right)
+        eager = noisy(inputs[name])
+        dtypes |= {output: array.dtype for output, array in eager.items()}
+        noise = numerics.difference(eager, right)
         floor = max(floor, noise_floor(noise, precision))
         mismatch = max(mismatch, noise.mismatched)
     entry, given = job.cell.entry, dict(inputs)
@@ -78,6 +85,7 @@ def make_reference(
         noisy,
         given,
         outputs,
+        dtypes,
         floor,
         mismatch,
         negative_control.wrong_reference(case, base, want, floor, dtype),

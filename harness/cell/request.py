@@ -19,7 +19,6 @@ class Job:
     backends_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
     expected_signature: str | None = None  # empty: it should be recorded, and is not
-    emulated: bool = False  # the device is
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
 
     def on(self, unit: str) -> Job:

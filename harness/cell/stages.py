@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from harness.catalog import backends
+from harness.cell import border
+from harness.cell.border import CheckedProgram
 from harness.cell.errors import record_error
 from harness.cell.judgement import compare, judge_tokens, named_alike, verify, with_own_floor
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, make_reference
+from harness.cell.repeats import repeat
 from harness.cell.request import Job
 from harness.checks import generation, variants
 from harness.contract import (
@@ -28,17 +31,9 @@ from harness.contract import (
     HarnessError,
     Outcome,
     Precision,
-    Program,
     Stage,
     Unsupported,
 )
-
-#: How often an inference is timed, at most; the median counts. An emulator's time says nothing of
-#: the device, and is taken once.
-REPEATS = 3
-
-#: Seconds of timed inferences that are enough: an emulator's can take ten each.
-TIMED_SECONDS = 1.0
 
 
 def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
@@ -73,6 +68,7 @@ def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
 def _stages(job: Job, progress: CellProgress) -> None:
     result = progress.result
     with progress.stage(Stage.BUILD):
+        numpy_before = border.numpy_functions()
         spec = backends.find(job.cell.backend, job.backends_dir)
         backend = backends.load(spec, job.options)
         precision = _precision(backend, job.cell.precision)
@@ -81,25 +77,31 @@ def _stages(job: Job, progress: CellProgress) -> None:
         if job.checkpoints is not None:
             progress.metric(REAL_WEIGHTS, 1, "1")
     with progress.stage(Stage.INPUTS):
-        inputs = {"base": case.inputs("base"), "other": case.inputs("other")}
+        # Copies: a backend gets the case too, and may write into what the case keeps.
+        inputs = {
+            variant: {name: border.read_only(a) for name, a in case.inputs(variant).items()}
+            for variant in ("base", "other")
+        }
         for name, array in inputs["base"].items():
             if inputs["other"][name].shape != array.shape:
                 raise CheckFailed(f"inputs: {name} has another shape in the other example")
     with progress.stage(Stage.REFERENCE):
-        dynamic = bool(getattr(backend, "dynamic", True))
+        dynamic = border.dynamic(getattr(backend, "dynamic", True))
         reference = make_reference(case, inputs, precision, job, dynamic=dynamic)
         result.noise_floor = reference.floor
         _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
         began = time.perf_counter()
-        program = backend.prepare(case, precision)
+        prepared = backend.prepare(case, precision)
         progress.metric("load", time.perf_counter() - began, "s")
+        program = CheckedProgram(prepared, reference.dtypes, precision)
     with progress.stage(Stage.RUN):
-        repeats = 1 if job.emulated else REPEATS
-        outputs, seconds = _answers(program, reference.inputs, repeats)
-        progress.metric("inference", seconds, "s")
+        outputs, seconds = _answers(program, reference.inputs)
+        repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
+        progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
     with progress.stage(Stage.VERIFY):
-        verify(program, reference, outputs, progress)
+        border.unpatched(numpy_before)
+        verify(program, reference, outputs, repeats, progress)
     if reference.loop is not None:
         with progress.stage(Stage.GENERATE):
             ended = reference.loop.run(program, reference.loop.base)
@@ -117,17 +119,18 @@ def _case(backend: Backend, job: Job) -> Case:
         from harness.models.case import TinyCase  # imports what builds real models
 
         make = partial(TinyCase, checkpoints=job.checkpoints)
-    case: Case = make(job.cell.entry, job.seed, job.size, job.cell.head)
+    case = border.case(make(job.cell.entry, job.seed, job.size, job.cell.head))
     narrowed: Callable[[Case], Case] | None = getattr(backend, "narrowed", None)
-    return case if narrowed is None else narrowed(case)
+    return case if narrowed is None else border.case(narrowed(case))
 
 
 def _precision(backend: Backend, name: str) -> Precision:
-    found = next((p for p in backend.precisions if p.name == name), None)
+    precisions = border.precisions(backend.precisions)
+    found = next((p for p in precisions if p.name == name), None)
     if found is None:
-        offered = ", ".join(p.name for p in backend.precisions)
+        offered = ", ".join(p.name for p in precisions)
         raise HarnessError(f"expected a --precision of {offered}; found {name!r}")
-    return found
+    return border.known_dtype(found)
 
 
 def _further(
@@ -143,7 +146,7 @@ def _further(
     pipeline = getattr(backend, "pipeline", None)
     if pipeline is not None:
         with progress.stage(Stage.PIPELINE):
-            answered = pipeline(case, precision)
+            answered = border.answered(pipeline(case, precision))
             if answered is not None:
                 got, fed = answered
                 if case.generation is not None:
@@ -164,7 +167,9 @@ def _further(
     if generate is not None and case.generation is not None:
         with progress.stage(Stage.GENERATE):
             given = generation.prompt(base, case.generation.argument)
-            sequences = generate(case, precision, given, GENERATED_TOKENS)
+            lent = {name: border.read_only(array) for name, array in given.items()}
+            ids = given[case.generation.argument]
+            sequences = border.tokens(generate(case, precision, lent, GENERATED_TOKENS), ids)
             judge_tokens(case, given, sequences, reference, progress)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
@@ -173,11 +178,12 @@ def _further(
                 case.save(Path(folder))
             except Unsupported:
                 return
-            program = load(Path(folder), case, precision)
+            loaded = load(Path(folder), case, precision)
+            program = CheckedProgram(loaded, reference.dtypes, precision)
             compare("base, after from_pretrained", program(base), want, reference, result)
 
 
-def _answer(program: Program, name: str, inputs: Arrays) -> Arrays:
+def _answer(program: CheckedProgram, name: str, inputs: Arrays) -> Arrays:
     """One inference; what it raises says on which input."""
     try:
         return program(inputs)
@@ -197,31 +203,24 @@ def _count(further: variants.Variants, progress: CellProgress) -> None:
 
 
 def _answers(
-    program: Program, inputs: Mapping[str, Arrays], repeats: int
-) -> tuple[dict[str, Arrays], float]:
-    """What the program gives on each of the inputs, and the median seconds of an inference.
+    program: CheckedProgram, inputs: Mapping[str, Arrays]
+) -> tuple[dict[str, Arrays], list[float]]:
+    """What the program gives on each of the inputs, and the seconds of some inferences.
 
-    Those on inputs with the shapes of the plain ones are timed, after the first one, and further
-    ones until there are `repeats` or they took `TIMED_SECONDS`.
+    Those on inputs with the shapes of the plain ones are timed, after the first one.
     """
     outputs: dict[str, Arrays] = {}
     seconds = []
     sizes = {name: array.shape for name, array in inputs["base"].items()}
     for name, given in inputs.items():
-        began = time.perf_counter()
         outputs[name] = _answer(program, name, given)
-        took = time.perf_counter() - began
         if name != "base" and {n: a.shape for n, a in given.items()} == sizes:
-            seconds.append(took)
-    while not seconds or (len(seconds) < repeats and sum(seconds) < TIMED_SECONDS):
-        began = time.perf_counter()
-        program(inputs["base"])
-        seconds.append(time.perf_counter() - began)
-    return outputs, statistics.median(seconds)
+            seconds.append(program.seconds)
+    return outputs, seconds
 
 
 def _measure(backend: Backend, progress: CellProgress) -> None:
     """What the device holds at the end, where the backend can tell."""
     memory: Callable[[], int] | None = getattr(backend, "memory", None)
     if memory is not None:
-        progress.metric("device_memory", memory() / 1e6, "MB")
+        progress.metric("device_memory", border.memory(memory()) / 1e6, "MB")

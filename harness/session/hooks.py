@@ -63,6 +63,14 @@ class RunHooks:
         if not self.config.option.collectonly:
             self.run.warm()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Ask for the precisions, where the cells to collect follow from them."""
+        try:
+            self.run.precisions()
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
     ) -> pytest.Collector | None:

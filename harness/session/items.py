@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,16 @@ import pytest
 
 from harness.contract import GREEN, Cell, CellResult, Outcome, Verdict
 from harness.session.failure_text import failure_text
+from harness.session.notes import notes
 from harness.session.run import Run
 
 
 class UnexpectedResult(Exception):
     """A cell whose verdict is not green; the message is the reason of its outcome."""
+
+
+class CellWarning(pytest.PytestWarning):
+    """A note on a cell, in pytest's summary of warnings."""
 
 
 class ModelList(pytest.File):
@@ -64,6 +70,9 @@ class CellItem(pytest.Item):
             ("verdict", str(result.verdict)),
             *([("fallback", result.fallback)] if result.fallback else []),
         ]
+        for note in notes(result):
+            # Not `Item.warn`, which wants a line number.
+            warnings.warn_explicit(f"{self.name}: {note}", CellWarning, str(self.path), 1)
         if result.verdict not in GREEN:
             raise UnexpectedResult(result.reason)
         if result.outcome is Outcome.ABSENT:

@@ -309,7 +309,6 @@ class Run:
                 if name != "fallback" or self.fallback
             },
             expected_signature=str(recorded) if held else None,
-            emulated=self.device is not None and self.device.device.emulated,
         )
         self._jobs[cell.id] = job
         return job

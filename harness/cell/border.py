@@ -1,0 +1,385 @@
+"""Contract checks at the border: all that a backend returns, before the harness makes use of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from harness.contract import (
+    DTYPES,
+    Array,
+    Arrays,
+    BrokenContract,
+    Case,
+    Device,
+    Placement,
+    Precision,
+    Program,
+    is_floating,
+)
+from harness.toolkit.close_matches import did_you_mean
+
+#: Kinds of numpy dtypes that an array may have: booleans, integers without and with a sign, floats.
+KINDS = "buif"
+
+#: Members of `harness.contract.Case` that each stage needs.
+CASE_METHODS = ("module", "inputs", "reference", "perturbed", "weights", "parameters")
+
+#: What numpy says to a write into a read-only array.
+READ_ONLY = "read-only"
+
+
+class CheckedProgram:
+    """A backend's program, each inference of which is held to the contract.
+
+    The program gets read-only copies of the inputs, and the caller gets copies of the outputs: what
+    a backend does to either afterwards changes no number that is judged.
+
+    Args:
+        program: what `prepare` or `from_pretrained` returned.
+        dtypes: of the outputs that eager execution gives in the precision.
+        precision: that was asked for.
+
+    Attributes:
+        seconds: wall time of the last inference, without the checks.
+
+    Raises:
+        BrokenContract: the program cannot be called, or has no `placement`.
+    """
+
+    def __init__(
+        self, program: Any, dtypes: Mapping[str, np.dtype[Any]], precision: Precision
+    ) -> None:
+        if not callable(program) or not callable(getattr(program, "placement", None)):
+            raise BrokenContract(
+                "program",
+                "a Program, which is called with the inputs and has a method placement()",
+                type_name(program),
+            )
+        self.seconds = 0.0
+        self._program: Program = program
+        self._dtypes = dtypes
+        self._precision = precision
+        self._last: tuple[Mapping[str, Array], Arrays] = ({}, {})  # outputs, and copies of them
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """Outputs of one inference, by name.
+
+        Raises:
+            BrokenContract: the outputs are no arrays, or of a wrong dtype; an input was written
+                into, or an output of the inference before.
+        """
+        lent = {name: read_only(array) for name, array in inputs.items()}
+        began = time.perf_counter()
+        try:
+            raw = self._program(lent)
+        except ValueError as error:
+            if READ_ONLY in str(error):
+                self._name_writer(inputs, error)
+            raise
+        self.seconds = time.perf_counter() - began
+        _unwritten(lent, inputs)
+        outputs = arrays(raw, "outputs")
+        for name, array in outputs.items():
+            self._check_dtype(name, array)
+        self._check_last()
+        copies = {name: np.array(array) for name, array in outputs.items()}
+        self._last = outputs, copies
+        return dict(copies)
+
+    def placement(self) -> Placement:
+        """The program's placement.
+
+        Raises:
+            BrokenContract: it is none, or its share is not between 0 and 1.
+        """
+        return placement(self._program.placement())
+
+    def _name_writer(self, inputs: Mapping[str, Array], error: ValueError) -> None:
+        """Raise, where the program writes into its inputs once it may."""
+        writable = {name: np.array(array) for name, array in inputs.items()}
+        try:
+            self._program(writable)
+        except Exception:
+            return
+        try:
+            _unwritten(writable, inputs)
+        except BrokenContract as breach:
+            raise breach from error
+
+    def _check_dtype(self, name: str, array: Array) -> None:
+        eager = self._dtypes.get(name)
+        found = array.dtype.name
+        if eager is None or found == eager.name:
+            return
+        if not np.issubdtype(eager, np.floating):
+            if is_floating(array):
+                raise BrokenContract("dtype", "an integer or boolean output", found, name)
+            return
+        if found not in ("float32", self._precision.dtype):
+            own = self._precision.dtype
+            kind = own if own in ("float64", "float16") else "float32"
+            raise BrokenContract("dtype", f"{kind} from precision {own}", found, name)
+
+    def _check_last(self) -> None:
+        """Raise, where an inference wrote into the outputs of the one before."""
+        outputs, copies = self._last
+        for name, array in outputs.items():
+            if not identical(array, copies[name]):
+                raise BrokenContract(
+                    "aliased outputs",
+                    "arrays that a later inference leaves as they are",
+                    "that the next inference wrote into it",
+                    name,
+                )
+
+
+def read_only(array: Array) -> Array:
+    """A copy of an array that numpy refuses to write into."""
+    made = np.array(array)
+    made.flags.writeable = False
+    return made
+
+
+def identical(one: Array, other: Array) -> bool:
+    """Whether two arrays of one shape hold the same values; NaN is the same as NaN."""
+    same: bool = np.array_equal(one, other, equal_nan=is_floating(one))
+    return same
+
+
+def _unwritten(lent: Mapping[str, Array], inputs: Mapping[str, Array]) -> None:
+    for name, array in inputs.items():
+        if name not in lent or not identical(lent[name], array):
+            raise BrokenContract(
+                "wrote into its input",
+                "inputs to be read only, and copied where an SDK writes into them",
+                f"that an inference changed {name}",
+            )
+
+
+def arrays(raw: Any, what: str) -> dict[str, Array]:
+    """Outputs as a backend returned them, which must be numpy arrays by name.
+
+    Args:
+        raw: what the backend returned.
+        what: the name of it in an error.
+
+    Raises:
+        BrokenContract: it is something else.
+    """
+    expected = "a dict of str to numpy arrays of booleans, integers or floats"
+    if not isinstance(raw, Mapping):
+        raise BrokenContract(what, expected, type_name(raw))
+    found: dict[str, Array] = {}
+    for name, value in raw.items():
+        if not isinstance(name, str):
+            raise BrokenContract(what, expected, f"a key that is {type_name(name)}")
+        if not isinstance(value, np.ndarray):
+            raise BrokenContract(what, expected, type_name(value), name)
+        if value.dtype.kind not in KINDS:
+            raise BrokenContract(what, expected, f"dtype {value.dtype.name}", name)
+        found[name] = np.asarray(value)
+    return found
+
+
+def tokens(raw: Any, given: Array) -> Array:
+    """Generated sequences as a backend returned them, which must be token ids.
+
+    Args:
+        raw: what the backend returned.
+        given: token ids that generation began with, (batch, length).
+
+    Raises:
+        BrokenContract: it is something else.
+    """
+    rows = given.shape[0]
+    if not isinstance(raw, np.ndarray):
+        found = type_name(raw)
+    elif raw.ndim == 2 and raw.dtype.kind in "ui" and raw.shape[0] == rows:
+        return raw
+    else:
+        found = f"{raw.dtype.name} of shape {raw.shape}"
+    expected = "integer token ids of shape (batch, length + tokens), a numpy array"
+    raise BrokenContract("generate", expected, found)
+
+
+def answered(raw: Any) -> tuple[Arrays, Arrays] | None:
+    """A pipeline's answer as a backend returned it: outputs and the arrays behind them, or None.
+
+    Raises:
+        BrokenContract: it is something else.
+    """
+    if raw is None:
+        return None
+    if not isinstance(raw, tuple) or len(raw) != 2:
+        raise BrokenContract(
+            "pipeline", "None, or (outputs, the arrays they are computed from)", type_name(raw)
+        )
+    return arrays(raw[0], "pipeline"), arrays(raw[1], "pipeline")
+
+
+def placement(raw: Any) -> Placement:
+    """A placement as a backend returned it.
+
+    Raises:
+        BrokenContract: it is none, or a number in it is no such number.
+    """
+    if not isinstance(raw, Placement):
+        raise BrokenContract("placement", "a harness.contract.Placement", type_name(raw))
+    share = raw.device_share
+    if not _is_number(share) or not 0.0 <= float(share) <= 1.0:
+        found = f"{share!r:.40}" if _is_number(share) else type_name(share)
+        raise BrokenContract("placement", "a device_share from 0 to 1", found)
+    if not isinstance(raw.evidence, str):
+        raise BrokenContract("placement", "evidence in one line", type_name(raw.evidence))
+    for counts in (raw.fallback_ops, raw.counts):
+        if not isinstance(counts, Mapping) or not all(
+            isinstance(name, str) and _is_number(count) and count >= 0
+            for name, count in counts.items()
+        ):
+            raise BrokenContract("placement", "counts by name, not below 0", type_name(counts))
+    return raw
+
+
+def precisions(raw: Any) -> tuple[Precision, ...]:
+    """A backend's precisions.
+
+    Raises:
+        BrokenContract: one is no `Precision`, or none is called `default`.
+    """
+    promise = "precisions"
+    expected = "a sequence of harness.contract.Precision, one of them called `default`"
+    if not isinstance(raw, Sequence) or isinstance(raw, str):
+        raise BrokenContract(promise, expected, type_name(raw))
+    for each in raw:
+        if not isinstance(each, Precision):
+            raise BrokenContract(promise, expected, type_name(each))
+        if not isinstance(each.name, str) or not isinstance(each.dtype, str):
+            raise BrokenContract(promise, "a name and a dtype that are str", type_name(each.name))
+        if not _is_number(each.patience) or not 0 < each.patience < math.inf:
+            raise BrokenContract(promise, "a patience above 0", type_name(each.patience), each.name)
+    names = [each.name for each in raw]
+    if "default" not in names or len(set(names)) < len(names):
+        raise BrokenContract(promise, f"{expected}, each name once", ", ".join(names) or "none")
+    return tuple(raw)
+
+
+def known_dtype(precision: Precision) -> Precision:
+    """A precision, whose dtype must have a noise floor.
+
+    Raises:
+        BrokenContract: the dtype has none.
+    """
+    if precision.dtype not in DTYPES:
+        meant = did_you_mean(precision.dtype, DTYPES)
+        raise BrokenContract(
+            "precision",
+            f"a dtype with a noise floor ({', '.join(DTYPES)})",
+            f"{precision.dtype!r:.40}.{meant}".removesuffix("."),
+            precision.name,
+        )
+    return precision
+
+
+def device(raw: Any) -> Device:
+    """A device as a backend's `probe` returned it.
+
+    Raises:
+        BrokenContract: it is none, or a field of it has another type.
+    """
+    if not isinstance(raw, Device):
+        raise BrokenContract("probe", "a harness.contract.Device", type_name(raw))
+    fields: Mapping[str, tuple[Any, type | tuple[type, ...]]] = {
+        "name": (raw.name, str),
+        "kind": (raw.kind, str),
+        "versions": (raw.versions, Mapping),
+        "driver": (raw.driver, str),
+        "memory_bytes": (raw.memory_bytes, (int, type(None))),
+        "emulated": (raw.emulated, bool),
+        "units": (raw.units, tuple),
+        "fallback": (raw.fallback, str),
+    }
+    for name, (value, kinds) in fields.items():
+        if not isinstance(value, kinds):
+            wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+            expected = " or ".join("None" if k is type(None) else k.__name__ for k in wanted)
+            raise BrokenContract("probe", f"Device.{name} as {expected}", type_name(value))
+    return raw
+
+
+def case(raw: Any) -> Case:
+    """A case as a backend's `case` or `narrowed` returned it.
+
+    Raises:
+        BrokenContract: it lacks a method of `harness.contract.Case`.
+    """
+    missing = [name for name in CASE_METHODS if not callable(getattr(raw, name, None))]
+    if missing:
+        raise BrokenContract(
+            "case", "a harness.contract.Case", f"{type_name(raw)} without {', '.join(missing)}"
+        )
+    found: Case = raw
+    return found
+
+
+def dynamic(raw: Any) -> bool:
+    """A backend's `dynamic`.
+
+    Raises:
+        BrokenContract: it is no bool.
+    """
+    if not isinstance(raw, bool):
+        raise BrokenContract("dynamic", "True or False", type_name(raw))
+    return raw
+
+
+def memory(raw: Any) -> float:
+    """Bytes of device memory as a backend's `memory` returned them.
+
+    Raises:
+        BrokenContract: they are no number of bytes.
+    """
+    if not isinstance(raw, Integral | Real) or not 0 <= float(raw) < math.inf:
+        raise BrokenContract("memory", "bytes, not below 0", type_name(raw))
+    return float(raw)
+
+
+def numpy_functions() -> Mapping[str, Callable[..., Any]]:
+    """The functions of numpy by name, as they stand now."""
+    spaces = {"numpy": np, "numpy.linalg": np.linalg}
+    return {
+        f"{space}.{name}": value
+        for space, module in spaces.items()
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_")
+    }
+
+
+def unpatched(before: Mapping[str, Callable[..., Any]]) -> None:
+    """Hold numpy's functions against those that there were: the harness computes with them.
+
+    Raises:
+        BrokenContract: one was replaced.
+    """
+    now = numpy_functions()
+    replaced = sorted(name for name, value in before.items() if now.get(name) is not value)
+    if replaced:
+        raise BrokenContract("numpy", "its functions as they were", f"{replaced[0]} replaced")
+
+
+def type_name(value: Any) -> str:
+    """A value's type for an error: `None`, `list`, `torch.Tensor`."""
+    if value is None:
+        return "None"
+    kind = type(value)
+    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)

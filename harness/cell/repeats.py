@@ -1,0 +1,103 @@
+"""Repeated inferences on one input: time, determinism, and growth of the process's memory."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+
+import psutil
+
+from harness.cell.border import CheckedProgram, identical
+from harness.contract import Arrays
+from harness.toolkit import numerics
+
+#: How many inferences a program runs at most, on all inputs together: some faults show late.
+INFERENCES = 16
+
+#: Seconds of repeated inferences that are enough; one is repeated in any case.
+ENOUGH_SECONDS = 0.25
+
+#: The least number of repeated inferences that says something of a leak.
+LEAST = 4
+
+#: Bytes in a megabyte.
+MB = 1e6
+
+#: MB by which a process may grow with each late inference: an allocator's pages.
+NOTED_MB = 0.5
+
+#: MB of growth per inference that no use of the program survives.
+GRAVE_MB = 32.0
+
+
+@dataclass(slots=True)
+class Repeats:
+    """What came of running the same inference again and again.
+
+    Attributes:
+        seconds: wall time of each.
+        apart: the largest relative error between one of them and the first; 0 where all outputs
+            are the same to the last bit.
+        worst: the outputs that lie so far apart from the first.
+        number: which inference that was, counted over all inputs.
+        growths: bytes by which the process grew with each.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    apart: float = 0.0
+    worst: Arrays = field(default_factory=dict)
+    number: int = 0
+    growths: list[int] = field(default_factory=list)
+
+    @property
+    def growth_mb(self) -> float:
+        """MB of growth per inference: the median of the later half, past an allocator's warm-up."""
+        if len(self.growths) < LEAST:
+            return 0.0
+        return statistics.median(self.growths[len(self.growths) // 2 :]) / MB
+
+    @property
+    def leaks_gravely(self) -> bool:
+        """Whether the last few inferences have each left so much behind that it is no warm-up."""
+        late = self.growths[-LEAST:]
+        return len(late) == LEAST and min(late) > GRAVE_MB * MB
+
+
+def repeat(program: CheckedProgram, inputs: Arrays, first: Arrays, before: int) -> Repeats:
+    """Run an inference again until there are enough of them.
+
+    Args:
+        program: to run.
+        inputs: the plain example.
+        first: what the program gave on it the first time.
+        before: how many inferences there were already.
+    """
+    made = Repeats()
+    process = psutil.Process()
+    held = process.memory_info().rss
+    while not made.seconds or (
+        before + len(made.seconds) < INFERENCES
+        and sum(made.seconds) < ENOUGH_SECONDS
+        and not made.leaks_gravely
+    ):
+        outputs = program(inputs)
+        made.seconds.append(program.seconds)
+        holds = process.memory_info().rss
+        made.growths.append(holds - held)
+        held = holds
+        apart = _distance(outputs, first)
+        if apart > made.apart:
+            made.apart, made.worst = apart, outputs
+            made.number = before + len(made.seconds)
+    return made
+
+
+def _distance(outputs: Arrays, first: Arrays) -> float:
+    """0 where two outputs are the same to the last bit, else how far they lie apart."""
+    if outputs.keys() == first.keys() and all(
+        array.shape == first[name].shape and identical(array, first[name])
+        for name, array in outputs.items()
+    ):
+        return 0.0
+    found = numerics.difference(outputs, first)
+    return float("inf") if found.faults else max(found.error, found.mismatched)

@@ -1,0 +1,22 @@
+"""Notes on a cell that do not make it fail: nondeterminism, and memory that inferences leave."""
+
+from __future__ import annotations
+
+from harness.contract import GROWTH, NONDETERMINISM, CellResult
+
+
+def notes(result: CellResult) -> list[str]:
+    """Sentences on a cell, from its metrics; pytest shows each as a warning."""
+    found = {metric.name: metric.value for metric in result.metrics}
+    said = []
+    if NONDETERMINISM in found:
+        said.append(
+            f"{result.outcome}, and nondeterministic: inferences on the same input differ by a "
+            f"relative error of {found[NONDETERMINISM]:.2g}"
+        )
+    if GROWTH in found:
+        said.append(
+            f"{result.outcome}, and leaks: the process grows by {found[GROWTH]:.1f} MB with each "
+            "inference"
+        )
+    return said
