@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from harness.contract import HarnessError
+from harness.toolkit import printable
+from harness.toolkit.printable import show
 
 #: Command -> its module, and one line about it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -39,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: bad usage or bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in {"-h", "--help"}:
-        print(usage())
+        show(usage())
         return 0 if arguments else 2
     name, *rest = arguments
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        print(f"There is no command {name!r}.{hint}\n\n{usage()}", file=sys.stderr)
+        show(f"There is no command {name!r}.{hint}\n\n{usage()}", file=sys.stderr)
         return 2
     module_name, about = COMMANDS[name]
     module = importlib.import_module(module_name)
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(module.main(parser.parse_args(rest)) or 0)
     except HarnessError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        show(printable.block(f"{parser.prog}: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()

@@ -498,10 +498,32 @@ class TestMarkdown:
 
 @pytest.mark.parametrize(
     ("value", "code"),
-    [("plain", "`plain`"), ("a`b", "`` a`b ``"), ("a|b\nc", "`a\\|b c`"), ("``", "``` `` ```")],
+    [
+        ("plain_*", "`plain_*`"),
+        ("a`b_", r"<code>a\`b\_</code>"),
+        ("a|b\nc", r"<code>a\|b c</code>"),
+        ("a\\|b", r"<code>a\\\|b</code>"),
+        ("<b>|", r"<code>&lt;b&gt;\|</code>"),
+        ("", "<code></code>"),
+    ],
 )
 def test_markdown_code(value: str, code: str) -> None:
     assert markdown.code(value) == code
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("[a](https://b.c) www.d.e", r"\[a\](https:\//b.c) www\.d.e"),
+        ("a | <img> `x` *y*", r"a \| &lt;img&gt; \`x\` \*y\*"),
+        ("- item", r"\- item"),
+        ("1. item", r"1\. item"),
+        ("1.5\u00a0% s", "1.5\u00a0% s"),
+        ("\x1b[0m\n::error::no", r"\\x1b\[0m ::error::no"),
+    ],
+)
+def test_markdown_text(value: str, text: str) -> None:
+    assert markdown.escape(value) == text
 
 
 class TestSize:

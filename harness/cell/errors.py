@@ -17,14 +17,17 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
-from harness.toolkit import fingerprints
+from harness.toolkit import fingerprints, printable
 
 
 def record_error(error: BaseException, result: CellResult) -> None:
-    """Which outcome an exception is, at the stage where it was raised."""
-    result.error = "".join(traceback.format_exception(error))
+    """Which outcome an exception is, at the stage where it was raised.
+
+    Of a long message, the result keeps as much as `harness.toolkit.printable` says.
+    """
+    result.error = printable.kept("".join(traceback.format_exception(error)))
     where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
-    result.reason = where + _one_line(error)
+    result.reason = printable.kept_line(where + _one_line(error))
     result.cause = fingerprints.of(error)
     result.outcome = _outcome(error, result.stage)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +13,8 @@ from harness.contract import Entry, HarnessError
 from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
-from harness.toolkit import checkout
+from harness.toolkit import checkout, printable
+from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
 
 
@@ -44,7 +44,10 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
     faults = [choice for choice in found if not choice.passes]
     if faults:
         text += ["", "known faults"]
-        text += [f"  {choice.backend} {choice.precision}: {choice.fault}" for choice in faults]
+        text += [
+            "  " + printable.line(f"{choice.backend} {choice.precision}: {choice.fault}")
+            for choice in faults
+        ]
     if never:
         text += ["", f"never run on {', '.join(never)}"]
     text.append("times and memory are of the small model: they rank, and promise nothing")
@@ -83,11 +86,11 @@ def main(args: argparse.Namespace) -> int:
         found = choices(gathered.connection, entry, here)
     never = [name for name in specs if name not in {choice.backend for choice in found}]
     if args.json:
-        print(json.dumps([asdict(choice) for choice in found], indent=2))
+        show_json([asdict(choice) for choice in found])
     else:
-        print(table(entry, found, never))
+        show(table(entry, found, never))
     for left_out in gathered.left_out:
-        print(f"left out: {left_out}", file=sys.stderr)
+        show(f"left out: {left_out}", file=sys.stderr)
     return 0 if found else 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.results import merged
 from harness.results.coverage import count
 from harness.toolkit import checkout
 from harness.toolkit.marked_text import write_between
+from harness.toolkit.printable import show, show_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +41,13 @@ def main(args: argparse.Namespace) -> int:
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     specs = backends.discover(args.root / "backends")
     coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)
-    print(json.dumps(asdict(coverage), indent=2) if args.json else markdown(coverage), end="")
+    if args.json:
+        show_json(asdict(coverage))
+    else:
+        show(markdown(coverage), end="")
     if args.write is not None:
         changed = write_between(args.write, BEGIN, END, summary(coverage))
-        print(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
+        show(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
     for left_out in gathered.left_out:
-        print(f"left out: {left_out}", file=sys.stderr)
+        show(f"left out: {left_out}", file=sys.stderr)
     return 0

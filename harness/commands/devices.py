@@ -7,7 +7,6 @@ Whether an SDK can use that hardware, the backend's own session finds out.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
+from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
 
 #: The kinds of hardware of a backend that names none in its backend.toml.
@@ -87,5 +87,8 @@ def main(args: argparse.Namespace) -> int:
     """
     specs = list(backends.discover(args.backends_dir).values())
     found = rows(specs, hardware.inventory())
-    print(json.dumps([asdict(row) for row in found], indent=2) if args.json else table(found))
+    if args.json:
+        show_json([asdict(row) for row in found])
+    else:
+        show(table(found))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from harness.catalog.discovery import ListDifference, compare, write
 from harness.catalog.installed import InstalledLibrary, installed
 from harness.catalog.selection import Catalog
 from harness.toolkit import checkout
+from harness.toolkit.printable import show, show_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,27 +42,27 @@ def main(args: argparse.Namespace) -> int:
     difference = compare(library, catalog)
     if args.json:
         guesses = {name: asdict(family_guess.guess(library, name)) for name in difference.new}
-        print(json.dumps({**asdict(difference), "guesses": guesses}, indent=2))
+        show_json({**asdict(difference), "guesses": guesses})
     else:
         _show(difference, library, catalog)
     notes = sys.stderr if args.json else sys.stdout
     unlisted = [name for name in difference.new if name not in difference.renamed.values()]
     if args.write and unlisted:
         for changed in write(library, unlisted, catalog, args.root):
-            print(f"wrote {changed}", file=notes)
-        print(
+            show(f"wrote {changed}", file=notes)
+        show(
             "Look for `review:` in them, correct family, task and priority, drop the comment.",
             file=notes,
         )
         unlisted = []
     elif unlisted:
-        print("`python -m harness discover --write` adds rows for what is new.", file=notes)
+        show("`python -m harness discover --write` adds rows for what is new.", file=notes)
     return 1 if unlisted or difference.gone or difference.renamed else 0
 
 
 def _show(difference: ListDifference, library: InstalledLibrary, catalog: Catalog) -> None:
     listed = len(library.architectures) - len(difference.new)
-    print(
+    show(
         f"transformers {difference.version}: {listed} of {len(library.architectures)} "
         "architectures are listed"
     )
@@ -70,16 +70,16 @@ def _show(difference: ListDifference, library: InstalledLibrary, catalog: Catalo
     for architecture in difference.new:
         if architecture not in renamed:
             guess = family_guess.guess(library, architecture)
-            print(f"  new      {architecture}: probably {guess.family} ({guess.because})")
+            show(f"  new      {architecture}: probably {guess.family} ({guess.because})")
     for entry, architecture in difference.renamed.items():
         old = catalog.entries[entry].architecture
-        print(f"  renamed  {entry}: {old} is probably {architecture} now")
+        show(f"  renamed  {entry}: {old} is probably {architecture} now")
     for entry in difference.gone:
-        print(f"  gone     {entry}: no {catalog.entries[entry].architecture} here")
+        show(f"  gone     {entry}: no {catalog.entries[entry].architecture} here")
     if difference.gone:
-        print(
+        show(
             "           an architecture that was removed needs "
             f'`requires = ["transformers<{difference.version}"]` in its list'
         )
     if difference.absent:
-        print(f"  absent   as their rows say: {', '.join(difference.absent)}")
+        show(f"  absent   as their rows say: {', '.join(difference.absent)}")

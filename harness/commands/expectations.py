@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from harness.catalog import backends, model_lists
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
 from harness.results.expectations_file import as_keys, load
 from harness.toolkit import checkout
+from harness.toolkit.printable import show, show_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +38,13 @@ def main(args: argparse.Namespace) -> int:
     loaded = {spec.name: load(spec.expectations, catalog) for spec in specs}
     if args.json:
         records = [as_record(name, row) for name, found in loaded.items() for row in found.rows]
-        print(json.dumps(records, indent=2))
+        show_json(records)
     else:
         for name, found in loaded.items():
             _show(name, found)
     warnings = [warning for found in loaded.values() for warning in found.warnings]
     for warning in warnings:
-        print(warning, file=sys.stderr)
+        show(warning, file=sys.stderr)
     return 1 if warnings else 0
 
 
@@ -54,15 +54,15 @@ def _show(backend: str, expectations: Expectations) -> None:
     counts = ", ".join(f"{owners[owner]} {owner}" for owner in OWNERS if owners[owner])
     entries = len({row.entry for row in rows})
     noun = "entry is" if entries == 1 else "entries are"
-    print(f"{backend}: {entries} {noun} expected to fail{f' ({counts})' if counts else ''}")
+    show(f"{backend}: {entries} {noun} expected to fail{f' ({counts})' if counts else ''}")
     causes: dict[Failure, list[str]] = {}
     for row in rows:
         causes.setdefault(row.failure, []).append(row.entry)
     for failure, names in sorted(causes.items(), key=lambda item: -len(item[1])):
         outcome = f" {failure.outcome.value}" if failure.outcome else ""
         what = f"{failure.stage.value}{outcome}: {failure.reason or '(no reason)'}"
-        print(f"  {len(set(names)):4} {failure.owner:8} {what}")
-        print(f"       {', '.join(sorted(set(names)))}")
+        show(f"  {len(set(names)):4} {failure.owner:8} {what}")
+        show(f"       {', '.join(sorted(set(names)))}")
 
 
 def as_record(backend: str, row: Expectation) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
 from harness.contract import PRIORITIES, Entry
 from harness.toolkit import checkout
+from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
 
 
@@ -43,17 +43,17 @@ def main(args: argparse.Namespace) -> int:
     catalog = model_lists.load(args.root)
     entries = catalog.select(args.models) if args.models else list(catalog.entries.values())
     if args.json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+        show_json([asdict(entry) for entry in entries])
     elif args.names:
-        print("\n".join(entry.name for entry in entries))
+        show("\n".join(entry.name for entry in entries))
     elif args.summary:
-        print(summary(entries))
+        show(summary(entries))
     elif args.subsets:
-        print("\n".join(f"{name}: {', '.join(names)}" for name, names in catalog.subsets.items()))
+        show("\n".join(f"{name}: {', '.join(names)}" for name, names in catalog.subsets.items()))
     elif args.unavailable:
-        print(unavailable(catalog))
+        show(unavailable(catalog))
     else:
-        print(table(entries))
+        show(table(entries))
     return 0
 
 

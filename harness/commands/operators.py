@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -13,7 +12,8 @@ from harness.catalog import model_lists
 from harness.results import merged
 from harness.results.operators import Operator, count
 from harness.results.queries import Column
-from harness.toolkit import checkout
+from harness.toolkit import checkout, markdown_text, printable
+from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import markdown_table
 
 
@@ -21,7 +21,8 @@ def markdown(columns: Mapping[Column, list[Operator]]) -> str:
     """The operators as Markdown, ending in a newline."""
     blocks = ["# Which operator unlocks what"]
     for column, operators in columns.items():
-        blocks += [f"## {column.backend}, {column.precision}", _table(operators)]
+        title = markdown_text.plain(f"{column.backend}, {column.precision}")
+        blocks += [f"## {title}", _table(operators)]
     if not columns:
         blocks.append("No result names an operator that is unsupported or ran elsewhere.")
     return "\n\n".join(blocks) + "\n"
@@ -46,11 +47,11 @@ def main(args: argparse.Namespace) -> int:
             for column, operators in columns.items()
             for operator in operators
         ]
-        print(json.dumps(rows, indent=2))
+        show_json(rows)
     else:
-        print(markdown(columns), end="")
+        show(markdown(columns), end="")
     for left_out in gathered.left_out:
-        print(f"left out: {left_out}", file=sys.stderr)
+        show(f"left out: {left_out}", file=sys.stderr)
     return 0
 
 
@@ -58,7 +59,7 @@ def _table(operators: Iterable[Operator]) -> str:
     heads = ("operator", "alone blocks", "blocks with others", "runs elsewhere without harm")
     rows = [
         (
-            f"`{operator.name}`",
+            markdown_text.code(operator.name),
             _names(operator.alone),
             _names(operator.shared),
             len(operator.spared),
@@ -69,4 +70,5 @@ def _table(operators: Iterable[Operator]) -> str:
 
 
 def _names(entries: tuple[str, ...]) -> str:
-    return f"{len(entries)}: {', '.join(entries)}" if entries else "0"
+    names = markdown_text.plain(", ".join(entries), printable.KEPT_LINE)
+    return f"{len(entries)}: {names}" if entries else "0"

@@ -15,6 +15,7 @@ from harness.cell.request import Job
 from harness.contract import BASE, Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature
 from harness.toolkit.atomic_write import write_atomically
+from harness.toolkit.printable import show
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
@@ -90,8 +91,8 @@ def main(args: argparse.Namespace) -> int:
     lines = [str(known[name]) for name in sorted(known) if name in listed]
     write_atomically(args.output, HEADER + "\n".join(lines) + "\n")
     for problem in sorted(problems):
-        print(problem)
-    print(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
+        show(problem)
+    show(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
     return 0
 
 

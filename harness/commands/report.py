@@ -17,6 +17,7 @@ from harness.report import badges, content, words
 from harness.results import merged
 from harness.toolkit import checkout
 from harness.toolkit.atomic_write import write_atomically
+from harness.toolkit.printable import show
 
 #: The folder that sessions write to, from the root of the checkout.
 RESULTS = Path("results")
@@ -61,13 +62,13 @@ def main(arguments: argparse.Namespace) -> int:
     for total in report.totals:
         part = words.share(total.passed, total.judged)
         column = f"{total.backend} {total.precision}"
-        print(f"{column:<28} {total.passed} of {total.judged} judged cells pass ({part})")
-    print(f"Report: {output / 'report.html'}, {output / 'report.md'}, {output / 'badges'}")
+        show(f"{column:<28} {total.passed} of {total.judged} judged cells pass ({part})")
+    show(f"Report: {output / 'report.html'}, {output / 'report.md'}, {output / 'badges'}")
     problems = [str(file) for file in report.left_out]
     if report.catalog_error:
         problems.append(f"the model lists could not be read: {report.catalog_error}")
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        show(f"left out: {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 

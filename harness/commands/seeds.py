@@ -26,6 +26,7 @@ from harness.workers.task import Task
 if TYPE_CHECKING:
     from harness.models.case import TinyCase
 from harness.models.example_seeds import TABLE, table
+from harness.toolkit.printable import show
 
 #: Roundings of every weight that must leave the choices as they are: an accelerator rounds more
 #: often than eager execution, and approximates activations.
@@ -65,14 +66,15 @@ def main(args: argparse.Namespace) -> int:
             return
         seed, plain, best = ending.value
         found[task.label] = seed
-        print(f"{task.label}: error {plain:.2g} with seed 0, {best:.2g} with {seed}", flush=True)
+        show(f"{task.label}: error {plain:.2g} with seed 0, {best:.2g} with {seed}")
 
     settings = WorkerSettings(start_method=spec.start_method, preload=spec.preload)
     with Pool(keep, settings) as pool:
         tasks = [Task(f"{__name__}:best_seed", job, name) for name, job in jobs.items()]
         for future in pool.start(tasks):
             future.result()
-    print(*sorted(problems), sep="\n", end="\n" * bool(problems))
+    for problem in sorted(problems):
+        show(problem)
     if len(problems) == len(jobs):
         raise HarnessError(
             f"expected a model that builds, found none; {TABLE} is as it was. Fix: run this in the "

@@ -8,9 +8,13 @@ from html import escape
 from harness.report import words
 from harness.results.queries import RunRow
 from harness.results.totals import Total
+from harness.toolkit import printable
 
 #: Width in px of a character of 11 px Verdana, by kind; a badge has no means to measure text.
 _NARROW, _WIDE, _OTHER = 4.2, 10.0, 7.0
+
+#: Characters of a backend's name and precision that a badge shows.
+LABEL = 60
 
 #: Colour of a badge by the least share of judged cells that pass.
 _COLOURS = ((0.9, "#2c7f45"), (0.7, "#6b7a1d"), (0.5, "#9a6700"), (0.0, "#b3262e"))
@@ -38,6 +42,7 @@ def badge(total: Total, *, emulated: bool) -> str:
     colour = next(colour for limit, colour in _COLOURS if part >= limit)
     if not total.judged:
         colour = "#666"
+    label = printable.line(label, LABEL)
     left, right = _width(label), _width(value)
     title = f"{label}: {value}"
     if total.judged:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.report.labels import where
 from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
+from harness.toolkit import markdown_text
 from harness.toolkit.text_table import markdown_table
 
 #: Markers: `--write` replaces the text between these two lines.
@@ -105,14 +106,18 @@ def _heading(column: BackendCoverage, *, runs: bool = False) -> str:
     said = ["emulated"] * column.emulated
     if runs and column.partial:
         said.append(f"{column.total.run} of {column.total.applicable} run")
-    name = where(column.name, column.precision)
+    name = _name(column)
     return f"{name} ({', '.join(said)})" if said else name
+
+
+def _name(column: BackendCoverage) -> str:
+    return markdown_text.plain(where(column.name, column.precision))
 
 
 def _notes(columns: Sequence[BackendCoverage]) -> list[str]:
     """Lines below a table: the columns that are partial, and the backends with other lists."""
     partial = [
-        f"{where(column.name, column.precision)} (`{_session(column)}`)"
+        f"{_name(column)} ({markdown_text.code(_session(column))})"
         for column in columns
         if column.partial
     ]
@@ -172,10 +177,7 @@ def _by_group(
         )
         for group, tally in groups(coverage.columns[0]).items()
     ]
-    names = [
-        f"{where(column.name, column.precision)}: pass / run / applicable"
-        for column in coverage.columns
-    ]
+    names = [f"{_name(column)}: pass / run / applicable" for column in coverage.columns]
     return _table((title, "entries", *names), rows)
 
 

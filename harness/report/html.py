@@ -14,12 +14,16 @@ from harness.report import words
 from harness.report.content import Report
 from harness.report.labels import emulated, grouped, label, outcomes, plural
 from harness.results.queries import CellRow
+from harness.toolkit import printable
 
 #: How much of a traceback is shown, once for each cause and place.
 TAIL_LINES, TAIL_CHARACTERS = 14, 1600
 
 #: Tracebacks shown in all, so that the page stays small; the rest is in the results files.
 TAILS = 300
+
+#: Characters of any other text that are shown in a line.
+LINE = 1_000
 
 #: Causes and unexpected cells shown at once; the others are folded away.
 CAUSES, UNEXPECTED = 12, 40
@@ -47,6 +51,7 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -66,15 +71,23 @@ def _template() -> Template:
     return environment.get_template("report.html")
 
 
+def shown(value: object) -> object:
+    """A value of the template as it is shown: text without control characters, and not too long."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return printable.block(value, LINE, "in the results")
+
+
 def anchor(entry: str, head: str = "base") -> str:
     """HTML id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
-    name = contract.label(entry, head)
+    name = printable.line(contract.label(entry, head))
     return "e-" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
 
 
 def breakable(name: str) -> Markup:
     """A name that may wrap behind `-`, `_`, `/` and `.`, and nowhere else."""
-    return Markup("<wbr>").join(re.findall(r"[^-_/.]+[-_/.]*|[-_/.]+", name))
+    parts = re.findall(r"[^-_/.]+[-_/.]*|[-_/.]+", printable.line(name))
+    return Markup("<wbr>").join(parts)
 
 
 def cell_class(cell: CellRow) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import re
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from harness.report.content import Report
 from harness.report.labels import emulated, grouped, label, name, outcomes, plural, where
 from harness.results.queries import CellRow
 from harness.results.totals import Total
+from harness.toolkit import markdown_text, printable
 
 #: GitHub drops a step summary beyond 1 MiB; other steps may want a few lines of it.
 LIMIT_BYTES = 1_000_000
@@ -35,27 +37,22 @@ def render(report: Report) -> str:
 
 def escape(value: object) -> str:
     """A value as plain text in a paragraph or a table cell, whatever it holds."""
-    if isinstance(value, Markup):
-        return value
-    text = re.sub(r"\s*\n\s*", " ", str(value))
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", text)
+    return value if isinstance(value, Markup) else markdown_text.plain(str(value))
 
 
 def code(value: object) -> Markup:
     """A value as a code span, also in a table cell."""
-    text = re.sub(r"\s*\n\s*", " ", str(value)).replace("|", "\\|")
-    if "`" not in text:
-        return Markup(f"`{text}`")
-    ticks = "`" * (1 + max(len(run) for run in re.findall(r"`+", text)))
-    return Markup(f"{ticks} {text} {ticks}")
+    return Markup(markdown_text.code(str(value)))
 
 
 def fenced(text: str) -> Markup:
     """A block of code with a fence that nothing in it can close."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return Markup(f"{fence}text\n{text}\n{fence}")
+    return Markup(markdown_text.block(text))
+
+
+def summary(value: object) -> Markup:
+    """A value within `<summary>`, which is HTML: Markdown means nothing there."""
+    return Markup(html.escape(printable.line(str(value))))
 
 
 def entries(names: Sequence[str]) -> Markup:
@@ -99,7 +96,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(code=code, grouped=grouped)
+    environment.filters.update(code=code, grouped=grouped, summary=summary)
     environment.globals.update(
         words=words,
         label=label,

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from harness.contract import CellResult, Outcome, Verdict
 from harness.session.run import Run
+from harness.toolkit import printable
 from harness.toolkit.checkout import shown_path
 
-#: Lines of a traceback that are shown; the whole of it is stored.
+#: Lines of a traceback that are shown; the results have more of it.
 TRACEBACK = 12
+
+#: Where the whole of a text is that is cut.
+WHOLE = "in the results"
 
 
 def failure_text(run: Run, result: CellResult) -> str:
@@ -18,7 +22,7 @@ def failure_text(run: Run, result: CellResult) -> str:
     path = shown_path(run.spec.expectations)
     lines = [f"{result.verdict}: {outcome} at {stage}"]
     if result.reason:
-        lines.append(result.reason)
+        lines.append(printable.line(result.reason, whole=WHOLE))
     known = [
         row.failure
         for row in run.expectations.rows
@@ -35,8 +39,9 @@ def failure_text(run: Run, result: CellResult) -> str:
     elif result.verdict is Verdict.REGRESSED:
         lines.append("it passed in the run before")
     if result.error and outcome is not Outcome.PASS:
-        lines += ["", *_excerpt(result.error.strip().splitlines()), ""]
-    return "\n".join([*lines, f"rerun: {run.rerun(result)}"])
+        excerpt = "\n".join(_excerpt(result.error.strip().split("\n")))
+        lines += ["", *printable.lines(excerpt, whole=WHOLE), ""]
+    return "\n".join([*lines, printable.escaped(f"rerun: {run.rerun(result)}")])
 
 
 def _excerpt(trace: Sequence[str]) -> list[str]:
@@ -46,4 +51,4 @@ def _excerpt(trace: Sequence[str]) -> list[str]:
     start = max(0, current[0] - 2) if current else max(0, len(trace) - TRACEBACK)
     shown = trace[start : start + TRACEBACK]
     left = len(trace) - len(shown)
-    return [*([f"... {left} lines more, in the results"] if left else []), *shown]
+    return [*([f"... {left} lines more, {WHOLE}"] if left else []), *shown]

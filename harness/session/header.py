@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.contract import Cell
 from harness.session.run import Run
+from harness.toolkit import printable
 
 
 def header(run: Run, cells: Sequence[Cell]) -> list[str]:
@@ -16,8 +17,9 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
         device = run.device.device
         versions = ", ".join(f"{name} {version}" for name, version in device.versions.items())
         emulated = ", EMULATED: no hardware result" if device.emulated else ""
-        versions = f"; {versions}" if versions else ""
-        lines.append(f"device: {device.name} ({device.kind}{emulated}){versions}")
+        versions = f"; {printable.line(versions)}" if versions else ""
+        name = printable.line(f"{device.name} ({device.kind}")
+        lines.append(f"device: {name}{emulated}){versions}")
     if run.fallback:
         lines.append(
             f"fallback: {run.fallback} stands in for the missing device; every row is marked so, "
@@ -39,4 +41,5 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
     warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
-    return [*lines, *(f"warning: {warning}" for warning in warnings)]
+    lines += (f"warning: {warning}" for warning in warnings)
+    return [printable.line(line, printable.KEPT_LINE) for line in lines]

@@ -23,6 +23,7 @@ from harness.session.items import CellItem, ModelList
 from harness.session.options import options_of
 from harness.session.progress import ProgressLine
 from harness.session.run import Run
+from harness.toolkit import printable
 
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
@@ -54,7 +55,7 @@ class RunHooks:
             self.options = options_of(config, backend)
             self.run = Run(self.options)
         except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise _usage_error(error) from error
 
     # --- Collection ---------------------------------------------------------------------------
 
@@ -90,10 +91,10 @@ class RunHooks:
         try:
             self.run.ask()
         except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise _usage_error(error) from error
         absence = self.run.absence
         if absence is not None and self.config.option.require_device:
-            pytest.exit(f"--require-device: {absence}", returncode=1)
+            pytest.exit(printable.block(f"--require-device: {absence}"), returncode=1)
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> list[str]:
         """The header of the run."""
@@ -127,7 +128,7 @@ class RunHooks:
                 return
             futures = self.run.start([item.cell for item in items])
         except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise _usage_error(error) from error
         for item, future in zip(items, futures, strict=True):
             self._futures[item.nodeid] = future
             future.add_done_callback(self._count)
@@ -140,7 +141,7 @@ class RunHooks:
             self._progress.show(self.run.running())
             wait_for([future], timeout=TICK)  # with one, so that Windows lets Ctrl-C through
         if isinstance(self.run.error, HarnessError):
-            pytest.exit(str(self.run.error), returncode=1)
+            pytest.exit(printable.block(str(self.run.error)), returncode=1)
         if self.run.error is not None:
             raise self.run.error
         self._progress.show(self.run.running())
@@ -199,7 +200,7 @@ class RunHooks:
                 self._updated = "rewritten" if changed else "unchanged"
         except HarnessError as error:
             self._updated = ""
-            sys.stderr.write(f"ERROR: {error}\n")
+            sys.stderr.write(printable.block(f"ERROR: {error}") + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._interrupted:
             session.exitstatus = INTERRUPTED
@@ -222,8 +223,12 @@ class RunHooks:
         for line in lines:
             terminalreporter.write_line(line)
         if self.run.error is not None:
-            terminalreporter.write_line(f"ERROR: {self.run.error}", red=True)
+            terminalreporter.write_line(printable.block(f"ERROR: {self.run.error}"), red=True)
 
     def _reporter(self) -> pytest.TerminalReporter | None:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         return reporter if isinstance(reporter, pytest.TerminalReporter) else None
+
+
+def _usage_error(error: HarnessError) -> pytest.UsageError:
+    return pytest.UsageError(printable.block(str(error)))

@@ -14,6 +14,7 @@ from harness.contract import GREEN, Cell, CellResult, Outcome, Verdict
 from harness.session.failure_text import failure_text
 from harness.session.notes import notes
 from harness.session.run import Run
+from harness.toolkit import printable
 
 
 class UnexpectedResult(Exception):
@@ -62,7 +63,7 @@ class CellItem(pytest.Item):
         """Turn the cell's verdict into pytest's outcome."""
         absence = self._list.run.absence
         if absence is not None:
-            pytest.skip(str(absence))
+            pytest.skip(printable.line(str(absence), printable.KEPT_LINE))
         result = self.result = self._list.result_of(self)
         self.user_properties += [
             ("stage", result.stage.value),
@@ -73,12 +74,13 @@ class CellItem(pytest.Item):
         for note in notes(result):
             # Not `Item.warn`, which wants a line number.
             warnings.warn_explicit(f"{self.name}: {note}", CellWarning, str(self.path), 1)
+        reason = printable.line(result.reason)
         if result.verdict not in GREEN:
-            raise UnexpectedResult(result.reason)
+            raise UnexpectedResult(reason)
         if result.outcome is Outcome.ABSENT:
-            pytest.skip(result.reason)
+            pytest.skip(reason)
         if result.verdict is Verdict.XFAIL:
-            pytest.xfail(f"{result.outcome} at {result.stage}: {result.reason}")
+            pytest.xfail(f"{result.outcome} at {result.stage}: {reason}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The text of a cell that is not green, without the stack of the harness."""
@@ -104,7 +106,7 @@ class FailureReport:
     def __init__(self, result: CellResult, text: str) -> None:
         self.text = text
         self.reprcrash = ShortSummary(
-            f"{result.verdict}: {result.outcome} at {result.stage}: {result.reason}"
+            f"{result.verdict}: {result.outcome} at {result.stage}: {printable.line(result.reason)}"
         )
 
     def __str__(self) -> str:
@@ -112,5 +114,5 @@ class FailureReport:
 
     def toterminal(self, writer: Any) -> None:
         """Write the text to a terminal."""
-        for line in self.text.splitlines():
+        for line in self.text.split("\n"):
             writer.line(line)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from harness.contract import BASE, FAMILIES, GREEN, CellResult, Outcome, Stage, Verdict, label
 from harness.session.cost import Cost
 from harness.session.run import Run
+from harness.toolkit import printable
 from harness.toolkit.checkout import shown_path
 from harness.toolkit.durations import duration
 from harness.toolkit.text_table import plain_table
@@ -37,7 +38,7 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
     results = run.results
     title = f"{run.spec.name}: nothing was run"
     if run.absence is not None:
-        return title, [f"skipped: {run.absence}"]
+        return title, [printable.block(f"skipped: {run.absence}")]
     if not results:
         of = f"0 of {len(run.catalog.entries)} entries ran"
         return title, [f"{of}. Fix: `python -m harness list` shows what --models and -k can name"]
@@ -46,7 +47,7 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
     judged = len(results) - absent
     title = f"{run.spec.name}: {passed} of {judged} cells passed"
     if run.fallback:
-        title += f" on the fallback {run.fallback}, 0 on the device"
+        title += f" on the fallback {printable.line(run.fallback)}, 0 on the device"
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )
@@ -111,7 +112,7 @@ def causes(results: Iterable[CellResult], *, everything: bool = False) -> list[s
     for (cause, stage, outcome), failures in shown:
         names = list(dict.fromkeys(label(result.entry, result.head) for result in failures))
         note = ", expected" if all(result.verdict in GREEN for result in failures) else ""
-        lines.append(f"{len(names):4}  {outcome} at {stage}{note}: {cause}")
+        lines.append(f"{len(names):4}  {outcome} at {stage}{note}: {printable.line(cause)}")
         examples = names if everything else names[:EXAMPLES]
         more = f" and {len(names) - len(examples)} more" if len(names) > len(examples) else ""
         lines.append(f"      {', '.join(examples)}{more}")

@@ -16,6 +16,9 @@ from traceback import FrameSummary
 #: Longer than this, a message says more than its cause.
 LIMIT = 200
 
+#: Characters of a message that are looked at: what stands further back is no cause.
+READ = 2_000
+
 #: What the names of an architecture's classes end with.
 _PARTS = (
     r"For[A-Z]\w*|PreTrainedModel|TextModel|VisionModel|Model|TextConfig|VisionConfig|Config|"
@@ -118,6 +121,7 @@ def of(error: BaseException, names: Iterable[str] = ()) -> str:
 
 def normalise(text: str, names: Iterable[str] = ()) -> str:
     """A message with placeholders for what is particular to one model."""
+    text = text[:READ]
     for name in sorted({name for name in names if len(name) > 2}, key=len, reverse=True):
         spelling = "[-_. ]?".join(re.escape(part) for part in re.split(r"[-_. ]", name) if part)
         text = re.sub(rf"(?<![A-Za-z0-9]){spelling}(?![A-Za-z0-9])", "<model>", text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from harness.toolkit import printable
+
 
 def plain_table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
-    """The lines of a table as plain text, columns two spaces apart.
+    """The lines of a table as plain text, columns two spaces apart; cells as `printable.line`.
 
     Args:
         rows: the heads of the columns first; every row has as many cells as the first one.
@@ -15,6 +17,7 @@ def plain_table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list
     Raises:
         ValueError: the rows differ in length.
     """
+    rows = [[printable.line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

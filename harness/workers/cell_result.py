@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.cell.request import Job
 from harness.contract import CellResult, Metric, Outcome
-from harness.toolkit import fingerprints
+from harness.toolkit import fingerprints, printable
 from harness.workers.ending import Ending
 
 #: Target of the task that runs a cell.
@@ -14,7 +14,8 @@ RUN_CELL = "harness.cell.stages:run"
 def result_of(job: Job, ending: Ending) -> CellResult:
     """The result of a cell: its own where it returned one, else one made from the ending.
 
-    Time, memory, CPU seconds and printed output of the process are added to it.
+    Time, memory, CPU seconds and printed output of the process are added to it. Its texts are cut
+    to the lengths that a result keeps (`harness.toolkit.printable`).
     """
     cell = job.cell
     outcome = ending.outcome
@@ -48,4 +49,7 @@ def result_of(job: Job, ending: Ending) -> CellResult:
         result.metrics.append(Metric("reruns", 1, "1"))
         note = f"--- before, in a worker shared with other cells ---\n{ending.before}"
         result.error = f"{result.error.rstrip()}\n\n{note}".lstrip()
+    result.reason = printable.kept_line(result.reason)
+    result.cause = printable.kept_line(result.cause)
+    result.error = printable.kept(result.error)
     return result

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contract import HarnessError, Stage, Unavailable
-from harness.toolkit import fingerprints
+from harness.toolkit import fingerprints, printable
 from harness.workers.child_setup import end_with_group, set_up_process, use_temporary_folder
 from harness.workers.limits import Limits, hold_memory, hold_time, peak_rss_mb, reset_peak
 from harness.workers.messages import Entering, Message, Raised, Ready, Request, Returned, Usage
@@ -115,8 +115,8 @@ def _call(target: str, argument: Any, report: Callable[[Stage], None]) -> Return
 def _raised(error: BaseException) -> Raised:
     return Raised(
         kind=type(error).__name__,
-        message=str(error),
-        error="".join(traceback.format_exception(error)),
+        message=printable.kept(str(error)),
+        error=printable.kept("".join(traceback.format_exception(error))),
         cause=fingerprints.of(error),
         usage=Usage(0.0, None),
         fix=error.fix if isinstance(error, Unavailable) else "",

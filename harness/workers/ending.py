@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.contract import HarnessError, Outcome, Stage, Unavailable
-from harness.toolkit import fingerprints
+from harness.toolkit import fingerprints, printable
 from harness.workers.messages import Raised, Returned
 
 #: Notes on signals, in the reason of a crash.
@@ -70,9 +70,9 @@ def reported_ending(
         outcome,
         stage,
         seconds,
-        reason=reason,
-        cause=message.cause,
-        error=f"{message.error}\n{_printed(output)}".strip(),
+        reason=printable.kept_line(reason),
+        cause=printable.kept_line(message.cause),
+        error=printable.kept(f"{message.error}\n{_printed(output)}".strip()),
         cpu_seconds=usage.cpu_seconds,
         peak_rss_mb=usage.peak_rss_mb,
         refusal=_refusal(message),
@@ -137,8 +137,9 @@ def _outcome(message: Raised) -> tuple[Outcome, str]:
 
 def _refusal(message: Raised) -> HarnessError | Unavailable | None:
     if message.kind == Unavailable.__name__:
-        return Unavailable(message.reason, message.fix)
-    return HarnessError(message.message) if message.is_refusal else None
+        kept = printable.kept_line
+        return Unavailable(kept(message.reason), kept(message.fix))
+    return HarnessError(printable.kept(message.message)) if message.is_refusal else None
 
 
 def _printed(output: str) -> str:
