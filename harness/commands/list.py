@@ -71,7 +71,8 @@ def table(entries: Sequence[Entry]) -> str:
         )
         for entry in entries
     ]
-    return "\n".join([*plain_table(rows), f"{len(entries)} entries"])
+    noun = "entry" if len(entries) == 1 else "entries"
+    return "\n".join([*plain_table(rows), f"{len(entries)} {noun}"])
 
 
 def summary(entries: Sequence[Entry]) -> str:
