@@ -50,8 +50,11 @@ DTYPES: tuple[str, ...] = (
     "conv-tfloat32",
     "float16",
     "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
     "int8",
     "int4",
+    "mxfp4",
 )
 
 
@@ -382,9 +385,9 @@ class Case(Protocol):
 
         Args:
             inputs: arrays by forward-argument name.
-            dtype: `float64` for the reference, the name of another for a noise floor; `int8` and
-                `int4` mean weights on that grid and float32 arithmetic, `tfloat32` and
-                `conv-tfloat32` products, or convolutions alone, of factors with 11 bits.
+            dtype: `float64` for the reference, another of `DTYPES` for a noise floor; `int8`,
+                `int4` and `mxfp4` mean weights on that grid and float32 arithmetic, `float8_...`
+                and `tfloat32` products of factors so rounded, `conv-tfloat32` convolutions alone.
             seed: of the global random generators, so that randomness in forward shows.
         """
 

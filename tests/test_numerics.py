@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import Array, Arrays
+from harness.contract import DTYPES, Array, Arrays
 from harness.toolkit import numerics
 from harness.toolkit.numerics import (
     LARGEST_FLOOR,
@@ -223,7 +223,9 @@ def test_no_floor_is_below_one_rounding(dtype: str) -> None:
 
 
 def test_a_wider_dtype_has_a_lower_floor() -> None:
-    order = ["float64", "float32", "float16", "bfloat16", "int8", "int4"]
+    order = ["float64", "float32", "float16", "bfloat16", "int8"]
+    order += ["float8_e4m3fn", "float8_e5m2", "int4", "mxfp4"]
+    assert {*order} == {*DTYPES} - {"tfloat32", "conv-tfloat32"}  # floors of float32 at least
     assert [SMALLEST_FLOOR[name] for name in order] == sorted(SMALLEST_FLOOR.values())
     assert floor_of(0.0, "float8_e4m3") == SMALLEST_FLOOR["float32"]
 

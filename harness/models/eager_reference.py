@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays
-from harness.models import quantized, tensor_float
+from harness.models import quantized, rounded_products
 from harness.models.outputs import flatten
 from harness.toolkit import seeded_values
 from harness.toolkit.dtype_cast import cast
@@ -57,7 +57,7 @@ class EagerReference:
 
         # A library without a choice of attention calls PyTorch's; this is the plain form of it.
         given = tensors(inputs, compute_dtype(dtype))
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), tensor_float.rounding(dtype):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), rounded_products.rounding(dtype):
             raw = module(**given, **self._options)
         return flatten(raw)
 
@@ -135,7 +135,7 @@ class EagerReference:
                         p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
             self._modules[key] = module
         torch.manual_seed(0)
-        arithmetic = dtype if dtype in tensor_float.FORMATS else "float32"
+        arithmetic = dtype if dtype in rounded_products.FORMATS else "float32"
         return self._forward(self._modules[key], inputs, arithmetic)
 
 
@@ -143,7 +143,7 @@ def compute_dtype(name: str) -> Any:
     """The torch dtype of a reference; on a grid and in TensorFloat-32 that is float32."""
     import torch
 
-    own = name not in quantized.GRIDS and name not in tensor_float.FORMATS
+    own = name not in quantized.GRIDS and name not in rounded_products.FORMATS
     return getattr(torch, name) if own else torch.float32
 
 

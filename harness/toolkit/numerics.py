@@ -25,8 +25,11 @@ SMALLEST_FLOOR: Mapping[str, float] = {
     "float32": 1e-7,
     "float16": 5e-4,
     "bfloat16": 4e-3,
+    "float8_e4m3fn": 2.5e-2,
+    "float8_e5m2": 5e-2,
     "int8": 1e-2,
     "int4": 1e-1,
+    "mxfp4": 1e-1,
 }
 
 #: Models write the lowest number of a dtype where a value must never be chosen: no value, as -inf.
