@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.cell.request import Job
-from harness.contract import CellResult, HarnessError, Outcome, Stage, Unavailable
+from harness.contract import Cell, CellResult, Entry, HarnessError, Outcome, Stage, Unavailable
 
 Report = Callable[[Stage], None]
 
@@ -112,6 +112,15 @@ def raises_torchs_oom(argument: Any, report: Report) -> None:
     )
 
 
+def as_numpy_text(argument: str, report: Report) -> Any:
+    return {"a": (np.str_(argument), np.bool_(True), np.int8(3)), "b": [float("nan"), np.inf]}
+
+
+def frame(data: bytes, report: Report) -> str:
+    """Sends a frame of its own, then returns as if nothing were."""
+    return rubbish(len(data).to_bytes(4, "big") + data, report)
+
+
 def rubbish(data: bytes, report: Report) -> str:
     report(Stage.RUN)
     os.write(int(os.environ["HARNESS_RESULT_FD"]), data)
@@ -131,7 +140,7 @@ def foreign(argument: Any, report: Report) -> Foreign:
     return Foreign()
 
 
-def unpicklable(argument: Any, report: Report) -> Any:
+def function(argument: Any, report: Report) -> Any:
     return lambda: None
 
 
@@ -175,12 +184,51 @@ def forks_and_hangs(path: str, report: Report) -> None:
     time.sleep(60)
 
 
+def closes_descriptors(argument: Any, report: Report) -> str:
+    report(Stage.RUN)
+    os.closerange(3, 256)
+    return "done"
+
+
+def replaces_descriptors(path: str, report: Report) -> str:
+    """The numbers of the closed descriptors belong to other files, which stay as they are."""
+    report(Stage.RUN)
+    os.closerange(3, 256)
+    for _ in range(100):
+        os.open(path, os.O_WRONLY | os.O_CREAT)
+    return "done"
+
+
+def raises_unreadable(argument: Any, report: Report) -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    raise Odd
+
+
+def raises_surrogates(argument: Any, report: Report) -> None:
+    raise RuntimeError(os.fsdecode(b"caf\xe9.bin"))
+
+
 def refuses(argument: Any, report: Report) -> None:
     raise HarnessError("expected a, found b. Fix: c")
 
 
 def unavailable(argument: Any, report: Report) -> None:
     raise Unavailable("expected a device, found none.", "buy one")
+
+
+def odd_cell(changes: dict[str, Any], report: Report) -> CellResult:
+    result = cell(isolated_job(), report)
+    for name, value in changes.items():
+        setattr(result, name, value)
+    return result
+
+
+def isolated_job() -> Job:
+    entry = Entry("bert", "encoder-only", "bert")
+    return Job(Cell(entry, "good", "f16", "fill-mask"), 0, "tiny", Path("fakes"))
 
 
 def cell(job: Job, report: Report) -> CellResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import isolation_targets
 import psutil
 import pytest
 
-from harness.cell.request import Job
-from harness.contract import Cell, Entry, HarnessError, Outcome, Stage, Unavailable
+from harness.contract import HarnessError, Outcome, Stage, Unavailable, Verdict
 from harness.workers import cell_result, fork_server, pool, running_child
 from harness.workers import settings as worker_settings
 from harness.workers.ending import Ending
@@ -91,6 +92,16 @@ def test_results_come_in_the_order_of_the_tasks() -> None:
 
 def test_numpy_scalars_cross() -> None:
     assert end_of("as_float", 3).value == 3.0
+    value = end_of("as_numpy_text", "x").value
+    assert value["a"] == ["x", True, 3]
+    assert math.isnan(value["b"][0])
+    assert value["b"][1] == math.inf
+
+
+def test_what_replaces_a_closed_connection_is_not_written_to(tmp_path: Path) -> None:
+    ending = end_of("replaces_descriptors", str(tmp_path / "weights"))
+    assert "closed its connection to the harness" in ending.reason
+    assert (tmp_path / "weights").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
@@ -109,12 +120,18 @@ def test_numpy_scalars_cross() -> None:
         ("exits", "bye", Stage.PREPARE, "sys.exit(bye) was called"),
         ("exits", 0, Stage.PREPARE, "sys.exit(0) was called"),
         ("stages", None, Stage.PREPARE, "ValueError: odd"),
-        ("unpicklable", None, Stage.BUILD, "pickle"),
+        ("function", None, Stage.BUILD, "found builtins.function"),
         ("foreign", None, Stage.BUILD, "found tests.isolation_targets.Foreign"),
+        ("raises_unreadable", None, Stage.BUILD, "found a Odd whose description raises"),
+        ("raises_surrogates", None, Stage.BUILD, "RuntimeError: caf\\udce9.bin"),
+        ("closes_descriptors", None, Stage.RUN, "the process closed its connection to the harness"),
         ("no_such_function", None, Stage.BUILD, "no attribute 'no_such_function'"),
         ("rubbish", b"\x00\x00\x00\x03abc", Stage.RUN, "result unreadable"),
         ("rubbish", b"\x7f\xff\xff\xff", Stage.RUN, "a message of 2147483647 bytes was announced"),
         ("rubbish", b"\x00\x10\x00\x00cut", Stage.RUN, "result unreadable: it ends after"),
+        ("frame", b"\x80\x04.", Stage.RUN, "result unreadable: expected JSON"),
+        ("frame", b"[" * 100_000, Stage.RUN, "result unreadable: expected JSON"),
+        ("frame", b'["Entering", {"stage": "lunch"}]', Stage.RUN, "found 'lunch'"),
         ("rubbish_then_sleep", b"\x00\x00\x00\x03abc", Stage.BUILD, "result unreadable"),
     ],
 )
@@ -365,9 +382,7 @@ def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     assert all(gone(process.pid) for process in others)
 
 
-def job() -> Job:
-    entry = Entry("bert", "encoder-only", "bert")
-    return Job(Cell(entry, "good", "f16", "fill-mask"), 0, "tiny", ROOT / "tests" / "fakes")
+job = isolation_targets.isolated_job
 
 
 def test_a_cells_own_result_is_completed() -> None:
@@ -380,18 +395,33 @@ def test_a_cells_own_result_is_completed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "outcome", "reason"),
+    ("target", "argument", "reason"),
     [
-        ("segfault", Outcome.CRASH, "killed by SIGSEGV"),
-        ("echo", Outcome.CRASH, "result unreadable: expected a CellResult, found str"),
+        ("segfault", None, "killed by SIGSEGV"),
+        ("echo", "text", "expected the result of encoder-only bert:fill-mask in f16, found str"),
+        ("odd_cell", {"entry": "gpt2"}, "found encoder-only gpt2:fill-mask in f16"),
+        ("odd_cell", {"head": "base"}, "found encoder-only bert in f16"),
+        ("odd_cell", {"family": "vision"}, "found vision bert:fill-mask in f16"),
+        ("odd_cell", {"precision": "f32"}, "found encoder-only bert:fill-mask in f32"),
+        ("odd_cell", {"outcome": "great"}, "CellResult.outcome: expected one of pass, fail, cr"),
+        ("odd_cell", {"reason": None}, "CellResult.reason: expected text, found null"),
+        ("odd_cell", {"parameters": 2**63}, "CellResult.parameters: expected an integer of 64 b"),
+        ("odd_cell", {"metrics": None}, "CellResult.metrics: expected a list, found null"),
     ],
 )
-def test_a_cell_without_a_result_gets_one(target: str, outcome: Outcome, reason: str) -> None:
-    result = cell_result.result_of(job(), end_of(target, "text"))
+def test_a_cell_without_a_result_gets_one(target: str, argument: Any, reason: str) -> None:
+    result = cell_result.result_of(job(), end_of(target, argument))
     assert (result.entry, result.head, result.precision) == ("bert", "fill-mask", "f16")
-    assert result.outcome is outcome
+    assert (result.family, result.architecture) == ("encoder-only", "bert")
+    assert result.outcome is Outcome.CRASH
     assert reason in result.reason
     assert result.cause
+
+
+def test_a_cell_says_nothing_that_is_the_parents_to_say() -> None:
+    claims = {"verdict": Verdict.OK, "fallback": "cpu", "architecture": "gpt2"}
+    result = cell_result.result_of(job(), end_of("odd_cell", claims))
+    assert (result.verdict, result.fallback, result.architecture) == (None, "", "bert")
 
 
 def test_a_server_that_cannot_import_is_no_obstacle() -> None:

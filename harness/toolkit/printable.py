@@ -90,7 +90,7 @@ def show_json(value: Any) -> None:
 
 def kept_line(text: str) -> str:
     """The beginning of a one-line message, as long as a result keeps it; not escaped."""
-    text = _storable(text)
+    text = storable(text)
     if len(text) <= KEPT_LINE:
         return text
     return f"{text[:KEPT_LINE]}{_more(len(text) - KEPT_LINE)}"
@@ -98,7 +98,7 @@ def kept_line(text: str) -> str:
 
 def kept(text: str) -> str:
     """The head and the tail of a long text, as long as a result keeps them; not escaped."""
-    text = _storable(text)
+    text = storable(text)
     if len(text) <= KEPT:
         return text
     tail = int(KEPT * _TAIL)
@@ -112,8 +112,11 @@ def _more(count: int, whole: str = "") -> str:
     return f"... {count} more {noun}{f', {whole}' if whole else ''}"
 
 
-def _storable(text: str) -> str:
-    """Text with lone surrogates escaped: UTF-8, and so a file, has none of them."""
+def storable(text: str) -> str:
+    r"""Text with lone surrogates escaped, as `\udce9`: UTF-8, and so a file, has none of them.
+
+    `os.fsdecode` makes them of file names that are no UTF-8.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.cell.request import Job
-from harness.contract import CellResult, Metric, Outcome
-from harness.toolkit import fingerprints, printable
+from harness.contract import Cell, CellResult, Metric, Outcome, label
+from harness.toolkit import printable
 from harness.workers.ending import Ending
 
 #: Target of the task that runs a cell.
@@ -21,11 +21,12 @@ def result_of(job: Job, ending: Ending) -> CellResult:
     outcome = ending.outcome
     reason, cause, error = ending.reason, ending.cause, ending.error
     result = ending.value
-    if not isinstance(result, CellResult):
+    if not isinstance(result, CellResult) or _label(result) != _own_label(cell):
         if outcome is None:
             outcome = Outcome.CRASH
-            reason = f"result unreadable: expected a CellResult, found {type(result).__name__}"
-            cause = fingerprints.fingerprint(outcome, reason, [])
+            found = _label(result) if isinstance(result, CellResult) else type(result).__name__
+            reason = f"result unreadable: expected the result of {_own_label(cell)}, found {found}"
+            cause = "crash: result unreadable: another was expected"
         result = CellResult(
             entry=cell.entry.name,
             family=cell.entry.family,
@@ -40,6 +41,8 @@ def result_of(job: Job, ending: Ending) -> CellResult:
         )
     elif result.outcome is not Outcome.PASS and ending.error:
         result.error = f"{result.error.rstrip()}\n\n{ending.error}".lstrip()
+    result.architecture = cell.entry.architecture
+    result.verdict, result.fallback = None, ""  # the parent's to say
     result.seconds = result.seconds or ending.seconds
     if result.peak_rss_mb is None:
         result.peak_rss_mb = ending.peak_rss_mb
@@ -53,3 +56,12 @@ def result_of(job: Job, ending: Ending) -> CellResult:
     result.cause = printable.kept_line(result.cause)
     result.error = printable.kept(result.error)
     return result
+
+
+def _label(result: CellResult) -> str:
+    """Family, cell and precision, as a result names them."""
+    return f"{result.family} {label(result.entry, result.head)} in {result.precision}"
+
+
+def _own_label(cell: Cell) -> str:
+    return f"{cell.entry.family} {cell.label} in {cell.precision}"

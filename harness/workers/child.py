@@ -11,7 +11,6 @@ import faulthandler
 import gc
 import importlib
 import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -25,7 +24,14 @@ from typing import Any
 
 from harness.contract import HarnessError, Stage, Unavailable
 from harness.toolkit import fingerprints, printable
-from harness.workers.child_setup import end_with_group, set_up_process, use_temporary_folder
+from harness.workers import frames
+from harness.workers.child_setup import (
+    end_with_group,
+    is_intact,
+    set_up_process,
+    use_temporary_folder,
+)
+from harness.workers.ending import CONNECTION_LOST
 from harness.workers.limits import Limits, hold_memory, hold_time, peak_rss_mb, reset_peak
 from harness.workers.messages import Entering, Message, Raised, Ready, Request, Returned, Usage
 
@@ -68,7 +74,7 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         try:
             request: Request = requests.recv()
         except (EOFError, OSError):
-            os._exit(0)
+            os._exit(0 if is_intact(connection) else CONNECTION_LOST)
         with contextlib.suppress(OSError):
             os.ftruncate(1, 0)  # the output of the tasks before
         hold_time(limits.with_patience(request.patience))
@@ -86,7 +92,7 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
 def _last_message(
     connection: Connection, target: str, argument: Any, peak: Callable[[], float | None]
 ) -> bytes:
-    """Run one target, its stages told to the parent; the last message, pickled."""
+    """Run one target, its stages told to the parent; the frame of the last message."""
 
     def report(stage: Stage) -> None:
         _send(connection, Entering(Stage(stage)))
@@ -96,9 +102,9 @@ def _last_message(
     usage = Usage(time.process_time() - started, peak())
     faulthandler.cancel_dump_traceback_later()
     try:
-        payload = pickle.dumps(replace(message, usage=usage))
+        payload = frames.encode(replace(message, usage=usage))
     except Exception as error:
-        payload = pickle.dumps(replace(_raised(error), usage=usage))
+        payload = frames.encode(replace(_raised(error), usage=usage))
     _flush()
     return payload
 
@@ -113,14 +119,26 @@ def _call(target: str, argument: Any, report: Callable[[Stage], None]) -> Return
 
 
 def _raised(error: BaseException) -> Raised:
+    try:
+        return _described(error)
+    except Exception as second:  # its `__str__` fails, or its attributes are something odd
+        return _described(
+            TypeError(
+                f"expected a readable exception, found a {type(error).__name__} whose description "
+                f"raises {type(second).__name__}"
+            )
+        )
+
+
+def _described(error: BaseException) -> Raised:
     return Raised(
         kind=type(error).__name__,
         message=printable.kept(str(error)),
         error=printable.kept("".join(traceback.format_exception(error))),
-        cause=fingerprints.of(error),
+        cause=str(fingerprints.of(error)),
         usage=Usage(0.0, None),
-        fix=error.fix if isinstance(error, Unavailable) else "",
-        reason=error.reason if isinstance(error, Unavailable) else "",
+        fix=str(error.fix) if isinstance(error, Unavailable) else "",
+        reason=str(error.reason) if isinstance(error, Unavailable) else "",
         is_refusal=isinstance(error, HarnessError),
     )
 
@@ -136,10 +154,12 @@ def _flush() -> None:
 
 
 def _send(connection: Connection, message: Message) -> None:
-    _send_bytes(connection, pickle.dumps(message))
+    _send_bytes(connection, frames.encode(message))
 
 
 def _send_bytes(connection: Connection, payload: bytes) -> None:
+    if not is_intact(connection):
+        os._exit(CONNECTION_LOST)
     try:
         connection.send_bytes(payload)
     except OSError:  # the parent is gone

@@ -17,11 +17,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from harness.workers.ending import CONNECTION_LOST
 from harness.workers.limits import no_core_dump
 
 #: Environment variable with the file descriptor of a child's pipe to its parent. A fault injector
 #: writes rubbish to that descriptor, as a library does that writes into the wrong one.
 PIPE_VARIABLE = "HARNESS_RESULT_FD"
+
+
+#: The pipe to the parent as it was at first: device and inode, by file descriptor.
+_pipes: dict[int, tuple[int, int]] = {}
 
 
 def set_up_process(connection: Connection, folder: Path) -> bool:
@@ -31,6 +36,7 @@ def set_up_process(connection: Connection, folder: Path) -> bool:
         connection: the pipe to the parent; its end of file means that the parent is gone.
         folder: this child's own, for its output and temporary files.
     """
+    _pipes[connection.fileno()] = _identity(connection)
     leads_group = _lead_group()
     _redirect_output(folder)
     use_temporary_folder(folder)
@@ -47,6 +53,25 @@ def use_temporary_folder(folder: Path) -> None:
     for name in ("TMPDIR", "TEMP", "TMP"):
         os.environ[name] = str(folder)
     tempfile.tempdir = str(folder)
+
+
+def is_intact(connection: Connection) -> bool:
+    """Whether a connection is still the pipe that it was at first.
+
+    A library that closes every file descriptor, as `os.closerange` does, closes this one too, and
+    its number may belong to another file by now.
+    """
+    try:
+        return _identity(connection) == _pipes[connection.fileno()]
+    except OSError:
+        return False
+
+
+def _identity(connection: Connection) -> tuple[int, int]:
+    if sys.platform == "win32":
+        return (0, 0)  # handles are no file descriptors: no library closes them by number
+    status = os.fstat(connection.fileno())
+    return (status.st_dev, status.st_ino)
 
 
 def end_with_group() -> NoReturn:
@@ -98,4 +123,6 @@ def _end_with_parent(connection: Connection) -> None:
     """
     with contextlib.suppress(OSError, EOFError):
         connection.poll(None)
+    if not is_intact(connection):
+        os._exit(CONNECTION_LOST)
     end_with_group()

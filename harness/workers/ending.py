@@ -11,6 +11,9 @@ from harness.contract import HarnessError, Outcome, Stage, Unavailable
 from harness.toolkit import fingerprints, printable
 from harness.workers.messages import Raised, Returned
 
+#: Exit code of a child that finds its connection to the parent closed by its own code.
+CONNECTION_LOST = 83
+
 #: Notes on signals, in the reason of a crash.
 _SIGNALS = {
     "SIGSEGV": " (segmentation fault)",
@@ -120,6 +123,11 @@ def exit_reason(code: int | None) -> str:
         except ValueError:
             name = f"signal {-code}"
         return f"killed by {name}{_SIGNALS.get(name, '')}"
+    if code == CONNECTION_LOST:
+        return (
+            "the process closed its connection to the harness: expected a library to close the "
+            "file descriptors that it has opened, found that it closes others too"
+        )
     if code == 255:
         return "the process ended with exit code 255, or its fork server was killed"
     return f"the process left with exit code {code} before its result was complete"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import struct
 import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
 
-from harness.workers import messages
+from harness.workers.frames import FrameError, decode
 from harness.workers.limits import MB
+from harness.workers.messages import Message
 
 #: Bytes of the longest message that is read; a longer one is taken for damage.
-LARGEST_MESSAGE = 256 * MB
+LARGEST_MESSAGE = 64 * MB
 
 
 class MessageReader:
@@ -46,19 +44,15 @@ class MessageReader:
         """Bytes of an incomplete message, whose rest has not come."""
         return len(self._buffer)
 
-    def read(self) -> list[messages.Message]:
+    def read(self) -> list[Message]:
         """The complete messages that have come since the last call."""
         complete = []
         for payload in self._payloads():
             try:
-                message = _Unpickler(io.BytesIO(payload)).load()
-            except Exception as error:
-                self._give_up(f"{type(error).__name__}: {error}")
+                complete.append(decode(payload))
+            except FrameError as error:
+                self._give_up(str(error))
                 break
-            if not isinstance(message, messages.Message):
-                self._give_up(f"expected a message, found {type(message).__name__}")
-                break
-            complete.append(message)
         return complete
 
     def _give_up(self, reason: str) -> None:
@@ -115,17 +109,3 @@ class MessageReader:
         payload = bytes(self._buffer[header : header + size])
         del self._buffer[: header + size]
         return payload
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that builds the harness's own types and numpy's numbers, and nothing else.
-
-    A tensor in a result would import torch here, and initialise a device in the parent.
-    """
-
-    _MODULES = ("harness.workers.messages", "harness.contract", "harness.cell.request")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in self._MODULES or module.split(".")[0] == "numpy":
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"a result holds numbers and text, found {module}.{name}")
