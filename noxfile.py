@@ -46,12 +46,12 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).resolve().parent
 # For `tools/`, which a session imports when it runs: `nox -l` has no use for it.
 sys.path.insert(0, str(ROOT))
-#: What a bare `nox` runs.
+#: Sessions of a bare `nox`.
 DEFAULT = ("lint", "tests", "mock")
 #: The backend whose pins the project's own tests and the model lists' coverage run on.
 REFERENCE = "torch_cpu"
 SOURCES = ("harness", "backends", "tools", "tests", "benchmarks", "noxfile.py")
-#: What a backend that names no platforms runs on, as `sys.platform` says it.
+#: Platforms of a backend that names none, as `sys.platform` says them.
 PLATFORMS = ("linux", "darwin", "win32")
 #: The kinds of values in a `backend.toml`, in words.
 KINDS: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table"}
@@ -65,7 +65,7 @@ STAMP = "pins.sha256"
 
 
 class Backend(NamedTuple):
-    """What the sessions need to know of one folder of `backends/`, from its `backend.toml`."""
+    """One folder of `backends/`, as far as sessions need its `backend.toml`."""
 
     folder: Path
     title: str
@@ -87,7 +87,7 @@ class Backend(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What a hardware hint is held against; made anew in tests."""
+    """Facts of a machine that a hardware hint is held against; made anew in tests."""
 
     platform: str  # sys.platform
     architecture: str  # platform.machine()
@@ -165,7 +165,7 @@ def find_backends(root: Path) -> list[Backend]:
 
 
 def missing(backend: Backend, machine: Machine) -> Missing | None:
-    """What this machine lacks of the backend's hardware by its cheap hint; None: it is here."""
+    """The hardware that this machine lacks, by the backend's cheap hint; None: it is here."""
     if machine.platform not in backend.platforms:
         wanted = " or ".join(backend.platforms)
         return Missing(
@@ -210,7 +210,7 @@ def interpreter(backend: Backend, running: str) -> str | None:
 
 
 class Environment(NamedTuple):
-    """What a session installs: pins that `nox -s lock` compiled, groups of pyproject.toml, or both.
+    """Packages of a session: pins that `nox -s lock` compiled, groups of pyproject.toml, or both.
 
     The groups get the versions that the pins have, where both name a package.
     """
@@ -302,7 +302,7 @@ def reusable(name: str, environment: Environment) -> bool | None:
 
 
 def session_environment(environ: Mapping[str, str], folder: Path | None) -> dict[str, str | None]:
-    """What a session's commands find in their environment beside the user's own.
+    """Environment variables of a session's commands, beside the user's own.
 
     Args:
         environ: the user's.

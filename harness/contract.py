@@ -1,4 +1,4 @@
-"""What the harness and a backend promise each other.
+"""The contract between the harness and a backend: types, protocols, and its version.
 
 Imports the standard library and numpy only, so that a backend can import it in any environment.
 """
@@ -78,7 +78,7 @@ OURS: frozenset[Stage] = frozenset({Stage.BUILD, Stage.INPUTS, Stage.REFERENCE})
 
 
 class Outcome(enum.StrEnum):
-    """What happened to a cell. Only `PASS` counts as passing."""
+    """The outcome of a cell. Only `PASS` counts as passing."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -165,9 +165,9 @@ class Device:
     driver: str = ""
     memory_bytes: int | None = None
     emulated: bool = False
-    #: What `--device` takes for each of several alike, over which cells are spread.
+    #: Names that `--device` takes, one for each of several alike, over which cells are spread.
     units: tuple[str, ...] = ()
-    #: What stands in for the device, which is missing (`--fallback`): `cpu`. Counts as no device.
+    #: The stand-in for a missing device (`--fallback`): `cpu`. Counts as no device.
     fallback: str = ""
 
 
@@ -268,7 +268,7 @@ class Metric:
 
 @dataclass(slots=True)
 class CellResult:
-    """What one cell did; `verdict` is filled in by the judge, in the parent."""
+    """The result of one cell; `verdict` is filled in by the judge, in the parent."""
 
     entry: str
     family: str
@@ -293,7 +293,7 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is the same for all cells of one run (one row of the `runs` table)."""
+    """Facts that all cells of one run share: one row of the `runs` table."""
 
     run_id: str
     backend: str
@@ -310,13 +310,13 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class PipelineCase:
-    """What `pipeline(task, model=..., **components)(raw, **arguments)` takes."""
+    """Arguments of `pipeline(task, model=..., **components)(raw, **arguments)`."""
 
     task: str
     components: Mapping[str, Any]  # tokenizer, image_processor, ...
     raw: Any  # text, an image, a recording
-    #: What the model is fed, where the answer is the model's own first output; None where the
-    #: answer is made from it: what the model computes on the way is compared then.
+    #: Inputs of the model, where the answer is the model's own first output; None where the answer
+    #: is made from that output, so that the outputs on the way are compared.
     inputs: Arrays | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 

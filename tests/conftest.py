@@ -1,4 +1,4 @@
-"""What the tests of the harness share: places to run fake backends in, and made-up results."""
+"""Fixtures of the harness's tests: places to run fake backends in, and made-up results."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from harness.contract import CellResult, Outcome, Stage, Unavailable
 
 Report = Callable[[Stage], None]
 
-#: What is wrong with this process's context of the device, once something is.
+#: The sticky error of this process's device context; empty before the first.
 _sticky = ""
-#: What tasks have left behind in this process.
+#: Memory that tasks have left behind in this process.
 _kept: list[bytes] = []
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a cell does on a device; `folder` is the machine that the devices are in."""
+    """One task on a fake device; `folder` is the machine that the devices are in."""
 
     do: str
     folder: Path

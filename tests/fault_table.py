@@ -51,7 +51,7 @@ SAID = (
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of one planted fault."""
+    """The observed outcome of one planted fault."""
 
     fault: str
     about: str

@@ -1,4 +1,4 @@
-"""What the tests of the isolation run in a child: each function ends in its own way."""
+"""Functions that the tests of isolation run in a child; each ends in its own way."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ CELLS = [
 ]
 
 
-#: What some of them have recorded; the failed one is counted nowhere.
+#: Metrics that some of the cells have recorded; the failed cell is counted nowhere.
 METRICS = {
     ("albert", "base"): ("wall_roundtrip", "pipelines"),
     ("bert", "base"): ("wall_roundtrip",),

@@ -1,4 +1,4 @@
-"""What is generated into the documents is what the code gives today."""
+"""Generated parts of the documents are what the code gives today."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def between(document: Path, begin: str, end: str) -> str:
-    """What stands between two marks."""
+    """The text between two marks."""
     return document.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
 
 

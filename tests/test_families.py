@@ -1,4 +1,4 @@
-"""What a family's models must do: each probe lets right models pass, and finds wrong ones."""
+"""Properties of families: each probe lets right models pass, and finds wrong ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def probes(family: str, *names: str, architecture: str = "plain") -> tuple[Array
 
 
 def violations(family: str, model: Model, *names: str) -> dict[str, str]:
-    """What each of a family's probes finds wrong with a model."""
+    """Violations that a family's probes find in a model, by probe."""
     base, made = probes(family, *names)
     found = {p.name: p.violation(model(base), model(p.inputs)) for p in made}
     return {name: text for name, text in found.items() if text}

@@ -1,4 +1,4 @@
-"""What a machine has, read from made-up system files; and how the backends are shown on it."""
+"""Hardware facts from made-up system files, and how the backends are shown on that machine."""
 
 from __future__ import annotations
 

@@ -34,16 +34,16 @@ WINGS = (
     "contract",
 )
 
-#: What lies in the root of the harness, beside the wings.
+#: Files in the root of the harness, beside the wings.
 IN_THE_ROOT = {"__init__.py", "__main__.py", "plugin.py", "contract.py"}
 
 #: The modules that belong to no wing: they stand above all of them.
 ABOVE = ("harness", "harness.__main__", "harness.plugin")
 
-#: What of the harness a backend may use: values and words, with numpy and nothing else.
+#: Modules of the harness that a backend may import: they need numpy and nothing else.
 FOR_BACKENDS = ("harness.contract", "harness.toolkit")
 
-#: What takes seconds to import, or exists in some environments only.
+#: Packages that take seconds to import, or exist in some environments only.
 HEAVY = {"accelerate", "diffusers", "onnxruntime", "openvino", "optimum", "tokenizers", "torch"} | {
     "transformers"
 }

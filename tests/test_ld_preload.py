@@ -45,7 +45,7 @@ for special in specials:
 
 
 def table(preloaded: str) -> str:
-    """What a Python prints that computes powers."""
+    """The powers that a Python process computes and prints."""
     variables = {**os.environ, ld_preload.VARIABLE: preloaded}
     run = subprocess.run(
         [sys.executable, "-c", TABLE], env=variables, capture_output=True, text=True, check=True

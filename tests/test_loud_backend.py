@@ -1,4 +1,4 @@
-"""What a backend says, end to end: no terminal, log, report or badge gets it raw or whole."""
+"""Untrusted text, end to end: no terminal, log, report or badge gets it raw or whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report import badges, html, markdown
 from harness.toolkit import checkout
 from harness.toolkit.printable import KEPT, KEPT_LINE
 
-#: What no text that is shown may hold: control characters, and commands to a CI's runner.
+#: Text that is never shown: control characters, and commands to a CI's runner.
 RAW = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|^\\s*::|##\\w*\\[", re.MULTILINE
 )

@@ -36,7 +36,7 @@ def test_every_architecture_of_the_installed_transformers_is_listed() -> None:
 
 
 def test_guesses_are_mostly_right() -> None:
-    """What `discover --write` would have said about a third of what people listed."""
+    """The guesses of `discover --write` for a third of the entries that people listed."""
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("no transformers in this environment: `nox -s torch-cpu` has it")
     library = installed.installed()

@@ -35,7 +35,7 @@ SIZES_ONLY = {
     "t5_minimal", "t5_small", "tapex", "vit_medicalimaging", "vit_minimal",
 }  # fmt: skip
 
-#: What the others are known for.
+#: Entry -> the structure that its checkpoint is known for.
 KNOWN_FOR: dict[str, dict[str, Any]] = {
     "code_llama": {"rope_theta": 1e6},
     "codellama_7b_python": {"rope_theta": 1e6},
@@ -68,7 +68,7 @@ KNOWN_FOR: dict[str, dict[str, Any]] = {
 
 
 def structure(config: Any, prefix: str = "") -> dict[str, Any]:
-    """What is no size in a config and its parts, by field, or by a word for what fields say."""
+    """Structure of a config and its parts, sizes left out: by field, or by a word for several."""
     found: dict[str, Any] = {prefix + "model_type": config.model_type}
     for name, value in vars(config).items():
         if name.startswith("_") or name == "transformers_version":
@@ -95,7 +95,7 @@ def is_size(name: str) -> bool:
 
 
 def shares(config: Any) -> dict[str, str]:
-    """What the sizes of a config say of each other."""
+    """Relations between the sizes of a config, such as grouped key-value heads."""
     found = {}
     heads = first(config, "num_attention_heads", "n_heads")
     groups = first(config, "num_key_value_heads", "num_kv_heads")

@@ -254,7 +254,7 @@ class TestWheelIndex:
 
 
 class FakeSession:
-    """What a session function uses of `nox.Session`; keeps the commands instead of running them."""
+    """Fake `nox.Session` that records commands instead of running them."""
 
     def __init__(self, env_dir: Path, *posargs: str, venv_backend: str = "uv") -> None:
         self.env_dir = env_dir

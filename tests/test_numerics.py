@@ -1,4 +1,4 @@
-"""What counts as a wrong result, and what as rounding."""
+"""Numerics: wrong results are told from rounding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for operations of a size that depends on data gives what they give."""
+"""Stand-ins for operations of data-dependent size give the operations' own results."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ print("GRAPH", found[0])
 
 
 def exported(*arguments: str) -> str:
-    """What a new process prints of the graph."""
+    """The graph that a new process exports, as text."""
     command = [sys.executable, "-c", EXPORT, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout.partition("GRAPH")[2]

@@ -34,7 +34,7 @@ PADDED = {
 
 
 def fixed(route: str, *examples: dict[str, Array]) -> set[str]:
-    """What a route may hold as constants."""
+    """The inputs that a route may hold as constants."""
     fixes = next(known.fixes for known in exporters.ROUTES if known.name == route)
     return set(fixes(examples)) if fixes else set()
 

@@ -1,4 +1,4 @@
-"""What a module asks of its tensors' values is answered as on the example, and nothing else is."""
+"""Recorded values: what a module reads from tensors is what it read on the example."""
 
 from __future__ import annotations
 

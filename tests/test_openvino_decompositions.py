@@ -1,4 +1,4 @@
-"""What stands in for an operation while a model is converted computes what the operation does."""
+"""Decompositions, in place while a model is converted, compute what the operations do."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PACKAGE = "backends.openvino_optimum"
 F32 = Precision("f32", "float32")
 TEXT = ("input_ids", "attention_mask")
 
-#: What the made-up optimum exports: inputs and outputs by architecture and task.
+#: Exports of the made-up optimum: inputs and outputs by architecture and task.
 EXPORTERS: Mapping[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("bert", "feature-extraction"): ((*TEXT, "token_type_ids"), ("last_hidden_state",)),
     ("mpnet", "feature-extraction"): (TEXT, ("last_hidden_state",)),

@@ -1,4 +1,4 @@
-"""What a model returns, as named arrays."""
+"""Outputs of a model as named arrays."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_what_does_not_follow_the_tokens_is_real_throughout() -> None:
 
 
 def outputs(base: Arrays, short: Arrays, side: Side) -> Arrays:
-    """What a right model gives for padded inputs, with rubbish on padding."""
+    """Outputs of a right model on padded inputs, with rubbish on padding."""
     made = base["y"].copy()
     made[-1] = np.nan
     made[-1][slice(padded_inputs.SHORTER, None) if side == "left" else slice(0, LEFT)] = short["y"][

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.toolkit import printable
 from harness.toolkit.printable import KEPT, KEPT_LINE, escaped, kept, kept_line, line, lines
 
-#: What GitHub's runner, Azure's agent and TeamCity take for a command, as their sources have it:
+#: Workflow commands of GitHub's runner, Azure's agent and TeamCity, as their sources have them:
 #: `::` where a line begins, behind any white space; the others anywhere in a line.
 COMMAND = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)
 

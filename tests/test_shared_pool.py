@@ -65,7 +65,7 @@ class Machine:
 
     @property
     def log(self) -> list[tuple[str, int, str]]:
-        """What ran: cell, process, device; in order."""
+        """Log of the tasks that ran: cell, process, device; in order."""
         lines = (self.folder / "log").read_text(encoding="utf-8").splitlines()
         return [(do, int(pid), device) for do, pid, device in map(str.split, lines)]
 

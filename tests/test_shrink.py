@@ -98,7 +98,7 @@ def test_every_row_says_what_is_read(name: str, keys: set[str]) -> None:
 
 
 def test_rows_are_exceptions() -> None:
-    """What a rule can say is no row; `python -m benchmarks.generality` says how far rules reach."""
+    """Rows stay few: a rule serves many models. `python -m benchmarks.generality` counts both."""
     for name in (OVERRIDES, RECIPES):
         assert len(table(name)) < 120, f"{name}: expected fewer than 120 rows. Fix: find the rule"
 

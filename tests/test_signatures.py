@@ -34,7 +34,7 @@ names = st.text("abcdefghijklmnopqrstuvwxyz_0123456789.", min_size=1, max_size=1
 
 
 def symbol(x: int, y: int) -> str:
-    """What one dimension of these two sizes is called."""
+    """The symbol of a dimension that has these two sizes."""
     return specs({"a": np.empty((x,))}, {"a": np.empty((y,))})["a"].dims[0]
 
 
@@ -68,7 +68,7 @@ def test_a_dimensions_name_says_both_of_its_sizes(pair: tuple[int, int]) -> None
 
 
 def test_batch_and_length_can_be_told_apart() -> None:
-    """What follows one never looks as if it followed the other, or both."""
+    """Sizes that follow the batch, the length, or both have symbols of their own."""
     found = {symbol(x * B + y * S, x * B2 + y * S2) for x in range(4) for y in range(3)}
     assert len(found) == 12
 

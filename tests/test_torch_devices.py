@@ -45,7 +45,7 @@ class Model(nn.Module):
 
 
 class FakeCase:
-    """What a program asks of a case."""
+    """Fake case: the part of the contract that a program uses."""
 
     seeded = False
 

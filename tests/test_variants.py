@@ -204,7 +204,7 @@ def cut_to_the_batch(program: FunctionProgram, inputs: Arrays) -> Arrays:
 
 
 def cut_to_the_length(program: FunctionProgram, inputs: Arrays) -> Arrays:
-    """What stands behind the length of the first example is repeated from before it."""
+    """Outputs behind the first example's length repeat the last one before it."""
     found = FunctionProgram.__call__(program, inputs)
     found["y"][:, LENGTH:] = found["y"][:, LENGTH - 1 : LENGTH]
     return found

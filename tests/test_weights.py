@@ -99,7 +99,7 @@ def parameter(array: Array | float) -> Any:
 
 
 def filled(part: Any, name: str = "part", seed: int = 0) -> Array:
-    """What becomes of one parameter."""
+    """The values that one parameter is filled with."""
     weights.fill(module(**{name: part}), seed)
     return np.asarray(part.detach().numpy())
 

@@ -110,7 +110,7 @@ def tidy(pins: str, platforms: Sequence[str]) -> str:
 
 
 def marker_environments(platforms: Sequence[str]) -> list[dict[str, str]]:
-    """What markers are evaluated for: every Python and processor on each of the platforms."""
+    """Marker environments (PEP 508): every Python and processor on each of the platforms."""
     return [
         {
             "python_version": f"3.{minor}",

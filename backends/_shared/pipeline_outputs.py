@@ -1,4 +1,4 @@
-"""What a pipeline answered, as arrays."""
+"""Outputs of a pipeline as arrays, for comparison."""
 
 from __future__ import annotations
 

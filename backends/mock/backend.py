@@ -225,7 +225,7 @@ class Backend:
         return MockProgram(MockModel.from_pretrained(folder, dtype=precision.dtype))
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
-        """What the mock pipeline gives for raw input, and the arrays that it feeds the model."""
+        """Outputs of the mock pipeline for raw input, and the arrays that it feeds the model."""
         asked = case.pipeline()
         if asked is None or asked.inputs is None:
             return None

@@ -190,7 +190,7 @@ class Text:
         return np.take_along_axis(kept, self.order[further], axis=1)
 
     def back(self, name: str, steps: Array) -> Array:
-        """What `first` has put first, in its own place again."""
+        """The inverse permutation of `first`: each step in its own place again."""
         if not self.has(name):
             return steps
         return np.take_along_axis(steps, self.positions, axis=1)
@@ -198,7 +198,7 @@ class Text:
 
 @lru_cache
 def _wave(shape: tuple[int, ...], dims: tuple[str, ...], number: int, batch: int) -> Array:
-    """What makes the elements of an output differ from each other, tokens apart."""
+    """Phases by which the elements of an output differ from each other, except along tokens."""
     angles = np.full(shape, float(number))
     for axis, (size, dim) in enumerate(zip(shape, dims, strict=True)):
         if "s" not in dim:
@@ -208,7 +208,7 @@ def _wave(shape: tuple[int, ...], dims: tuple[str, ...], number: int, batch: int
 
 
 def _rows(values: Array, batch: int) -> Array:
-    """What belongs to each row of the batch, flat; all of it where the array has no batch."""
+    """The values of each row of the batch, flat; all values where the array has no batch."""
     if values.ndim and values.shape[0] % batch == 0:
         return values.reshape(batch, -1)
     return np.broadcast_to(values.reshape(1, -1), (batch, values.size))

@@ -1,4 +1,4 @@
-"""What the fork server imports and reads once, so that no child pays for it again."""
+"""Preloading for the fork server: numpy and the recorded signatures, read once for all children."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Backend:
 
     @property
     def precisions(self) -> Sequence[Precision]:
-        """What the device offers."""
+        """Precisions of the device, `default` first."""
         return self.target.precisions()
 
     def probe(self) -> Device:

@@ -26,7 +26,7 @@ CAPABILITIES: Mapping[str, str] = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 
 @dataclass(frozen=True)
 class Target:
-    """What `--device` names: a device, or a virtual one over a list of them.
+    """Target of `--device`: a device, or a virtual one (`AUTO`, `HETERO`) over a list of them.
 
     Attributes:
         core: OpenVINO's door to its plug-ins.
@@ -68,7 +68,7 @@ class Target:
         return not self.virtual and "EXPORT_IMPORT" in self._capabilities()
 
     def about(self) -> dict[str, str]:
-        """What a compiled model is made for: device, driver, kernels."""
+        """The part of a cache key that names a compiled model's target: device, driver, kernels."""
         said = (
             "FULL_DEVICE_NAME",
             "DEVICE_ARCHITECTURE",
@@ -97,7 +97,7 @@ class Target:
         return {device: dict(counter) for device, counter in counts.items()}
 
     def precisions(self) -> tuple[Precision, ...]:
-        """What the device offers; the first is what a user gets without asking."""
+        """Precisions of the device; the first is the one that a user gets without asking."""
         hint = self.read("INFERENCE_PRECISION_HINT")
         default = DTYPES.get(hint.get_type_name() if hint is not None else "", "float32")
         able = self._capabilities()

@@ -23,7 +23,7 @@ from backends.openvino.program import CompiledMetadata
 from harness.contract import Arrays, Case
 from harness.toolkit import cache as caches
 
-#: What changes a converted model when it changes.
+#: Packages whose versions are part of a converted model's cache key.
 PACKAGES = ("openvino", "nncf", "torch", "transformers", "diffusers", "torch-geometric")
 
 
@@ -71,7 +71,7 @@ def pack(converted: Converted) -> dict[str, bytes]:
 
 
 def unpack(core: Any, parts: Mapping[str, bytes]) -> Converted:
-    """What `pack` packed."""
+    """The converted model, from the parts that `pack` made."""
     ports = json.loads(parts["ports.json"])
     weights = ov.Tensor(np.frombuffer(parts["model.bin"], dtype=np.uint8).copy())
     model = core.read_model(parts["model.xml"], weights)
@@ -89,7 +89,7 @@ def pack_blob(compiled: Any, about: CompiledMetadata) -> dict[str, bytes]:
 def unpack_blob(
     core: Any, device: str, hints: Mapping[str, Any], parts: Mapping[str, bytes]
 ) -> tuple[Any, CompiledMetadata]:
-    """What `pack_blob` packed, under the same hints."""
+    """The compiled model, from the parts that `pack_blob` made under the same hints."""
     said = json.loads(parts["about.json"])
     about = CompiledMetadata(tuple(said["inputs"]), tuple(said["outputs"]), said["support"])
     return core.import_model(parts["blob"], device, dict(hints)), about

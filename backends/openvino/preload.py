@@ -1,4 +1,4 @@
-"""What the fork server imports, so that no child pays for it again; it opens no device."""
+"""Preloading for the fork server: the imports of a conversion; no device is opened."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Support = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class CompiledMetadata:
-    """What is known of a compiled model.
+    """Names of a compiled model's ports, and the devices that support its operations.
 
     Attributes:
         inputs: the forward argument of each of its inputs.
@@ -104,7 +104,7 @@ def executed_on(compiled: Any) -> list[str]:
 
 
 def runtime_kernels(compiled: Any) -> list[dict[str, str]]:
-    """What the runtime model says of each kernel, constants and ports left out."""
+    """Kernels of the runtime model, with precision and type; constants and ports are left out."""
     kept = ("runtimePrecision", "layerType", "primitiveType", "originalLayersNames")
     kernels = []
     for node in compiled.get_runtime_model().get_ordered_ops():

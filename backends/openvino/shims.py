@@ -1,4 +1,4 @@
-"""What stands in for pieces of PyTorch and transformers while a model is converted.
+"""Shims for functions of PyTorch and transformers, in place while a model is converted.
 
 Each is one function replaced by an equal one that OpenVINO can convert; the harness compares the
 result with the plain model, so that a wrong shim is a failed check.

@@ -35,7 +35,7 @@ OTHERS: Mapping[str, str] = {
 }
 #: The numpy-style names of OpenVINO's element types.
 DTYPES: Mapping[str, str] = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-#: What makes the plug-in compute in float32 throughout.
+#: Properties under which the plug-in computes in float32 throughout.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
@@ -51,7 +51,7 @@ class Backend:
 
     @cached_property
     def device(self) -> str:
-        """What `--device` names, the CPU where it is silent.
+        """The device of `--device`, the CPU by default.
 
         Raises:
             Unavailable: this machine has no such device.
@@ -68,7 +68,7 @@ class Backend:
 
     @cached_property
     def precisions(self) -> Sequence[Precision]:
-        """What a user gets without asking, and float32."""
+        """The precision that a user gets without asking, and float32."""
         hint = ov.Core().get_property(self.device, "INFERENCE_PRECISION_HINT")
         default = DTYPES.get(hint.get_type_name(), "float32")
         return Precision("default", default), Precision("f32", "float32")
@@ -103,7 +103,7 @@ class Backend:
         return OptimumProgram(*self._models[precision.name], case, self.device)
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> OptimumProgram:
-        """What `save_pretrained` writes of the exported model, loaded again; the cache keeps it."""
+        """The exported model after `save_pretrained` and loading; the cache keeps the files."""
         model = self.prepare(case, precision).model
         exported = folder / "exported"
         model.save_pretrained(exported)
@@ -112,7 +112,7 @@ class Backend:
         return OptimumProgram(loaded, "saved and loaded", case, self.device)
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
-        """What `optimum.intel.pipeline` makes of raw input, and the arrays it feeds the model."""
+        """Outputs of `optimum.intel.pipeline` for raw input, and the arrays it feeds the model."""
         return pipelines.answer(self.prepare(case, precision).model, case)
 
     def generate(

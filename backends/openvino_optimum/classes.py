@@ -45,7 +45,7 @@ class ClassRow:
 
 @cache
 def rows() -> tuple[ClassRow, ...]:
-    """What `classes.toml` holds."""
+    """The rows of `classes.toml`."""
     read = tomllib.loads(TABLE.read_text(encoding="utf-8"))["class"]
     return tuple(
         ClassRow(
@@ -89,20 +89,20 @@ def row_of(head: str, config: Any, arguments: Collection[str]) -> ClassRow:
 
 
 def type_of(config: Any) -> str:
-    """What optimum's registry calls an architecture."""
+    """The name of an architecture in optimum's registry."""
     return str(getattr(config, "export_model_type", None) or getattr(config, "model_type", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class ExporterPorts:
-    """What an exporter of optimum says of the model that it writes."""
+    """Names of the inputs and outputs that an exporter of optimum declares for its model."""
 
     inputs: frozenset[str]
     outputs: tuple[str, ...]
 
 
 def exported(config: Any, task: str) -> ExporterPorts | None:
-    """What optimum would export of an architecture for a task; None where it has no exporter.
+    """The ports that optimum's exporter declares for a task; None where there is no exporter.
 
     An exporter that doesn't understand the config counts as none here: `from_pretrained` then says
     what is wrong.

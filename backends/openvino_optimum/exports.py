@@ -23,12 +23,12 @@ REFUSALS = (
     "The current version of Transformers does not allow for the export",
     "The decoder part of the encoder-decoder model is ",
 )
-#: What changes an exported model when it changes.
+#: Packages whose versions are part of an exported model's cache key.
 PACKAGES = ("optimum", "optimum-intel", "openvino", "nncf", "torch", "transformers")
 
 
 def load(row: ClassRow, folder: Path, device: str, hints: Mapping[str, str]) -> Any:
-    """What `OVModelFor...from_pretrained(folder)` returns, compiled.
+    """The compiled model of `OVModelFor...from_pretrained(folder)`.
 
     Args:
         row: names the class.
@@ -40,7 +40,7 @@ def load(row: ClassRow, folder: Path, device: str, hints: Mapping[str, str]) -> 
 
 
 def export(row: ClassRow, saved: Path, config: Any, device: str, hints: Mapping[str, str]) -> Any:
-    """What `OVModelFor...from_pretrained(saved, export=True)` returns, compiled.
+    """The compiled model of `OVModelFor...from_pretrained(saved, export=True)`.
 
     Args:
         row: names the class, and the task where the class is for any.
@@ -122,13 +122,13 @@ def code() -> str:
 
 
 def pack(folder: Path) -> dict[str, bytes]:
-    """What `save_pretrained` wrote, as the parts of an entry."""
+    """The files that `save_pretrained` wrote, as the parts of a cache entry."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def unpack(parts: Mapping[str, bytes], folder: Path) -> None:
-    """Write what `pack` packed."""
+    """Write the files that `pack` read."""
     for name, data in parts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from harness.contract import Array, Arrays, Case
 
 
 def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
-    """What `optimum.intel.pipeline` makes of raw input, and the arrays it feeds the model."""
+    """Outputs of `optimum.intel.pipeline` for raw input, and the arrays it feeds the model."""
     asked = case.pipeline()
     if asked is None:
         return None

@@ -1,4 +1,4 @@
-"""What the fork server imports, so that no child pays for it again; it computes nothing.
+"""Preloading for the fork server: optimum and OpenVINO's frontend; nothing is computed.
 
 optimum-intel makes an `ov.Core` as it is imported; its plug-ins and threads come with the first
 question to it, which a child asks.

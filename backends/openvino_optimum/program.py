@@ -12,7 +12,7 @@ import torch
 from backends.openvino_optimum.optimum_imports import ov
 from harness.contract import Array, Arrays, Case, Placement
 
-#: What holds the parts of a composite model, beside its `components`.
+#: Attributes that hold parts of a composite model, beside its `components`.
 PARTS = ("model", "text_emb_request", "text_emb_model")
 
 

@@ -73,7 +73,7 @@ class QnnProgram:
         return found
 
     def placement(self) -> Placement:
-        """What the session assigned to the provider; nothing, if the values belie it."""
+        """Nodes that the session assigned to the provider; a share of 0 if the values belie it."""
         found, base = self.found, self.made.base
         got = self._answered if self._answered is not None else self.infer(self.inputs)
         apart = numerics.difference(got, base)

@@ -45,7 +45,7 @@ def pack(made: Exported, placed: Placement) -> dict[str, bytes]:
 
 
 def unpack(parts: Mapping[str, bytes]) -> tuple[Exported, Placement]:
-    """What `pack` packed."""
+    """The graph and its placement, from the parts that `pack` made."""
     placed = Placement(**json.loads(parts["placement.json"]))
     evidence = f"{placed.evidence}; its context binary from the cache"
     return graph_cache.unpack(parts), replace(placed, evidence=evidence)

@@ -35,7 +35,7 @@ SOC_MODELS: Mapping[str, int] = {
     "sm8845": 97,
 }
 
-#: What the emulator plays where nothing is said: the one that most was measured on.
+#: The SoC that is emulated without `--soc`: the one that most was measured on.
 DEFAULT = "sm8550"
 
 #: Processors' marketing names on Windows -> the SoC.
@@ -116,7 +116,7 @@ def detect(
 
 
 def _linux() -> str:
-    """What the kernel's socinfo driver says, else Android's properties."""
+    """The SoC as the kernel's socinfo driver names it, else as Android's properties do."""
     words = []
     for name in ("machine", "family", "soc_id"):
         path = Path("/sys/devices/soc0", name)

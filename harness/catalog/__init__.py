@@ -1,1 +1,1 @@
-"""What there is to run: model lists, heads, requirements, backends, exemptions from checks."""
+"""Catalog: model lists, heads, requirements, selection, backends, exemptions from checks."""

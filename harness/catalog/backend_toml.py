@@ -12,8 +12,8 @@ from harness.contract import HarnessError
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
 
-#: What `backend.toml` may say of hardware. `noxfile.py`, which reads the file without the harness,
-#: is what requires keys of it.
+#: Keys of `backend.toml`'s table `[hardware]`. `noxfile.py`, which reads the file without the
+#: harness, is the reader that requires some.
 HARDWARE_KEYS: Mapping[str, Key] = {
     "paths": Key("Glob patterns of device files: the hardware is here where one exists.", STRINGS),
     "platform": Key(
@@ -27,7 +27,7 @@ HARDWARE_KEYS: Mapping[str, Key] = {
     ),
 }
 
-#: What `backend.toml` may say.
+#: Keys of `backend.toml`.
 KEYS: Mapping[str, Key] = {
     "title": Key("Its name for people, as `nox -l` shows it.", required=True),
     "torch_backend": Key("The wheel index of torch, as uv's --torch-backend takes it: cpu, cu130."),

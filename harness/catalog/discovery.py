@@ -44,7 +44,7 @@ class ListDifference:
 
 
 def compare(library: InstalledLibrary, catalog: Catalog) -> ListDifference:
-    """What a library has that the lists lack, and the other way round."""
+    """The difference between a library's architectures and those of the lists, both ways."""
     entries = [entry for entry in catalog.entries.values() if entry.library == "transformers"]
     listed = {entry.architecture for entry in entries}
     known = {*library.architectures, *library.configs}

@@ -99,7 +99,7 @@ def _by_head(heads: Iterable[str]) -> tuple[str, str, str] | None:
 
 
 def _main_input(body: str) -> str:
-    """What a model's class declares as its main input; empty where it does not."""
+    """The `main_input_name` that a model's class declares, or an empty text."""
     match = re.search(r"""main_input_name = ["'](\w+)["']""", body)
     return match.group(1) if match else ""
 

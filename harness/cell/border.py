@@ -30,7 +30,7 @@ KINDS = "buif"
 #: Members of `harness.contract.Case` that each stage needs.
 CASE_METHODS = ("module", "inputs", "reference", "perturbed", "weights", "parameters")
 
-#: What numpy says to a write into a read-only array.
+#: Message of numpy's ValueError at a write into a read-only array.
 READ_ONLY = "read-only"
 
 

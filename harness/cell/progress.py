@@ -16,7 +16,7 @@ from harness.contract import (
 
 @dataclass(slots=True)
 class CellProgress:
-    """What is known about a cell so far; survives the exception that ends it."""
+    """A cell's partial result and its current stage; survives the exception that ends the cell."""
 
     result: CellResult
     report: Callable[[Stage], None]

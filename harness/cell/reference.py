@@ -30,7 +30,7 @@ HALVES = frozenset({"float16", "bfloat16"})
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the model should answer, and how well that is known."""
+    """Reference outputs of a model, their noise floor, and the negative control."""
 
     dtype: str  # of the reference itself
     precision: Precision  # that it is to judge

@@ -32,7 +32,7 @@ GRAVE_MB = 32.0
 
 @dataclass(slots=True)
 class Repeats:
-    """What came of running the same inference again and again.
+    """The outcome of running the same inference again and again.
 
     Attributes:
         seconds: wall time of each.

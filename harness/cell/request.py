@@ -41,7 +41,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """What a backend says about itself on this machine."""
+    """A backend's own report of this machine: its device, and the precisions there."""
 
     device: Device
     precisions: tuple[Precision, ...]

@@ -205,7 +205,7 @@ def _count(further: variants.Variants, progress: CellProgress) -> None:
 def _answers(
     program: CheckedProgram, inputs: Mapping[str, Arrays]
 ) -> tuple[dict[str, Arrays], list[float]]:
-    """What the program gives on each of the inputs, and the seconds of some inferences.
+    """Outputs of the program by variant of the inputs, and the seconds of some inferences.
 
     Those on inputs with the shapes of the plain ones are timed, after the first one.
     """
@@ -220,7 +220,7 @@ def _answers(
 
 
 def _measure(backend: Backend, progress: CellProgress) -> None:
-    """What the device holds at the end, where the backend can tell."""
+    """Store the device memory that is held at the end, where the backend can tell."""
     memory: Callable[[], int] | None = getattr(backend, "memory", None)
     if memory is not None:
         progress.metric("device_memory", border.memory(memory()) / 1e6, "MB")

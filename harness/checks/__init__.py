@@ -1,1 +1,1 @@
-"""What a pass is worth: controls, variants of the inputs, generation, properties of families."""
+"""Checks of a result: controls, variants of the inputs, generation, properties of families."""

@@ -14,8 +14,8 @@ import numpy as np
 from harness.contract import Array, Arrays, CheckFailed, Generation, Inconclusive
 from harness.toolkit.numerics import LIMIT, has_value
 
-#: What goes with each token: masks, whose last column holds for new tokens, and
-#: what says of a token that it is no text: 0.
+#: Inputs with a value for each token: masks, whose last column holds for new tokens too, and kinds
+#: of tokens (text, image), where new tokens are text: 0.
 MASKS = ("attention_mask", "image_attention_mask", "cross_attention_mask")
 TYPES = ("token_type_ids", "mm_token_type_ids", "image_embeds_position_mask")
 
@@ -85,7 +85,7 @@ def judge(
 
 
 def prompt(inputs: Arrays, argument: str) -> Arrays:
-    """What generation begins with: a whole text, or the start token where an encoder reads it."""
+    """The prompt of generation: a whole text, or the start token behind an encoder."""
     if not argument.startswith("decoder_"):
         return inputs
     return {n: a[:, :1] if n.startswith("decoder_") else a for n, a in inputs.items()}

@@ -19,7 +19,7 @@ TRIES = 24
 
 @dataclass(frozen=True, slots=True)
 class WrongReference:
-    """What the model would answer with one wrong weight."""
+    """Reference outputs of the model with one wrong weight: the negative control."""
 
     outputs: Arrays
     weight: str

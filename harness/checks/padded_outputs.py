@@ -59,7 +59,7 @@ def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) 
 
 
 def violation(outputs: Arrays, base: Arrays, short: Arrays, mask: Arrays, rows: int) -> str | None:
-    """What is wrong with outputs on padded inputs: None if padding changes no real token.
+    """The violation in outputs on padded inputs, or None where padding changes no real token.
 
     Args:
         outputs: of the reference on padded inputs.

@@ -25,7 +25,7 @@ __all__ = [
     "special_ids",
 ]
 
-#: What makes each argument, by its name.
+#: Argument of forward -> the function that makes its example.
 ARGUMENTS: dict[str, Function] = {
     **text.ARGUMENTS,
     **image.ARGUMENTS,

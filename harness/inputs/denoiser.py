@@ -153,7 +153,7 @@ def _noise(name: str) -> Function:
     return lambda m: m.floats(name, *shape_of(m, name))
 
 
-#: What time counts: training steps, thousandths of a flow (with fractions), the flow itself.
+#: Units of a timestep: training steps (DDPM), thousandths of a flow (with fractions), the flow.
 TIMES: dict[str, Callable[[DenoiserInputs], Array]] = {
     "steps": lambda m: m.ints("timestep", (m.batch,), FIRST, LAST),
     "thousandths": lambda m: 1000 * m.powers("timestep", -6, 0),

@@ -1,4 +1,4 @@
-"""What a model's signature can't tell about its inputs, as data: `harness/inputs/recipe.toml`."""
+"""Input recipes: what a model's signature can't tell about its inputs, read from `recipe.toml`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECIPES = Path(__file__).with_suffix(".toml")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What one architecture's inputs need beyond its signature; the rows of `recipe.toml`."""
+    """Input recipe of one architecture, beside its signature: one row of `recipe.toml`."""
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()

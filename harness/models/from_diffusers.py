@@ -22,7 +22,7 @@ from harness.inputs.denoiser import DenoiserInputs
 from harness.models import libraries
 from harness.models.shrink.rope import scaled_sections
 
-#: What an image among the conditions may stand in the place of.
+#: The condition in whose place an image may stand.
 TEXT = "encoder_hidden_states"
 
 TABLES = Path(__file__).with_suffix(".toml")
@@ -39,7 +39,7 @@ class DenoiserRule:
 
 @dataclass(frozen=True, slots=True)
 class DenoiserOverride:
-    """What one class needs beyond the rules; a table `[override.NAME]` of `from_diffusers.toml`."""
+    """Exceptions of one class to the rules; a table `[override.NAME]` of `from_diffusers.toml`."""
 
     reason: str = ""
     set: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class DenoiserOverride:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What `from_diffusers.toml` holds."""
+    """The tables of `from_diffusers.toml`."""
 
     rules: tuple[DenoiserRule, ...]
     overrides: Mapping[str, DenoiserOverride]
@@ -99,7 +99,7 @@ class Diffusers:
         return None
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
-        """What `from_pretrained` makes of a checkpoint in a folder."""
+        """The model that `from_pretrained` loads from a checkpoint's folder, in float32."""
         return _class(architecture).from_pretrained(folder).float()
 
     def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:

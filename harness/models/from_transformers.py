@@ -37,7 +37,7 @@ class Transformers:
         return pipelines.pipeline_case(architecture, head, inputs, seed)
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
-        """What `from_pretrained` makes of a checkpoint in a folder."""
+        """The model that `from_pretrained` loads from a checkpoint's folder, in float32."""
         cls: Any = model_class.of(architecture, head)
         return cls.from_pretrained(folder).float()
 

@@ -33,7 +33,7 @@ class Library(Protocol):
     def pipeline(
         self, architecture: str, head: str, inputs: Arrays, seed: int
     ) -> PipelineCase | None:
-        """What a pipeline of the library takes; None where the architecture has none."""
+        """The components and raw input of the library's pipeline, where it has one."""
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
         """A float32 torch module with the weights that are in a folder; raises `Absent`."""

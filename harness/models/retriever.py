@@ -45,7 +45,7 @@ class LocalIndex:
         n_docs: int = 1,
         return_tensors: str | None = None,
     ) -> dict[str, Any]:
-        """What the library's retriever returns, as torch tensors.
+        """The nearest documents, as tensors under the names of the library's retriever.
 
         Args:
             input_ids: (batch, length) tokens of the questions, which go behind each document.

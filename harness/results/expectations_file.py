@@ -42,7 +42,7 @@ HEADER = """\
 # `nox -s {session} -- --update-expectations`, then give each new row its owner and reason.
 """
 
-#: What an `[[expect]]` may say.
+#: Keys of an `[[expect]]`.
 KEYS: Mapping[str, Key] = {
     "entries": Key("The entries that the cause blocks; or `entry`, where it is one.", STRINGS),
     "entry": Key("The entry that the cause blocks; or `entries`."),

@@ -1,1 +1,1 @@
-"""What backends and every wing may use: seeded values, numerics, cache, files, names."""
+"""Toolkit of backends and of every wing: seeded values, numerics, cache, files, names."""

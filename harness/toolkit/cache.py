@@ -1,4 +1,4 @@
-"""What a backend would otherwise make again: converted and compiled models, in one folder.
+"""On-disk cache of converted and compiled models, with a checksum each and a limit on its size.
 
 An entry is one file: a line of JSON, then the payload, whose SHA-256 the line holds. It is written
 beside its place and renamed into it, so that readers and other writers see all of it or nothing.
@@ -28,7 +28,7 @@ FOLDER_VARIABLE = "HARNESS_CACHE"
 LIMIT_VARIABLE = "HARNESS_CACHE_MB"
 LIMIT_MB = 4000
 
-#: What is left of a full cache after clearing up, so that not every writer has to.
+#: The share of a full cache that eviction leaves, so that not every writer evicts.
 KEPT = 0.9
 #: Seconds after which a half-written file is nobody's: its writer was killed.
 ABANDONED = 3600.0

@@ -19,7 +19,7 @@ LIMIT = 200
 #: Characters of a message that are looked at: what stands further back is no cause.
 READ = 2_000
 
-#: What the names of an architecture's classes end with.
+#: Suffixes of the names of an architecture's classes, as in `BertModel`.
 _PARTS = (
     r"For[A-Z]\w*|PreTrainedModel|TextModel|VisionModel|Model|TextConfig|VisionConfig|Config|"
     r"DecoderLayer|EncoderLayer|Layer|Block|Attention|MLP|Experts|Encoder|Decoder|Embeddings?|"
@@ -66,7 +66,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
-#: What allocators of libraries raise in the place of a MemoryError.
+#: Messages of libraries' allocators that raise something else than a MemoryError.
 _OUT_OF_MEMORY = re.compile(
     r"(can't|cannot|unable to) allocate memory|unable to allocate|(out of|not enough) memory|"
     r"bad[_ ]alloc",

@@ -1,4 +1,4 @@
-"""What this machine has, read from the system's own files: no SDK is imported or asked.
+"""Hardware facts of this machine, from the system's own files: no SDK is imported or asked.
 
 Linux keeps drivers' facts in /proc and /sys; macOS has sysctl, Windows its registry. What a
 system does not say is left empty, never guessed.
@@ -192,7 +192,7 @@ def _text(path: Path) -> str:
 
 
 def _said(*command: str) -> str:
-    """What a tool prints; empty where it is not there, fails, or does not answer."""
+    """The output of a tool; empty where the tool is not there, fails, or does not answer."""
     program = shutil.which(command[0])
     if program is None:
         return ""

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out: names, dtypes and symbolic shapes, in one line.
+"""Signature of a model in one line: names, dtypes and symbolic shapes of inputs and outputs.
 
     bert BertModel 87744 input_ids:i64[b,s] attention_mask:i64[b,s] -> pooler_output:f32[b,64]
     bert:fill-mask BertForMaskedLM 96192 input_ids:i64[b,s] ... -> logits:f32[b,s,128]

@@ -1,4 +1,4 @@
-"""What the PyTorch devices share: eager execution as a user gets it, on one device."""
+"""Base backend of the PyTorch devices: eager execution as a user gets it, on one device."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TorchProgram:
         return self.case.outputs(raw)
 
     def run(self, given: Mapping[str, Any]) -> Any:
-        """What the module returns for tensors on its device, wherever that lies."""
+        """The module's raw outputs for tensors on its device, without copies to the host."""
         torch.manual_seed(0)
         # Inductor guards on inference mode, and everybody else's example has no_grad.
         grad = torch.no_grad() if self.mode.compiled else torch.inference_mode()
@@ -147,7 +147,7 @@ class TorchBackend:
         return self.program(module, case, self.device, mode)
 
     def pipeline(self, case: Case, precision: Precision) -> tuple[Arrays, Arrays] | None:
-        """What `transformers.pipeline` makes of raw input, and the arrays it feeds the model."""
+        """Outputs of `transformers.pipeline` for raw input, and the arrays it feeds the model."""
         asked = case.pipeline()
         mode = MODES[precision.name]
         if asked is None or mode.compiled:  # a pipeline runs the module itself, eagerly

@@ -1,4 +1,4 @@
-"""What the devices beside the CPU share: finding one, spreading over several, and placement."""
+"""Base backend of PyTorch's GPUs: finding one, spreading over several, and placement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from backends._shared.torch.backend import CpuBackend, Mode, TorchBackend, TorchProgram, tensors_in
 from harness.contract import Device, HarnessError, Placement, Unavailable
 
-#: What stands in for a device that is missing.
+#: The stand-in for a missing device.
 CPU = torch.device("cpu")
 #: How PyTorch says that an operator goes to the CPU (MPS, with its fallback switched on).
 _FALLS_BACK = re.compile(r"The operator '(?P<op>[\w:.]+)'.* fall back to run on the CPU", re.DOTALL)
@@ -192,7 +192,7 @@ class GpuBackend(TorchBackend):
 
     @property
     def memory(self) -> Callable[[], int] | None:
-        """What the device holds or has held at most, in bytes; None on a stand-in."""
+        """The reader of device memory, in bytes; None on a stand-in."""
         return None if self.stood_in_for else self.held
 
     def held(self) -> int:
@@ -214,7 +214,7 @@ class GpuBackend(TorchBackend):
 
 
 def indexed(type_: str, count: int) -> tuple[str, ...]:
-    """What `--device` takes for each of several devices; nothing where there is one."""
+    """Names that `--device` takes for each of several devices; none where there is one."""
     return tuple(f"{type_}:{index}" for index in range(count)) if count > 1 else ()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.contract import Unsupported
 
-#: What a message of PyTorch calls a compiler for the CPU, in the order in which it looks for one.
+#: Compilers for the CPU as messages of PyTorch name them, in the order of PyTorch's search.
 COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
 
 

@@ -18,9 +18,9 @@ from harness.checks.families.probe import (
 )
 from harness.contract import Array, Arrays, is_floating
 
-#: What stands for the retriever in the inputs of a generator.
+#: The retriever's documents and their scores, as the generator of RAG takes them as inputs.
 RETRIEVED = ("context_input_ids", "doc_scores")
-#: The vectors of what a model with a retriever found: (batch, documents, width).
+#: Output of a model with a retriever: the documents' vectors, (batch, documents, width).
 FOUND = "retrieved_doc_embeds"
 
 #: Documents that an encoder's index holds, beside those that are the questions themselves.

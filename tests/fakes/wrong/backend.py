@@ -31,7 +31,7 @@ class Program(mock.MockProgram):
     share = 1.0
 
     def placement(self) -> Placement:
-        """What the fault says of it."""
+        """The placement that the fault claims."""
         return Placement(self.share, "said so", {"MatMul": 2} if self.share < 1 else {})
 
 
@@ -114,7 +114,7 @@ def fixed_shape(program: Program, inputs: Mapping[str, Array]) -> Arrays:
 
 
 def baked_length(program: Program, inputs: Mapping[str, Array]) -> Arrays:
-    """What lies behind the example's length is computed as if it were the example's end."""
+    """Outputs behind the example's length are a tenth too small."""
     outputs = right(program, inputs)
     for name, array in outputs.items():
         if is_floating(array) and array.ndim > 2 and array.shape[1] > 16:
