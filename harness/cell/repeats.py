@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 
 import psutil
@@ -17,8 +16,11 @@ INFERENCES = 16
 #: Seconds of repeated inferences that are enough; one is repeated in any case.
 ENOUGH_SECONDS = 0.25
 
-#: The least number of repeated inferences that says something of a leak.
-LEAST = 4
+#: How many inferences, the last ones, say how much memory each leaves behind.
+LATE = 4
+
+#: How many inferences come before those, while an allocator warms up.
+WARM_UP = 2
 
 #: Bytes in a megabyte.
 MB = 1e6
@@ -51,16 +53,19 @@ class Repeats:
 
     @property
     def growth_mb(self) -> float:
-        """MB of growth per inference: the median of the later half, past an allocator's warm-up."""
-        if len(self.growths) < LEAST:
+        """MB that each inference leaves behind: the least growth among the last few of them.
+
+        0 where there are too few to tell a leak from an allocator's warm-up.
+        """
+        if len(self.growths) < WARM_UP + LATE and not self.leaks_gravely:
             return 0.0
-        return statistics.median(self.growths[len(self.growths) // 2 :]) / MB
+        return min(self.growths[-LATE:]) / MB
 
     @property
     def leaks_gravely(self) -> bool:
-        """Whether the last few inferences have each left so much behind that it is no warm-up."""
-        late = self.growths[-LEAST:]
-        return len(late) == LEAST and min(late) > GRAVE_MB * MB
+        """Whether each of the last few inferences has left so much behind that it is no warm-up."""
+        late = self.growths[-LATE:]
+        return len(late) == LATE and min(late) > GRAVE_MB * MB
 
 
 def repeat(program: CheckedProgram, inputs: Arrays, first: Arrays, before: int) -> Repeats:
