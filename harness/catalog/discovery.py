@@ -1,4 +1,4 @@
-"""Holds an installed transformers against the model lists: what is new, gone or renamed.
+"""Discovery: architectures of an installed transformers that are new, gone or renamed in the lists.
 
 The library is read, never imported: its auto mappings are literals, and parsing them takes a
 tenth of the time that importing it does.

@@ -63,7 +63,7 @@ _BY_FIELD: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """Where an architecture probably belongs, and what says so."""
+    """The guessed family and task of an architecture, with the evidence."""
 
     family: str
     task: str
@@ -71,7 +71,7 @@ class Guess:
 
 
 def guess(library: InstalledLibrary, architecture: str) -> Guess:
-    """Where an architecture belongs, by its heads, its inputs and its config's fields."""
+    """Guess an architecture's family and task by its heads, its inputs and its config's fields."""
     heads = library.heads.get(architecture, frozenset())
     body = library.class_text(architecture, "modeling", library.architectures)
     inputs = _inputs(body)

@@ -1,4 +1,4 @@
-"""Task heads: which class of a library stands on an architecture for a task, as data.
+"""Task heads: the library's class with a head for a task, such as `BertForMaskedLM`, as data.
 
 An entry's base cell runs the headless model; each of its heads is a further cell. The rows of
 `heads.toml` are read without any library, so that a run knows its cells before it imports one.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How the class of a task is found, and what `generate()` goes on with."""
+    """A task's head: the auto class that has it, and the input that `generate()` continues."""
 
     name: str  # the task, as pipelines call it
     mappings: tuple[str, ...]  # auto mappings, the likeliest first

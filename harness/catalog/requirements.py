@@ -10,7 +10,7 @@ from harness.contract import Entry
 
 
 def unmet_requirements(entry: Entry) -> str | None:
-    """Why this environment does not have the entry, or None where it does.
+    """The reason why this environment lacks the entry's packages; None where it has them.
 
     Returns:
         A line that starts with `requires `, as in `requires transformers<=4.57.6, found 5.23.0`.

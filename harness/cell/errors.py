@@ -21,7 +21,7 @@ from harness.toolkit import fingerprints, printable
 
 
 def record_error(error: BaseException, result: CellResult) -> None:
-    """Which outcome an exception is, at the stage where it was raised.
+    """Classify an exception by its type and by the stage where it was raised.
 
     Of a long message, the result keeps as much as `harness.toolkit.printable` says.
     """

@@ -104,7 +104,7 @@ def judge_repeats(
 
 
 def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
-    """A pipeline returns one output without its name: the model's first one."""
+    """Outputs of a pipeline and of the reference, where the one nameless output is the first one."""
     if list(got) != [""]:
         return got, want
     name, first = next(iter(want.items()))
@@ -115,22 +115,23 @@ def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def _noise_on(reference: Reference, name: str, real: Arrays) -> Arrays:
-    """Eager execution in the backend's dtype, on one of the inputs: its real tokens."""
+    """Eager outputs in the backend's dtype on one input, without the elements on padding."""
     return padded_outputs.selected(reference.noisy(reference.inputs[name]), real)
 
 
 def with_own_floor(
     reference: Reference, got: Arrays, want: Arrays, noise: Callable[[], Arrays]
 ) -> Reference:
-    """The reference, with the floor of this very input where that of the plain ones is too low.
+    """The reference, with the noise floor of this input where that of the plain inputs is too low.
 
     A decision that rounding can flip is noise too: it is found where eager execution flips it.
 
     Args:
-        reference: what is known of the model.
+        reference: of the model on its plain inputs.
         got: the backend's outputs on an input.
         want: the reference's.
-        noise: what eager execution gives in the backend's dtype; only asked where it matters.
+        noise: eager outputs in the backend's dtype, flat where padding was taken out; called only where
+            they decide.
     """
     found = numerics.difference(got, want)
     if found.faults or not numerics.is_wrong(found, reference.floor, reference.mismatch):
@@ -158,7 +159,7 @@ def compare(name: str, got: Arrays, want: Arrays, reference: Reference, result: 
 def judge_tokens(
     case: Case, fed: Arrays, sequences: Array, reference: Reference, progress: CellProgress
 ) -> None:
-    """Holds what was generated against one inference of the reference over all of it."""
+    """Hold generated tokens against one inference of the reference over the whole sequence."""
     generated = case.generation
     assert generated is not None
     whole = generation.extended(fed, generated.argument, sequences)

@@ -1,4 +1,4 @@
-"""Reference of a cell: what the model should answer on every input, and its noise floor."""
+"""Reference of a cell: float64 outputs on every input, and the noise floor."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
 
 
 def noise_floor(noisy: numerics.Difference, precision: Precision) -> float:
-    """The noise floor that a difference between two right results makes.
+    """The noise floor in a precision, from the error that eager execution makes in its dtype.
 
     Raises:
-        Inconclusive: one of them is not finite, or they differ so much that anything would pass.
+        Inconclusive: eager execution overflows, or its error is so large that anything would pass.
     """
     if any("finite" in fault for fault in noisy.faults):
         raise Inconclusive(f"the model itself overflows in {precision.dtype}: {noisy.faults[0]}")

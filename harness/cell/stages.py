@@ -37,7 +37,7 @@ from harness.contract import (
 
 
 def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
-    """Runs one cell and says what happened; only what kills the process escapes.
+    """Run one cell to its result; only a fault that kills the process escapes.
 
     Args:
         job: which cell, and how.
@@ -113,7 +113,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
 
 
 def _case(backend: Backend, job: Job) -> Case:
-    """The backend's own case where it has one, else the harness's, or what it leaves of that."""
+    """The cell's case: the backend's own or the harness's, `narrowed` by the backend if it wants."""
     make = getattr(backend, "case", None)
     if make is None:
         from harness.models.case import TinyCase  # imports what builds real models
@@ -184,7 +184,7 @@ def _further(
 
 
 def _answer(program: CheckedProgram, name: str, inputs: Arrays) -> Arrays:
-    """One inference; what it raises says on which input."""
+    """One inference; an exception names the variant of the inputs."""
     try:
         return program(inputs)
     except Exception as error:

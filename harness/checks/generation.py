@@ -1,4 +1,4 @@
-"""Holds generated tokens against the reference: each must be the likeliest after those before it.
+"""Greedy decoding, checked: each generated token must be the reference's likeliest next token.
 
 Generation uses a cache, which a single inference never does. The reference has none: it reads the
 whole sequence at once, so a cache that forgets, repeats or misplaces a token shows in its logits.
@@ -29,7 +29,7 @@ POWER = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How a generated sequence stands."""
+    """The judgement of a generated sequence."""
 
     tokens: int  # that were judged
     score: float  # the worst logit's distance from the best, in noise floors; at most LIMIT

@@ -1,4 +1,4 @@
-"""Rows of a batch that are filled up to one length: how they are made, and what they must give.
+"""Comparison of padded rows: which elements of the outputs are real, and their right values.
 
 The last row of the batch loses some of its tokens and is filled up again, on the left or on the
 right, with the mask saying so. What a model gives on the tokens that are left must be what it gives
@@ -21,7 +21,7 @@ SAME = 1e-4
 
 
 def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) -> Arrays:
-    """Which elements of the outputs on padded inputs do not stand on padding.
+    """Boolean masks of the elements of padded outputs that do not stand on padding.
 
     An axis of the outputs on the plain inputs that is shorter on the shortened ones, in proportion
     to the text, follows the tokens, one by one or pooled: what is real along it lies at the end

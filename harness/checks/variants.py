@@ -1,4 +1,4 @@
-"""Further inputs on which converters are known to be silently wrong: shapes and masks get baked.
+"""Variants of the inputs, on which converters that bake shapes or masks are silently wrong.
 
 Every variant goes through the reference and through the backend, as the plain inputs do:
 
@@ -36,7 +36,7 @@ class Variant:
 
 @dataclass(slots=True)
 class Variants:
-    """Those that a model takes, and why it does not take the others."""
+    """The variants that a model takes, and the reason why it does not take each of the others."""
 
     made: list[Variant] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

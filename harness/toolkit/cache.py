@@ -40,7 +40,7 @@ _SUFFIX = ".entry"
 
 
 def key(**parts: object) -> str:
-    """A name for what follows from these parts: their SHA-256, as 64 hexadecimal digits.
+    """Cache key: the SHA-256 of all that the entry follows from, as 64 hexadecimal digits.
 
     Args:
         parts: what JSON can hold; anything else counts as its `repr`.
@@ -85,7 +85,7 @@ class Cache:
         return cls(Path(folder) if folder else FOLDER, int(said) * 1_000_000)
 
     def obstacle(self) -> str:
-        """Why nothing new could be kept here, with a remedy; empty where it could."""
+        """The reason why the cache can keep no new entry, with a remedy; empty where it can."""
         if self.folder is None:
             return ""
         there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
@@ -129,7 +129,7 @@ class Cache:
         return parts
 
     def put(self, name: str, parts: Mapping[str, bytes]) -> bool:
-        """Keep an entry; whether that worked. A full disk is no error: `trouble` says so.
+        """Write an entry; True where it was kept. A full disk is no error: `trouble` says so.
 
         Args:
             name: what `key` made.

@@ -42,7 +42,7 @@ def lasting(error: Exception) -> bool:
 
 
 def pack(error: Exception) -> dict[str, bytes]:
-    """A failure as the parts of an entry."""
+    """A failure as the parts of a cache entry."""
     said = {
         "type": type(error).__name__,
         "message": str(error),
@@ -53,10 +53,10 @@ def pack(error: Exception) -> dict[str, bytes]:
 
 
 def raise_kept(parts: Mapping[str, bytes]) -> None:
-    """Raise the failure that an entry is; nothing, where it is none.
+    """Raise the failure that a cache entry holds; return where the entry holds none.
 
     Raises:
-        KeptFailure: from the text of the traceback that there was.
+        KeptFailure: with the text of the original traceback as its cause.
     """
     if PART not in parts:
         return

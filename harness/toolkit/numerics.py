@@ -1,4 +1,4 @@
-"""How far two sets of outputs lie apart, and whether that is wrong.
+"""Numerical comparison of outputs: relative L2 error, noise floor, score, and the limit of 5.
 
 A difference is judged by the model's own noise floor: the error that eager execution on the CPU
 makes in the dtype that the backend computes in. `score = error / floor` is comparable over models,
@@ -47,7 +47,7 @@ LARGEST_FLOOR = 0.5 / LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far two sets of outputs lie apart."""
+    """The difference between two sets of outputs: relative error, and faults beyond an error."""
 
     error: float  # the worst relative L2 error of a floating output
     output: str  # which one
@@ -70,13 +70,13 @@ def spread(array: Array) -> float:
 
 
 def has_value(array: Array) -> NDArray[np.bool_]:
-    """Where a floating array holds a value that is one: finite, and not `MASKED`."""
+    """Boolean mask of the values that count: finite, and below `MASKED`; a mask's -3e38 is not."""
     found: NDArray[np.bool_] = np.abs(array) < MASKED  # false for NaN
     return found
 
 
 def difference(got: Arrays, want: Arrays) -> Difference:
-    """How far `got` lies from `want`.
+    """The difference of outputs from their reference.
 
     Args:
         got: outputs by name, any float dtype.
@@ -118,7 +118,7 @@ def difference(got: Arrays, want: Arrays) -> Difference:
 
 
 def _finite(array: Array, want: Array) -> Array:
-    """The values, in float64, where `want` has one; without a copy where all of it has."""
+    """The values where `want` has one, flat and in float64; without a copy where all of it has."""
     usable = has_value(want)
     held = array if usable.all() else array[usable]
     return held.astype(np.float64, copy=False).ravel()
@@ -131,7 +131,7 @@ def _relative(got: Array, want: Array) -> float:
 
 
 def floor_of(noise: float, dtype: str) -> float:
-    """A noise floor: what was measured, and at least the rounding of one output."""
+    """The noise floor: the measured noise, but at least the rounding of one output in the dtype."""
     return max(noise, SMALLEST_FLOOR.get(dtype, 1e-7))
 
 

@@ -94,7 +94,7 @@ def specs(arrays: Arrays, reshaped: Arrays | None) -> dict[str, Spec]:
 
 
 def parse(line: str) -> Signature:
-    """The signature that a line of a snapshot says.
+    """The signature in one line of a snapshot.
 
     Raises:
         HarnessError: the line is not one.

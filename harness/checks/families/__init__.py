@@ -46,7 +46,7 @@ def probes(
 
 
 def loop(family: str, base: Arrays, other: Arrays, outputs: Arrays) -> Loop | None:
-    """The loop in which a family's models are used; None where they are not.
+    """The inference loop of a family, such as denoising; None where the family has none.
 
     Args:
         family: as in `harness.contract.FAMILIES`.

@@ -81,7 +81,7 @@ def flow(x: Array, velocity: Array, now: float, after: float) -> Array:
 
 
 def _kept(step: float) -> float:
-    """How much of the signal's variance is left at a step of Stable Diffusion's schedule."""
+    """The cumulative alpha: the signal's share of the variance, in Stable Diffusion's schedule."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     return float(np.prod(1 - betas[: int(step) + 1]))
 

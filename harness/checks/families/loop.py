@@ -1,4 +1,4 @@
-"""Loop: inferences that feed each other, as the denoising steps of a diffusion model do."""
+"""Inference loop: inferences that feed each other, as the steps of a denoiser do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Loop:
     starts: Mapping[str, Arrays]  # by what differs from `base`: each must end elsewhere
 
     def reference(self, call: Call) -> Arrays:
-        """Where the loop ends from `base`.
+        """Outputs at the end of the loop that starts from `base`.
 
         Raises:
             CheckFailed: it ends in no finite values, or another start ends there too.
