@@ -104,7 +104,7 @@ def judge_repeats(
 
 
 def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
-    """Outputs of a pipeline and of the reference, where the one nameless output is the first one."""
+    """Outputs of a pipeline and the reference, where a single nameless output is the first one."""
     if list(got) != [""]:
         return got, want
     name, first = next(iter(want.items()))
@@ -130,8 +130,7 @@ def with_own_floor(
         reference: of the model on its plain inputs.
         got: the backend's outputs on an input.
         want: the reference's.
-        noise: eager outputs in the backend's dtype, flat where padding was taken out; called only where
-            they decide.
+        noise: eager outputs in the backend's dtype, without padding; called only where it decides.
     """
     found = numerics.difference(got, want)
     if found.faults or not numerics.is_wrong(found, reference.floor, reference.mismatch):

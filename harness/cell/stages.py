@@ -113,7 +113,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
 
 
 def _case(backend: Backend, job: Job) -> Case:
-    """The cell's case: the backend's own or the harness's, `narrowed` by the backend if it wants."""
+    """The cell's case: the backend's own or the harness's, `narrowed` where the backend does so."""
     make = getattr(backend, "case", None)
     if make is None:
         from harness.models.case import TinyCase  # imports what builds real models
