@@ -57,6 +57,8 @@ PLATFORMS = ("linux", "darwin", "win32")
 KINDS: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table"}
 #: Present in every environment when set by nobody; see `session_environment`.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+#: Tells a run which nox has started it: a killed nox tells nobody, and the run looks for itself.
+PARENT = "HARNESS_PARENT"
 #: How long an interrupted pytest may take to stop its workers and store what is done, before it is
 #: terminated and, after the same time again, killed. Nox's own 0.3 s is too short for that.
 STOP_SECONDS = 15.0
@@ -323,7 +325,7 @@ def run(session: nox.Session, *command: str, **changes: str | None) -> None:
     folder = None if session.venv_backend == "none" else session.env_dir.resolve()
     session.run(
         *command,
-        env={**session_environment(os.environ, folder), **changes},
+        env={**session_environment(os.environ, folder), PARENT: str(os.getpid()), **changes},
         interrupt_timeout=STOP_SECONDS,
         terminate_timeout=STOP_SECONDS,
     )

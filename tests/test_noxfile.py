@@ -317,7 +317,10 @@ class TestSessions:
         assert command[:5] == ("python", "-m", "pytest", "-c", "pyproject.toml")
         assert command[7:9] == ("--backend", "torch-cpu")
         assert list(command[-len(posargs) :]) == posargs
-        assert session.options["env"] == noxfile.session_environment({}, None)
+        assert session.options["env"] == {
+            **noxfile.session_environment({}, None),
+            "HARNESS_PARENT": str(os.getpid()),
+        }
         assert session.options["interrupt_timeout"] >= 10
 
     def test_the_users_environment_wins(self, noxfile: Any) -> None:

@@ -19,14 +19,12 @@ from harness.contract import GREEN, CellResult, HarnessError
 from harness.session import summary
 from harness.session.cost import Cost
 from harness.session.header import header
+from harness.session.interruption import Interruption
 from harness.session.items import CellItem, ModelList
 from harness.session.options import options_of
 from harness.session.progress import ProgressLine
 from harness.session.run import Run
 from harness.toolkit import printable
-
-#: Exit status after Ctrl-C, as shells have it.
-INTERRUPTED = 130
 
 #: Seconds between two drawings of the progress line, while waiting for a cell.
 TICK = 0.2
@@ -49,12 +47,14 @@ class RunHooks:
         self._cost = Cost(0.0, 0.0)
         self._futures: dict[str, Future[CellResult]] = {}
         self._progress = ProgressLine(None, 0, live=False)
-        self._interrupted = False
         self._ended = False
+        self._interruption = Interruption()
+        self._interruption.watch()
         try:
             self.options = options_of(config, backend)
             self.run = Run(self.options)
         except HarnessError as error:
+            self._interruption.restore()
             raise _usage_error(error) from error
 
     # --- Collection ---------------------------------------------------------------------------
@@ -104,9 +104,15 @@ class RunHooks:
 
     # --- Running ------------------------------------------------------------------------------
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Start the cells; pytest's own loop then goes through the items."""
+        self._start(session)
+        done = yield
+        self._interruption.close()
+        return done
+
+    def _start(self, session: pytest.Session) -> None:
         option = self.config.option
         items = [item for item in session.items if isinstance(item, CellItem)]
         reporter = self._reporter()
@@ -140,6 +146,7 @@ class RunHooks:
         while future is not None and not future.done():
             self._progress.show(self.run.running())
             wait_for([future], timeout=TICK)  # with one, so that Windows lets Ctrl-C through
+            self._interruption.check()
         if isinstance(self.run.error, HarnessError):
             pytest.exit(printable.block(str(self.run.error)), returncode=1)
         if self.run.error is not None:
@@ -182,16 +189,16 @@ class RunHooks:
 
     # --- The end ------------------------------------------------------------------------------
 
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Remember whether the interrupt was Ctrl-C, and not a `pytest.exit`."""
-        self._interrupted = isinstance(excinfo.value, KeyboardInterrupt)
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Kill running cells, close the results file, rewrite the expectations."""
+        self._interruption.close()
         self._progress.clear()
         self._ended = True
-        finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        finished = (
+            exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+            and self._interruption.number is None
+        )
         self._cost = self.run.cost()
         try:
             self.run.close(complete=finished and not session.shouldfail)
@@ -202,12 +209,13 @@ class RunHooks:
             self._updated = ""
             sys.stderr.write(printable.block(f"ERROR: {error}") + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._interrupted:
-            session.exitstatus = INTERRUPTED
+        if self._interruption.number is not None:
+            session.exitstatus = self._interruption.status
 
     def pytest_unconfigure(self) -> None:
         """Kill running cells and close the results file where the session did not get so far."""
         self.run.close(complete=False)
+        self._interruption.restore()
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int

@@ -97,6 +97,7 @@ class Run:
             ),
         )
         self._began = time.monotonic()
+        self._started = 0  # cells
         self._store: Store | None = None
         self._pool: Pool[CellResult] | None = None
         self._history: Mapping[tuple[str, str, str], Outcome] = {}
@@ -204,6 +205,7 @@ class Run:
             for cell in cells
         ]
         self._pool = self._new_pool()
+        self._started = len(tasks)
         return self._pool.start(tasks)
 
     def _new_pool(self) -> Pool[CellResult]:
@@ -238,13 +240,14 @@ class Run:
         """Kill running cells and close the results file. Safe to call twice.
 
         Args:
-            complete: whether the run came to its end; an interrupted run gets no end time.
+            complete: whether the run came to its end. An interrupted run gets no end time, nor
+                does one that lacks the result of a cell.
         """
         if self._pool is not None:
             self._pool.close()
         if self._store is not None:
             try:
-                if complete and self.error is None:
+                if complete and self.error is None and len(self.results) >= self._started:
                     self._store.finish(self.run_id)
             finally:
                 self._store.close()
