@@ -137,13 +137,22 @@ def test_a_name_that_is_none(root: Path, spec: str, words: list[str]) -> None:
         ("speech", '[a]\narchitecture = "a"\n[a]\n', ["speech.toml:3", "expected TOML"]),
         ("speech", '[a]\narchitecture = "a\n', ["speech.toml:2", "expected TOML"]),
         ("speech", "[a\n", ["speech.toml:1", "expected TOML"]),
-        ("speech", '\n\n[a]\ntask = "x"\n', ["speech.toml:3:", "architecture", "found none"]),
+        (
+            "speech",
+            '\n\n[a]\ntask = "fill-mask"\n',
+            ["speech.toml:3:", "architecture", "found none"],
+        ),
         ("speech", '[a]\narchitecture = ""\n', ["speech.toml:2:", "architecture"]),
         ("speech", "[a]\narchitecture = 3\n", ["speech.toml:2:", "a string", "found 3"]),
         (
             "speech",
             '[a]\narchitecture = "a"\npriority = "hihg"\n',
             ["speech.toml:3:", "critical, high, medium, low", "`high`"],
+        ),
+        (
+            "speech",
+            '[a]\narchitecture = "a"\ntask = "fil-mask"\n',
+            ["speech.toml:3:", "'fil-mask'", "Did you mean `fill-mask`?"],
         ),
         (
             "speech",
@@ -229,6 +238,8 @@ def test_list_shows_every_entry(root: Path, capsys: pytest.CaptureFixture[str]) 
     assert out[0].split() == ["name", "family", "architecture", "task", "priority", "requires"]
     assert out[-1] == "5 entries"
     assert len(out) == 7
+    assert run(root, "bert") == 0
+    assert capsys.readouterr().out.endswith("\n1 entry\n")
 
 
 def test_list_names(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

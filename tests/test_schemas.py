@@ -225,6 +225,7 @@ WRONG = [
     # none of the choices
     ("model_list", '[a]\narchitecture = "a"\npriority = "hihg"\n'),
     ("model_list", '[a]\narchitecture = "a"\nheads = ["fil-mask"]\n'),
+    ("model_list", '[a]\narchitecture = "a"\ntask = "fil-mask"\n'),
     ("unavailable", UNAVAILABLE.replace("unpackaged", "unpacked")),
     ("expectations", ROW.replace('"run"', '"rnu"')),
     ("expectations", ROW.replace('"upstream"', '"upstrem"')),
@@ -233,7 +234,7 @@ WRONG = [
     ("backend", 'title = "x"\nworker = "many"\n'),
     ("backend", 'title = "x"\nplatforms = ["windows"]\n'),
     # a key that is missing, blank or one too many
-    ("model_list", '[a]\ntask = "x"\n'),
+    ("model_list", '[a]\ntask = "fill-mask"\n'),
     ("model_list", '[a]\narchitecture = ""\n'),
     ("model_list", '[A-b]\narchitecture = "a"\n'),
     ("unavailable", '[x]\nreason = "y"\n'),

@@ -12,6 +12,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+#: Tasks without a head, as the hub's pipeline tags name them where they do: of headless models, of
+#: other libraries, and of heads that no row of `heads.toml` has.
+WITHOUT_HEAD = (
+    "any-to-any", "audio-to-audio", "audio-tokenization", "feature-extraction",
+    "graph-classification", "graph-ml", "image-feature-extraction", "image-text-retrieval",
+    "image-text-to-image", "image-text-to-video", "image-to-3d", "image-to-video",
+    "node-classification", "reinforcement-learning", "sentence-similarity",
+    "tabular-classification", "tabular-regression", "text-classification", "text-ranking",
+    "text-to-3d", "text-to-image", "text-to-video", "unconditional-image-generation",
+    "video-grounding", "video-to-video", "visual-document-retrieval",
+    "voice-activity-detection", "zero-shot-audio-classification", "zero-shot-classification",
+    "zero-shot-image-classification",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -36,3 +50,8 @@ def known_heads() -> Mapping[str, Head]:
         )
         for name, row in tomllib.loads(text).items()
     }
+
+
+def known_tasks() -> tuple[str, ...]:
+    """What an entry's `task` is one of."""
+    return (*known_heads(), *WITHOUT_HEAD)

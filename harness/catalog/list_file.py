@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contract import HarnessError
-from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.close_matches import did_you_mean, listed
 from harness.toolkit.toml_keys import STRING, STRINGS, Key
 
 #: The edit that corrects a value of another kind.
@@ -40,7 +40,7 @@ class ListFile:
     def error(self, table: str, key: str, expected: str, found: object, fix: str) -> HarnessError:
         """The error for `key` of `table` (or for the table itself when `key` is empty)."""
         where = f"{self.shown}:{self._line(table, key)}: [{table}]"
-        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
+        stop = "" if str(found).endswith(("?", ".")) else "."  # a hint asks what else was meant
         return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
 
     def check_table(self, name: str, table: Any, known: Mapping[str, Key]) -> None:
@@ -63,7 +63,7 @@ class ListFile:
                     raise self.error(
                         name,
                         key,
-                        f"one of {', '.join(declared.choices)}",
+                        f"one of {listed(declared.choices)}",
                         f"{found!r}.{did_you_mean(str(found), declared.choices)}",
                         "choose one of them",
                     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from harness.catalog.heads import known_heads
+from harness.catalog.heads import known_heads, known_tasks
 from harness.catalog.list_file import ListFile
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
@@ -36,7 +36,10 @@ ENTRY_KEYS: Mapping[str, Key] = {
         "The model type as transformers spells it, or the class in another library.", required=True
     ),
     "checkpoint": Key("A repository on the Hugging Face hub; nothing of it is downloaded."),
-    "task": Key("What the model is for, as the hub's pipeline tags name it where they do."),
+    "task": Key(
+        "What the model is for, as the hub's pipeline tags name it where they do.",
+        choices=known_tasks(),
+    ),
     "heads": Key(
         "The tasks whose heads are further cells; by default the one in `task`, if it has a head.",
         STRINGS,

@@ -19,7 +19,7 @@ from typing import Any
 from harness.catalog.model_lists import with_none
 from harness.contract import BASE, Arrays, PipelineCase
 from harness.inputs.denoiser import DenoiserInputs
-from harness.models import libraries
+from harness.models import config_fields, libraries
 from harness.models.shrink.rope import scaled_sections
 
 #: The condition in whose place an image may stand.
@@ -79,9 +79,17 @@ class Diffusers:
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
-        """The arguments of the model's constructor as attributes, and its name."""
-        parameters = inspect.signature(_class(architecture).__init__).parameters.values()
-        declared = {p.name: p.default for p in parameters if p.default is not p.empty}
+        """The arguments of the model's constructor as attributes, and its name.
+
+        Raises:
+            Absent: this environment's diffusers has no such class.
+            HarnessError: a given argument does not exist.
+        """
+        parameters = inspect.signature(_class(architecture).__init__).parameters
+        for name in given:
+            if name not in parameters:
+                raise config_fields.unknown_field(architecture, name, name, parameters.keys())
+        declared = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
         fields = {**declared, **given}
         return SimpleNamespace(
             model_type=architecture,

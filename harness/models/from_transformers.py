@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.contract import BASE, Absent, Arrays, PipelineCase
 from harness.inputs import example_inputs, special_ids
-from harness.models import config_classes, model_class, pipelines
+from harness.models import config_classes, config_fields, model_class, pipelines
 from harness.models.shrink.shrinker import tiny_config
 
 
@@ -20,8 +20,14 @@ class Transformers:
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
-        """The config class's small (or full) instance."""
+        """The config class's small (or full) instance.
+
+        Raises:
+            Absent: this environment's transformers has no such model type.
+            HarnessError: a given field does not exist.
+        """
         cls = config_classes.config_class(architecture)
+        config_fields.check(cls, given)
         if size == "full":
             return cls(**given)
         return tiny_config(cls, given, model_class.of(architecture, head).__name__)

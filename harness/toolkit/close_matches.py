@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+#: How many choices a message lists.
+SHOWN = 12
 
 
 def normalise(name: str) -> str:
     """`name` without case and without `-_./` and spaces: how names are compared."""
     return re.sub(r"[-_./\s]", "", name).lower()
+
+
+def listed(choices: Sequence[str]) -> str:
+    """The choices of a message, separated by commas; of more than a dozen the number alone."""
+    return ", ".join(choices) if len(choices) <= SHOWN else f"{len(choices)} known names"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
