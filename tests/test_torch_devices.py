@@ -342,27 +342,27 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_describes_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.version, "hip", None)
-    found = cuda.Backend({}).found()
+    found = cuda.Backend({}).find_device()
     assert (found.name, found.kind, found.memory_bytes) == ("Fake 100", "gpu", 80_000_000_000)
     assert found.units == ("cuda:0", "cuda:1")
     assert (found.versions["cuda"], found.versions["capability"]) == ("13.0", "9.0")
-    assert cuda.Backend({"device": "cuda:1"}).found().units == ()
+    assert cuda.Backend({"device": "cuda:1"}).find_device().units == ()
     with pytest.raises(Unavailable, match="expected cuda:2, found 2 devices"):
-        cuda.Backend({"device": "cuda:2"}).found()
+        cuda.Backend({"device": "cuda:2"}).find_device()
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_rocm_is_told_from_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", "7.2.1")
-    found = rocm.Backend({}).found()
+    found = rocm.Backend({}).find_device()
     assert (found.versions["hip"], found.versions["architecture"]) == ("7.2.1", "gfx942")
     with pytest.raises(Unavailable, match="built for ROCm"):
-        cuda.Backend({}).found()
+        cuda.Backend({}).find_device()
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.version, "hip", None)
     with pytest.raises(Unavailable, match=r"built for CUDA 13\.0"):
-        rocm.Backend({}).found()
+        rocm.Backend({}).find_device()
 
 
 def test_a_device_that_does_not_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ class Backend(GpuBackend):
 
     kind = "mps"
 
-    def found(self) -> Device:
+    def find_device(self) -> Device:
         """The GPU, with macOS, whose part the driver is."""
         if not torch.backends.mps.is_available():
             why = "was built without MPS" if not torch.backends.mps.is_built() else "finds no MPS"
@@ -33,11 +33,11 @@ class Backend(GpuBackend):
             memory_bytes=int(torch.mps.recommended_max_memory()),
         )
 
-    def held(self) -> int:
-        """Bytes that Metal has given to this process now; it keeps no peak."""
+    def allocated_bytes(self) -> int:
+        """Device memory of this process in bytes, as it stands now: Metal keeps no peak."""
         return int(torch.mps.driver_allocated_memory())
 
-    def empty(self) -> None:
-        """Give memory of the device back that nobody holds."""
+    def release_memory(self) -> None:
+        """Give unused device memory back."""
         if torch.backends.mps.is_available():
             torch.mps.empty_cache()

@@ -27,12 +27,12 @@ class Backend(GpuBackend):
         *GpuBackend.precisions[2:],
     )
 
-    def settle(self, mode: Mode) -> None:
+    def set_global_flags(self, mode: Mode) -> None:
         """Switch TF32 on or off, for products and for convolutions."""
         chosen = AS_INSTALLED if mode.tf32 is None else (mode.tf32, mode.tf32)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = chosen
 
-    def found(self) -> Device:
+    def find_device(self) -> Device:
         """The GPU, with its compute capability, CUDA, cuDNN and the driver."""
         if torch.version.cuda is None:
             built = "for ROCm" if torch.version.hip else "without CUDA"

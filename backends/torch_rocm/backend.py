@@ -15,7 +15,7 @@ from harness.toolkit.hardware import amd_driver
 class Backend(GpuBackend):
     """Implements `harness.contract.Backend`."""
 
-    def found(self) -> Device:
+    def find_device(self) -> Device:
         """The GPU, with its architecture (gfx942, ...), HIP and the driver."""
         if torch.version.hip is None:
             built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for the CPU"

@@ -26,10 +26,10 @@ from harness.toolkit.dtype_cast import cast
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a precision computes."""
+    """Settings of one precision: dtype of weights, autocast, TF32, `torch.compile`."""
 
-    weights: torch.dtype = torch.float32  # what weights and floating inputs are cast to
-    autocast: torch.dtype | None = None  # what `torch.autocast` computes in
+    weights: torch.dtype = torch.float32  # of weights and floating inputs
+    autocast: torch.dtype | None = None  # of `torch.autocast`
     tf32: bool | None = False  # in products and convolutions of float32; None: as PyTorch has it
     compiled: bool = False  # by `torch.compile`, whose backend is inductor
 
@@ -86,11 +86,11 @@ class TorchProgram:
         return made
 
     def placement(self) -> Placement:
-        """Where every parameter, buffer and output lives; and that something was compiled."""
-        held = [*self.module.parameters(), *self.module.buffers()]
-        away = [t for t in held if t.device.type != self.device.type]
+        """Placement by the device of every parameter, buffer and output, and by compiled graphs."""
+        stored = [*self.module.parameters(), *self.module.buffers()]
+        away = [t for t in stored if t.device.type != self.device.type]
         wrong = self._output_devices - {self.device.type}
-        share = 0.0 if wrong else 1.0 - len(away) / max(1, len(held))
+        share = 0.0 if wrong else 1.0 - len(away) / max(1, len(stored))
         evidence = "device of every parameter, buffer and output"
         if self.mode.compiled:
             from backends._shared.torch import inductor
@@ -102,7 +102,7 @@ class TorchProgram:
 
 
 class TorchBackend:
-    """Eager PyTorch; a device's own backend.py names the device and reads its properties."""
+    """Base class of eager PyTorch; a backend names its device and reads the device's properties."""
 
     precisions: Sequence[Precision] = (
         Precision("default", "float32"),
@@ -120,26 +120,26 @@ class TorchBackend:
         self.options = options
 
     def probe(self) -> Device:
-        """The device; a backend's own folder says how to find it."""
+        """The device; each backend overrides this."""
         raise NotImplementedError
 
-    def settle(self, mode: Mode) -> None:
-        """Set what PyTorch keeps for the whole process; a device that has such says how."""
+    def set_global_flags(self, mode: Mode) -> None:
+        """Set PyTorch's process-wide flags, such as CUDA's for TF32; none by default."""
 
     def prepare(self, case: Case, precision: Precision) -> TorchProgram:
-        """The small model on the device, as the precision says.
+        """The small model on the device, in a precision.
 
         Raises:
-            Unsupported: it is to be compiled, and there is no compiler.
+            Unsupported: the precision compiles, and there is no compiler.
         """
         mode = MODES[precision.name]
-        self.settle(mode)
+        self.set_global_flags(mode)
         return self.program(case.module(), case, self.device, mode)
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> TorchProgram:
         """The same model through `from_pretrained`, as a user loads a checkpoint."""
         mode = MODES[precision.name]
-        self.settle(mode)
+        self.set_global_flags(mode)
         cls = type(case.module())
         # Before transformers 4.56 the argument and the config's field were called torch_dtype.
         keyword = "dtype" if hasattr(case.config(), "dtype") else "torch_dtype"
@@ -154,7 +154,7 @@ class TorchBackend:
             return None
         from transformers import pipeline
 
-        self.settle(mode)
+        self.set_global_flags(mode)
         module = self._module(case, mode)
         fed: list[tuple[Mapping[str, Any], Arrays]] = []
         module.register_forward_hook(
@@ -174,7 +174,7 @@ class TorchBackend:
         It runs the module itself, eagerly, in `compile` too.
         """
         mode = replace(MODES[precision.name], compiled=False)
-        self.settle(mode)
+        self.set_global_flags(mode)
         module = self._module(case, mode)
         if case.generation is not None and case.generation.argument == "decoder_input_ids":
             # Given ids that begin with it are taken as they are; others get it in front.
@@ -221,7 +221,7 @@ class CpuBackend(TorchBackend):
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes, by package."""
+    """Versions of torch and transformers, by package."""
     import transformers
 
     return {"torch": torch.__version__, "transformers": transformers.__version__}

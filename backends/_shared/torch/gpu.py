@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 _FALLS_BACK = re.compile(r"The operator '(?P<op>[\w:.]+)'.* fall back to run on the CPU", re.DOTALL)
 
 
-class Work(TorchDispatchMode):
-    """Counts the floating values that operators compute, by the kind of device they do it on.
+class ComputedValues(TorchDispatchMode):
+    """TorchDispatchMode that counts the floating values that operators compute, by kind of device.
 
     Integers are left out, since the bookkeeping of shapes and positions belongs on the host, and so
     are constants that nothing is computed from yet, and what is only moved or looked at: RAG takes
@@ -64,22 +64,23 @@ def _moved(function: Any, given: list[torch.Tensor], made: torch.Tensor) -> bool
 
 
 class GpuProgram(TorchProgram):
-    """A module on a device beside the CPU, whose placement is looked at while it runs."""
+    """A module on a GPU, with proof of placement: a dispatch mode, and the profiler."""
 
     def placement(self) -> Placement:
         """Where tensors lie, where operators compute, and which kernels ran on the device."""
-        still = super().placement()
-        share, evidence, fallen = still.device_share, [still.evidence], dict(still.fallback_ops)
+        at_rest = super().placement()
+        share, evidence = at_rest.device_share, [at_rest.evidence]
+        fallback_ops = dict(at_rest.fallback_ops)
         if not self.mode.compiled:  # a graph is one operator
             given = self.tensors(self._inputs)
-            with warned_fallbacks() as warned, Work() as work:
+            with warned_fallbacks() as warned, ComputedValues() as computed:
                 self.run(given)
-            fallen |= warned
-            for kind, operators in work.operators.items():
+            fallback_ops |= warned
+            for kind, operators in computed.operators.items():
                 if kind != self.device.type:
-                    fallen |= {f"{operator} ({kind})": n for operator, n in operators.items()}
-            whole = sum(work.values.values())
-            share = min(share, work.values[self.device.type] / whole if whole else 0.0)
+                    fallback_ops |= {f"{operator} ({kind})": n for operator, n in operators.items()}
+            whole = sum(computed.values.values())
+            share = min(share, computed.values[self.device.type] / whole if whole else 0.0)
             if warned:
                 share = 0.0
             evidence.append("and of every floating value that is computed")
@@ -89,7 +90,7 @@ class GpuProgram(TorchProgram):
             evidence.append(
                 f"torch.profiler saw {sum(kernels.values())} kernels of {len(kernels)} kinds there"
             )
-        return Placement(share, "; ".join(evidence), fallen)
+        return Placement(share, "; ".join(evidence), fallback_ops)
 
     def kernels(self) -> Counter[str] | None:
         """The kernels of one inference by name; None where PyTorch has no profiler for them."""
@@ -129,7 +130,7 @@ def warned_fallbacks() -> Iterator[dict[str, int]]:
 
 
 class GpuBackend(TorchBackend):
-    """PyTorch on a device beside the CPU, or on the CPU where that stands in for a missing one."""
+    """Base class for PyTorch's GPUs; with `--fallback cpu` the CPU stands in for a missing one."""
 
     kind = "cuda"  # as `torch.device` names it
     program: type[TorchProgram] = GpuProgram
@@ -139,7 +140,7 @@ class GpuBackend(TorchBackend):
         self.device = self._chosen(options.get("device") or self.kind)
         if self.stood_in_for:
             self.device, self.program = CPU, TorchProgram
-        self._tidy_up()
+        self._reset_process()
 
     def _chosen(self, name: str) -> torch.device:
         try:
@@ -158,7 +159,7 @@ class GpuBackend(TorchBackend):
         """Whether the CPU computes: the session asked for it where the device is missing."""
         return bool(self.options.get("fallback"))
 
-    def found(self) -> Device:
+    def find_device(self) -> Device:
         """The device, as its own library describes it.
 
         Raises:
@@ -167,9 +168,9 @@ class GpuBackend(TorchBackend):
         raise NotImplementedError
 
     def probe(self) -> Device:
-        """The device, after it has computed something; or what stands in for it."""
+        """The device, once it has computed a product; or the CPU, marked as its stand-in."""
         try:
-            device = self.found()
+            device = self.find_device()
             self._answers()
         except Unavailable:
             if not self.stood_in_for:
@@ -193,21 +194,21 @@ class GpuBackend(TorchBackend):
     @property
     def memory(self) -> Callable[[], int] | None:
         """The reader of device memory, in bytes; None on a stand-in."""
-        return None if self.stood_in_for else self.held
+        return None if self.stood_in_for else self.allocated_bytes
 
-    def held(self) -> int:
-        """Bytes of the device that PyTorch's allocator has held at most in this cell."""
+    def allocated_bytes(self) -> int:
+        """Peak device memory of this cell, in bytes, by PyTorch's allocator."""
         return int(torch.cuda.max_memory_allocated(self.device))
 
-    def _tidy_up(self) -> None:
-        """Begin as in a new process, where others have run in this one before."""
-        self.settle(Mode(tf32=None))
+    def _reset_process(self) -> None:
+        """Reset flags and memory that earlier cells of a shared worker have left behind."""
+        self.set_global_flags(Mode(tf32=None))
         torch.set_default_dtype(torch.float32)
         gc.collect()
-        self.empty()
+        self.release_memory()
 
-    def empty(self) -> None:
-        """Give memory of the device back that nobody holds, and let its peak begin anew."""
+    def release_memory(self) -> None:
+        """Give unused device memory back, and reset the allocator's peak."""
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""`torch.compile` with inductor: every process compiles for itself, but for PyTorch's headers.
+"""`torch.compile` with inductor: one compilation a process, with precompiled headers shared.
 
 Importing this imports inductor, which takes seconds: `backend.toml` has the fork server do it
 where a precision compiles.
@@ -23,7 +23,7 @@ COMPILERS = ("c++", "g++", "clang++", "cl", "icpx")
 def import_inductor(folder: Path) -> None:
     """Import inductor, which then keeps PyTorch's compiled headers in a folder for all processes.
 
-    It decides where as it is imported, by the temporary folder, which is each process's own here.
+    Inductor chooses the folder of headers as it is imported, by the process's temporary folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own, tempfile.tempdir = tempfile.tempdir, str(folder)
@@ -36,7 +36,7 @@ def import_inductor(folder: Path) -> None:
 def _stay_in_process() -> None:
     """Let inductor compile here, and not in as many processes again as the machine has cores.
 
-    The variable decides as inductor's config is imported, which `torch._dynamo` has done by now.
+    The variable is read as inductor's config is imported, which `torch._dynamo` has done by now.
     """
     if "TORCHINDUCTOR_COMPILE_THREADS" not in os.environ:
         import torch._inductor.config as inductor
@@ -49,7 +49,7 @@ import_inductor(Path(sys.prefix, "torchinductor"))
 
 
 def compiled(module: Any, *, seeded: bool) -> Any:
-    """The module through `torch.compile`, from nothing: what was compiled before is forgotten.
+    """The module through `torch.compile`, after dynamo has forgotten earlier compilations.
 
     Args:
         module: a `torch.nn.Module`.
@@ -77,7 +77,7 @@ def compiled(module: Any, *, seeded: bool) -> Any:
 
 
 def graphs() -> tuple[int, int]:
-    """How many graphs `torch.compile` has made since `compiled`, and how often it gave up."""
+    """Numbers of graphs and of graph breaks since `compiled`."""
     from torch._dynamo.utils import counters
 
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
