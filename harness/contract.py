@@ -128,7 +128,17 @@ class Absent(Exception):
 
 
 class CheckFailed(Exception):
-    """A check of the harness found a wrong result; the message says expected and found."""
+    """A check of the harness found a wrong result; the message says expected and found.
+
+    Args:
+        message: for this cell.
+        fault: the same without names and numbers of one model; becomes the fingerprint. Where it
+            is not given, the fingerprint is made from the message.
+    """
+
+    def __init__(self, message: str, fault: str = "") -> None:
+        super().__init__(message)
+        self.fingerprint = f"{type(self).__name__}: {fault}" if fault else ""
 
 
 class BrokenContract(CheckFailed):

@@ -61,6 +61,65 @@ SAME = [
         "cannot import name 'x' from 'transformers.models.gpt_neo.modeling_gpt_neo'",
         "cannot import name 'x' from 'transformers.models.<model>.modeling_<model>'",
     ),
+    (
+        "on input 'base': last_hidden_state: relative error 0.28, at most 1e-06; score inf",
+        "on input 'base': decoder.logits: relative error nan, at most 0.1; score 3e+4",
+        "on input 'base': <output>: relative error <n>, at most <n>; score <n>",
+    ),
+    (
+        "a: 3 of 16 values are not finite; b.c: 4 of 64 values are not finite",
+        "hidden_states.3: 1 of 2 values are not finite",
+        "<output>: <n> of <n> values are not finite",
+    ),
+    (
+        "logits: expected shape (2, 16), got (2,)",
+        "pooler_output: expected shape (1,), got (4, 4, 4)",
+        "<output>: expected shape <shape>, got <shape>",
+    ),
+    (
+        "outputs: expected ['a', 'b'], got ['a']",
+        "outputs: expected ['x'], got []",
+        "outputs: expected <names>, got <names>",
+    ),
+    (
+        "unexpected names {'b', 'a'} in it",
+        "unexpected names {'a', 'b', 'c'} in it",
+        "unexpected names <names> in it",
+    ),
+    (
+        "data-dependent expression Eq(u12, 1) (unhinted: Eq(u12, 1)). (Size-like symbols: u3, u1)",
+        "data-dependent expression u0 > 4 (unhinted: u0 > 4). (Size-like symbols: none)",
+        "data-dependent expression <expression>",
+    ),
+    (
+        "Provider_10241787366208746778_0 failed in 1f6c9d1e-0000-4abc-9def-0123456789ab",
+        "Provider_355075996962310751_12 failed in 00000000-1111-2222-3333-444444444444",
+        "Provider_<n> failed in <address>",
+    ),
+    (
+        "no blob 9f86d081884c7d659a2feaa0c55ad015 there",
+        "no blob a3bf4f1b2b0b822cd15d6c15b0f00a08 there",
+        "no blob <address> there",
+    ),
+    (
+        "[CPU] Add node with name '__module.module.embeddings/aten::add/Add' failed",
+        "[CPU] Add node with name '__module.layers.0/aten::add/Add_3' failed",
+        "[CPU] Add node with name <name> failed",
+    ),
+    ("at 07:16:19.5, dim:8", "at 23:59:01, dim:-12", "at <n>, dim:<n>"),
+    ("tried to get 20.00 MiB of 1,024kB", "tried to get 3 MiB of 12kB", None),
+    ("needs 4.57.6, has 5.0", "needs 1.2.*, has 10.20.30", "needs <n>, has <n>"),
+    (
+        "missing: encoder.pooler.weight, head.bias",
+        "missing: a.b.c.weight, d.e.bias, layers.3.k.weight",
+        "missing: <parameter>",
+    ),
+    (
+        "'BertModel' object has no attribute 'rope' or 'thing 1'",
+        "'GPTModel' object has no attribute 'rope' or 'thing 22'",
+        "'<Model>' object has no attribute 'rope' or <name>",
+    ),
+    ("file:///home/me/x.xml is gone", "file:///tmp/tmpab12/y.xml is gone", "<link> is gone"),
 ]
 
 
@@ -81,6 +140,12 @@ DIFFERENT = [
     ("aten::avg_pool2d", "aten::avg_pool3d"),
     ("expected scalar type Float but found Half", "expected scalar type Float but found BFloat16"),
     ("Tile of dynamic rank", "Gather of dynamic rank"),
+    ("requires ['timm']", "requires ['natten']"),
+    ("on input 'base': x: relative error 1", "on input 'other': x: relative error 1"),
+    ("x: relative error 1", "x: expected shape (1,), got (2,)"),
+    ("[CPU] Add node with name 'a/b'", "[CPU] Split node with name 'a/b'"),
+    ("the mxfp4 dtype", "the int4 dtype"),
+    ("Eq(u0, 1) is not known", "Gt(u0, 1) is not known"),
 ]
 
 
@@ -99,6 +164,29 @@ def test_the_entrys_own_names_go() -> None:
     other = fingerprint("KeyError", "bert has no export", [], ["bert"])
     assert one == other == "KeyError: <model> has no export"
     assert normalise("albert and bert", ["bert"]) == "albert and <model>"
+
+
+#: What a message says in one model or the other, by the kind of thing that it names.
+VARIABLE: dict[str, st.SearchStrategy[str]] = {
+    "number": st.integers(-(10**9), 10**9).map(str) | st.floats(-1e9, 1e9).map(repr),
+    "shape": st.lists(st.integers(1, 4096), min_size=2, max_size=6).map(str),
+    "tuple": st.lists(st.integers(1, 4096), min_size=1, max_size=6).map(lambda dims: str((*dims,))),
+    "address": st.integers(0, 2**64).map(hex),
+    "path": st.from_regex(r"(/[a-z0-9_.]{1,12}){2,5}", fullmatch=True),
+    "parameter": st.from_regex(r"encoder(\.[a-z_]{1,9}\.[0-9]{1,2}){1,3}\.weight", fullmatch=True),
+    "set": st.sets(st.from_regex(r"[a-z_]{1,12}", fullmatch=True), min_size=2, max_size=5).map(str),
+    "output": st.from_regex(
+        r"[a-z_]{1,12}(\.[a-z_0-9]{1,12}){0,2}: relative error 1", fullmatch=True
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", VARIABLE)
+@given(data=st.data())
+def test_whatever_is_particular_to_a_model_makes_one_cause(kind: str, data: st.DataObject) -> None:
+    one, other = data.draw(VARIABLE[kind]), data.draw(VARIABLE[kind])
+    template = "on input 'base': {}" if kind == "output" else "cannot run {} here, in prepare"
+    assert normalise(template.format(one)) == normalise(template.format(other))
 
 
 def test_the_innermost_frame_of_a_library_is_named() -> None:

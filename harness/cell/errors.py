@@ -28,7 +28,7 @@ def record_error(error: BaseException, result: CellResult) -> None:
     result.error = printable.kept("".join(traceback.format_exception(error)))
     where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
     result.reason = printable.kept_line(where + _one_line(error))
-    result.cause = fingerprints.of(error)
+    result.cause = fingerprints.of(error, (result.entry, result.architecture))
     result.outcome = _outcome(error, result.stage)
 
 

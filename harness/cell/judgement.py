@@ -69,9 +69,11 @@ def verify(
     progress.metric("detection_limit", detection, "1")
     if placement.device_share < ON_DEVICE:
         fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
+        fault = f"{PLACEMENT}expected all of the work on the device"
         raise CheckFailed(
-            f"{PLACEMENT}expected all of the work on the device, found "
-            f"{placement.device_share:.1%} ({placement.evidence}); elsewhere: {fallen or '?'}"
+            f"{fault}, found {placement.device_share:.1%} ({placement.evidence}); elsewhere: "
+            f"{fallen or '?'}",
+            fault=f"{fault}; elsewhere: {', '.join(sorted(placement.fallback_ops)) or '?'}",
         )
 
 

@@ -74,7 +74,8 @@ def make_reference(
         answer = case.reference(probe.inputs, dtype)
         violation = probe.violation(want, answer)
         if violation:
-            raise CheckFailed(f"{entry.family} check {probe.name!r}: {violation}")
+            check = f"{entry.family} check {probe.name!r}"
+            raise CheckFailed(f"{check}: {violation}", fault=check)
         given[probe.name], outputs[probe.name] = probe.inputs, answer
     further = variants.of(case, base, want, dtype, dynamic=dynamic)
     for variant in further.made:

@@ -84,7 +84,8 @@ def _stages(job: Job, progress: CellProgress) -> None:
         }
         for name, array in inputs["base"].items():
             if inputs["other"][name].shape != array.shape:
-                raise CheckFailed(f"inputs: {name} has another shape in the other example")
+                fault = "has another shape in the other example"
+                raise CheckFailed(f"inputs: {name} {fault}", fault=f"inputs: one {fault}")
     with progress.stage(Stage.REFERENCE):
         dynamic = border.dynamic(getattr(backend, "dynamic", True))
         reference = make_reference(case, inputs, precision, job, dynamic=dynamic)

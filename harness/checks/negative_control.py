@@ -74,6 +74,7 @@ def must_fail(got: Arrays, wrong: WrongReference, floor: float, mismatch: float)
         raise CheckFailed(
             f"control: {wrong.scale:.2g} of noise on {wrong.weight} moves the model by "
             f"{wrong.moved:.2g}, yet the check passes; a check that cannot fail is a fault of the "
-            f"harness"
+            f"harness",
+            fault="control: noise on a weight moves the model, yet the check passes",
         )
     return wrong.scale * numerics.LIMIT * floor / wrong.moved

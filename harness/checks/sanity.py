@@ -26,7 +26,8 @@ def deterministic(first: Arrays, second: Arrays) -> None:
             raise CheckFailed(
                 f"reference: {name} differs between two runs under different seeds: randomness in "
                 f"forward. Give it as an input in harness/inputs/recipe.toml, or switch it off in "
-                f"harness/models/shrink/overrides.toml"
+                f"harness/models/shrink/overrides.toml",
+                fault="reference: an output differs between two runs under different seeds",
             )
 
 
@@ -52,13 +53,17 @@ def sane(outputs: Arrays, exempt: Collection[str] = ()) -> None:
         raise CheckFailed("reference: the model returns no arrays")
     broken = without_values(outputs)
     if broken:
-        raise CheckFailed(f"reference: {', '.join(broken)} has no finite value")
+        raise CheckFailed(
+            f"reference: {', '.join(broken)} has no finite value",
+            fault="reference: an output has no finite value",
+        )
     names = numerics.comparable(outputs)
     if not names:
         if any(not is_floating(a) and np.unique(a).size > 1 for a in outputs.values()):
             return
         shapes = ", ".join(f"{n}{list(a.shape)}" for n, a in outputs.items())
-        raise CheckFailed(f"reference: every output is constant or not finite: {shapes}")
+        fault = "reference: every output is constant or not finite"
+        raise CheckFailed(f"{fault}: {shapes}", fault=fault)
     judged = [name for name in names if not any(fnmatch(name, pattern) for pattern in exempt)]
     spreads = {name: numerics.spread(outputs[name]) for name in judged}
     outside = {n: s for n, s in spreads.items() if not SMALLEST <= s <= LARGEST}
@@ -68,7 +73,8 @@ def sane(outputs: Arrays, exempt: Collection[str] = ()) -> None:
             f"reference: expected a standard deviation between {SMALLEST:g} and {LARGEST:g} of "
             f"every output, found {found}; calibrate it (harness/models/calibrate.py, "
             f"harness/models/weights.toml), or exempt it in harness/catalog/exemptions.toml, with "
-            f"the reason"
+            f"the reason",
+            fault="reference: the standard deviation of an output is too small or too large",
         )
 
 

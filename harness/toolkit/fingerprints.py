@@ -2,8 +2,9 @@
 
 A fingerprint is readable: `RuntimeError: mat1 and mat2 shapes cannot be multiplied (<shape> and
 <shape>) @ torch.nn.functional:linear`. What differs from model to model (numbers, shapes,
-addresses, paths, class and module names of one architecture) becomes a placeholder; what names
-the fault (an operator, a missing package, an attribute) stays.
+addresses, paths, the order of a set, names of outputs and weights, class and module names of one
+architecture) becomes a placeholder; what names the fault (an operator, a missing package, an
+attribute) stays.
 """
 
 from __future__ import annotations
@@ -26,6 +27,17 @@ _PARTS = (
     r"Processor|Tokenizer(?:Fast)?|RMSNorm|Mixer|Output"
 )
 
+#: What `harness.toolkit.numerics.explain` says of an output, behind its name.
+_OF_AN_OUTPUT = (
+    r"relative error |\d+ of \d+ values are|expected shape |expected [-+.\de]+ in all of it"
+)
+
+_QUOTED = r"""(?:'[^']*'|"[^"]*")"""
+
+_NUMBER = r"-?(?:\d+(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
+
+_UNIT = r"(?:[kKMGT]i?B|[mun]?s)"
+
 _SIZES = r"\s*[-?\d]+(?:\s*,\s*[-?\d.]+)*\s*,?\s*"
 
 #: In this order: a later rule sees what the earlier ones left.
@@ -33,13 +45,31 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\x1b\[[0-9;]*m", ""),
+        (r"\s+", " "),
+        # An output by its name, in a comparison of outputs (`harness.toolkit.numerics.explain`).
+        (rf"(?<![\w.])[\w.\[\]]+: (?={_OF_AN_OUTPUT})", "<output>: "),
+        (r"(?<=change no real token; )\S+(?= moved by)", "<output>"),
+        (r"\boutputs: expected \[[^]]*\], got \[[^]]*\]", "outputs: expected <names>, got <names>"),
+        # torch.export's symbols are numbered anew in each model: Eq(u12, 1), u0 + u1 > 0
+        (
+            r"data-dependent expression .*?\(Size-like symbols: [^)]*\)",
+            "data-dependent expression <expression>",
+        ),
+        # Sets and lists of quoted names, in whatever order: {'b', 'a'}, ["x", "y", "z"]
+        (rf"[\[{{(] ?{_QUOTED}(?: ?, ?{_QUOTED})+ ?,? ?[\]}})]", "<names>"),
         # The place within PyTorch's C++ code moves with every release.
         (r"\s*\(function [^)]*\)", ""),
         (r"\bat \"?[^\s\"]*\.(?:cpp|cc|cu|h|hpp)\"?:\d+", ""),
-        (r"0x[0-9a-fA-F]+", "<address>"),
+        # Nodes of a graph: '__module.encoder/aten::add/Add_3'
+        (r"(?<![\w>])'[^'\s]*/[^'\s]*'(?![\w<])", "<name>"),
         # Paths: POSIX with at least two parts, or with a drive letter.
         (r"(?<![\w<:/.])(?:[A-Za-z]:)?(?:[\\/][\w.+@~-]+){2,}[\\/]?", "<path>"),
-        (r"https?://\S+", "<link>"),
+        # Addresses, UUIDs, digests, and a runtime's counter behind a name: Provider_10241787_0
+        (r"0x[0-9a-fA-F]+", "<address>"),
+        (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<address>"),
+        (r"(?<![\w.])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{12,}\b(?!-\d)", "<address>"),
+        (r"_\d{6,}(?:_\d+)*\b", "_<n>"),
+        (r"(?:https?|file)://\S+", "<link>"),
         # [2, 16, 64], (2, 16), torch.Size([2, 3]), {1,2,?}, 2x16x64
         (rf"torch\.Size\(\[{_SIZES}\]\)|\[{_SIZES}\]|\{{{_SIZES}\}}", "<shape>"),
         (r"\(\s*-?\d+\s*,(?:\s*[-?\d]+\s*,?)*\s*\)", "<shape>"),
@@ -51,6 +81,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         # Names of weights and modules: layers.0.self_attn.q_proj.weight
         (r"(?<![\w.])(?:[A-Za-z_]\w*\.)+\d+(?:\.\w+)*", "<parameter>"),
+        (r"(?<![\w.])(?:[A-Za-z_]\w*\.)+(?:weight|bias)\b", "<parameter>"),
+        (r"<parameter>(?:, <parameter>)+", "<parameter>"),
         # Classes of one architecture: Qwen3NextDecoderLayer, BertForMaskedLM, LlamaConfig
         (
             rf"\b[A-Z][A-Za-z0-9_]*?({_PARTS})\b",
@@ -58,11 +90,16 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         # Quoted prose and quoted names with digits are particular to one model; a quoted plain
         # identifier (an attribute, a package, an operator) is the fault's own name.
-        (r"(?<!\w)'[^']*(?:\s[^']*\s|\d)[^']*'(?!\w)", "<name>"),
-        (r'(?<!\w)"[^"]*(?:\s[^"]*\s|\d)[^"]*"(?!\w)', "<name>"),
-        (r"(?<![A-Za-z0-9_:<])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![A-Za-z0-9_])", "<n>"),
+        (r"(?<![\w>])'[^']*(?:\s[^']*\s|\d)[^']*'(?![\w<])", "<name>"),
+        (r'(?<![\w>])"[^"]*(?:\s[^"]*\s|\d)[^"]*"(?![\w<])', "<name>"),
+        # Times, numbers, numbers with a unit, and versions
+        (r"(?<![\w:])\d{1,2}:\d\d(?::\d\d)?(?:\.\d+)?(?![\w:])", "<n>"),
+        (rf"(?<![A-Za-z0-9_<])(?<!::){_NUMBER}(?={_UNIT}?(?![A-Za-z0-9_]))", "<n>"),
+        (r"(?<!\w)-?(?:nan|inf)(?!\w)", "<n>"),
+        (r"(?<!\w)<n>(?:\.(?:<n>|\*))+", "<n>"),
         (r"(?:<n>(?:, ?| x )){2,}<n>", "<shape>"),
-        (r"\s+", " "),
+        # The same said of one thing after the other
+        (r"(?P<said><\w+>: .{5,200}?)(?:; (?P=said))+(?=;|$)", r"\g<said>"),
     )
 )
 
@@ -94,10 +131,7 @@ def fingerprint(
         frames: the traceback, outermost first, as `traceback.extract_tb` gives it.
         names: this entry's own names (entry, architecture), which become `<model>`.
     """
-    text = normalise(telling_line(message), names)
-    where = place(frames)
-    line = f"{exc_type}: {text}" if text else exc_type
-    return f"{line} @ {where}" if where else line
+    return _one_line(exc_type, message, place(frames), names)
 
 
 def is_out_of_memory(kind: str, message: str) -> bool:
@@ -111,12 +145,20 @@ def is_out_of_memory(kind: str, message: str) -> bool:
 
 
 def of(error: BaseException, names: Iterable[str] = ()) -> str:
-    """The fingerprint of an exception that was caught; its own, if it comes with one."""
-    kept: str = getattr(error, "fingerprint", "")
-    if kept:
-        return kept
-    frames = traceback.extract_tb(error.__traceback__)
-    return fingerprint(type(error).__name__, str(error), frames, names)
+    """The fingerprint of an exception that was caught.
+
+    Args:
+        error: its `fingerprint`, where it has one, is taken as it is, and its `place`, where it has
+            one, stands for that of its traceback.
+        names: as for `fingerprint`.
+    """
+    own: str = getattr(error, "fingerprint", "")
+    if own:
+        return own
+    where: str | None = getattr(error, "place", None)
+    if where is None:
+        where = place(traceback.extract_tb(error.__traceback__))
+    return _one_line(type(error).__name__, str(error), where, names)
 
 
 def normalise(text: str, names: Iterable[str] = ()) -> str:
@@ -129,6 +171,12 @@ def normalise(text: str, names: Iterable[str] = ()) -> str:
         text = pattern.sub(replacement, text)
     text = text.strip()
     return text if len(text) <= LIMIT else text[: LIMIT - 3].rstrip() + "..."
+
+
+def _one_line(exc_type: str, message: str, where: str, names: Iterable[str]) -> str:
+    text = normalise(telling_line(message), names)
+    line = f"{exc_type}: {text}" if text else exc_type
+    return f"{line} @ {where}" if where else line
 
 
 def faulthandler_frames(output: str) -> list[FrameSummary]:

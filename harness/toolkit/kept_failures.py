@@ -22,12 +22,12 @@ class KeptFailure(Exception):
 
     Args:
         message: what the exception said.
-        fingerprint: its cause, as `harness.toolkit.fingerprints.of` found it where it was raised.
+        place: where it was raised, as `harness.toolkit.fingerprints.place` found it.
     """
 
-    def __init__(self, message: str, fingerprint: str) -> None:
+    def __init__(self, message: str, place: str) -> None:
         super().__init__(message)
-        self.fingerprint = fingerprint
+        self.place = place
 
 
 def lasting(error: Exception) -> bool:
@@ -46,7 +46,7 @@ def pack(error: Exception) -> dict[str, bytes]:
     said = {
         "type": type(error).__name__,
         "message": str(error),
-        "fingerprint": fingerprints.of(error),
+        "place": fingerprints.place(traceback.extract_tb(error.__traceback__)),
         "traceback": "".join(traceback.format_exception(error)),
     }
     return {PART: json.dumps(said).encode()}
@@ -61,5 +61,7 @@ def raise_kept(parts: Mapping[str, bytes]) -> None:
     if PART not in parts:
         return
     said = json.loads(parts[PART])
+    if "place" not in said:  # an older harness kept the fingerprint, which ends with the place
+        said["place"] = said["fingerprint"].partition(" @ ")[2]
     kept = type(said["type"], (KeptFailure,), {})
-    raise kept(said["message"], said["fingerprint"]) from Exception(said["traceback"])
+    raise kept(said["message"], said["place"]) from Exception(said["traceback"])
