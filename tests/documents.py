@@ -22,6 +22,11 @@ PROGRAM = re.compile(
     r"(nox|(python|pip|uv|duckdb|docker) .*|\.nox/\S+|\.ci/\S+|[A-Z_]+=\S+ \S+)( |$)"
 )
 
+#: Inline code that names a file or a folder of the repository; one to come is in lower case too.
+PATH = re.compile(
+    r"(harness|backends|tests|docs|model_lists|tools|benchmarks|\.github|\.ci)(/[a-z0-9_.*-]+)+/?"
+)
+
 #: A word of the documents that stands for one of the reader's own, and an example of it.
 PLACEHOLDERS = {"ENTRY": "bert", "NAME": "bert", "[LIST|FAMILY|NAME]": "bert"}
 
@@ -120,6 +125,15 @@ def links(document: Path) -> list[Link]:
         if token.type in {"link_open", "image"}
     ]
     return [Link(document, target) for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def paths(document: Path) -> list[str]:
+    """The paths of the repository that inline code of a document names, without placeholders."""
+    return [
+        token.content
+        for token in tokens(document)
+        if token.type == "code_inline" and PATH.fullmatch(token.content)
+    ]
 
 
 def anchors(document: Path) -> set[str]:

@@ -54,7 +54,7 @@ PROJECT_SESSIONS = {
 }
 
 #: Commands of `python -m harness` that write nothing, without `--write`.
-READ_ONLY = {"advise", "devices", "discover", "list", "operators"}
+READ_ONLY = {"advise", "devices", "discover", "expectations", "list", "operators"}
 
 #: Programs with parsers of their own, whose commands all stand in the list.
 OTHER_PROGRAMS = {"pip", "docker", ".ci/run", "towncrier", "perf"}
@@ -331,6 +331,13 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert target == ROOT or ROOT in target.parents, f"{document}: {link.target} leads outside"
         if anchor:
             assert anchor in documents.anchors(target), f"{document}: no heading for {link.target}"
+
+
+@pytest.mark.parametrize("document", documents.documents(), ids=documents.relative)
+def test_paths_of_the_repository_exist(document: Path, checkout: Path) -> None:
+    for path in documents.paths(document):
+        there = [*ROOT.glob(path), *checkout.glob(path)]
+        assert there, f"{document}: {path} is nowhere"
 
 
 def blocks(language: str) -> list[Any]:
