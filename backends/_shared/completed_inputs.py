@@ -1,4 +1,4 @@
-"""Wrappers of a case and a program that add to the inputs what is computed beside the model.
+"""Wrappers of a case and a program that add inputs computed beside the model, such as positions.
 
 Qwen-VL's positions among images (`positions.py`) and a denoiser's sinusoids of its timesteps
 (`timesteps.py`) are added so.

@@ -1,4 +1,4 @@
-"""Every entry without weights, PyTorch or transformers: replays what torch-cpu recorded.
+"""Mock backend: replays the signatures that torch-cpu recorded, without PyTorch or transformers.
 
 Each mock model has the real one's argument and output names, dtypes and symbolic shapes
 (`model_lists/signatures.txt`), and computes a smooth, seeded function of all its inputs, so that
@@ -47,7 +47,7 @@ CAUSAL = frozenset({"decoder-only", "mixture-of-experts", "state-space"})
 
 @cache
 def recorded() -> Mapping[str, str]:
-    """The lines of the snapshot by label; each is parsed by the one cell that wants it."""
+    """The lines of the snapshot by label, unparsed: a cell parses its own."""
     if not SNAPSHOT.exists():
         return {}
     lines = SNAPSHOT.read_text(encoding="utf-8").splitlines()
@@ -109,7 +109,7 @@ class MockCase:
         return dict(raw)
 
     def tensors(self, raw: Any) -> Mapping[str, Any]:
-        """The same: arrays are all that a mock model has."""
+        """The outputs as they are: a mock model has numpy arrays only."""
         return dict(raw)
 
     @property
@@ -143,7 +143,7 @@ class MockCase:
         return module(**inputs)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        """The function in that dtype: the mock never refuses float64."""
+        """The reference in that dtype, without jitter: the mock never refuses float64."""
         return self.reference(inputs, dtype)
 
     def weights(self) -> Sequence[str]:
@@ -182,7 +182,7 @@ class MockProgram:
         return self.model(**inputs)
 
     def placement(self) -> Placement:
-        """All of it: there is no device."""
+        """A share of 1: there is no device."""
         return Placement(1.0, "numpy")
 
 
@@ -195,7 +195,7 @@ class Backend:
         self.faults = _faults(options.get("fault", ""))
 
     def probe(self) -> Device:
-        """No device at all, and it says so."""
+        """An emulated device by the name of numpy."""
         if not SNAPSHOT.exists():
             raise Unavailable(
                 f"The mock replays {SNAPSHOT.name}, and there is none.",
@@ -249,7 +249,7 @@ def _faults(text: str) -> dict[str, str]:
 
 
 class _Broken(MockProgram):
-    """A mock program whose inference does something else first, or to its outputs."""
+    """A mock program with an injected fault: before its inference, or in its outputs."""
 
     def __init__(self, program: MockProgram, fault: Callable[[Arrays], Arrays]) -> None:
         super().__init__(program.model)

@@ -60,7 +60,7 @@ class MockModel:
         return self
 
     def num_parameters(self) -> int:
-        """As many as the real model has."""
+        """The real model's number of parameters."""
         return self.config.parameters
 
     def __call__(self, **inputs: Array) -> Arrays:
@@ -163,7 +163,7 @@ def _projection(size: int) -> Array:
 
 
 class Text:
-    """Which tokens of each row are real, and where those stand."""
+    """Layout of padded text: which tokens of each row are real, and where they stand."""
 
     def __init__(self, inputs: Mapping[str, Array]) -> None:
         shape = next((inputs[name].shape[:2] for name in TEXT if name in inputs), None)

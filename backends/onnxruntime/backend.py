@@ -31,7 +31,7 @@ class CpuProgram:
         return self.infer(inputs)
 
     def placement(self) -> Placement:
-        """All of it on the CPU provider, as the session says."""
+        """Placement as the session reports it: every node on the CPU provider."""
         found = placement_on(PROVIDER, assignment(self.infer.session))
         return Placement(found.device_share, f"{found.evidence}; {self.note}", found.fallback_ops)
 

@@ -99,5 +99,5 @@ class Backend:
 
 
 def _is_repaired(precision: Precision) -> bool:
-    """Whether we help where OpenVINO goes wrong; `default` is what a user gets."""
+    """Whether known faults of OpenVINO are repaired: in every precision but `default`."""
     return precision.name != "default"

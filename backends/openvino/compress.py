@@ -1,4 +1,4 @@
-"""Weights in 8 or 4 bits, by NNCF; activations stay what the device computes in by default."""
+"""Weight compression to 8 or 4 bits by NNCF; activations keep the device's default precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an OpenVINO model, in memory."""
+"""Conversion of a PyTorch module to an OpenVINO model, in memory, by tracing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """An OpenVINO model and what its ports are.
+    """A converted model, with the argument of each input port and the name of each output.
 
     Attributes:
         model: an `ov.Model`.

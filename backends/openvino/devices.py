@@ -1,4 +1,4 @@
-"""Which of OpenVINO's devices a session wants, whether it is there, and what it computes in."""
+"""OpenVINO's devices: the one that a session wants, its presence, and its precisions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Target:
 
     @property
     def virtual(self) -> str:
-        """`AUTO` or `HETERO`, say; empty for a device itself."""
+        """The virtual device, such as `AUTO` or `HETERO`; empty for a device itself."""
         head = self.name.partition(":")[0]
         return head if head in VIRTUAL else ""
 

@@ -1,4 +1,4 @@
-"""A compiled model on its device: inference, and the proof of where it ran."""
+"""A compiled model on its device: inference, and proof of placement."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OpenVINOProgram:
         }
 
     def placement(self) -> Placement:
-        """Where `query_model` puts each operation, and where the work then ran."""
+        """Placement by `query_model`, operation by operation, and by the devices that executed."""
         ran = executed_on(self.compiled)
         wanted = self.target.wanted
         here = [device for device in ran if any(_same(device, w) for w in wanted)]
@@ -123,5 +123,5 @@ def runtime_kernels(compiled: Any) -> list[dict[str, str]]:
 
 
 def _same(device: str, wanted: str) -> bool:
-    """Whether `GPU.0` is a `GPU`, say."""
+    """Whether two names mean one device, as `GPU` and `GPU.0` do."""
     return device == wanted or device.partition(".")[0] == wanted

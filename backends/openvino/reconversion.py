@@ -1,4 +1,4 @@
-"""A model that keeps the shapes of its example, converted anew for others.
+"""Reconversion: a model whose trace keeps the example's shapes is converted anew for others.
 
 A trace follows tensors, and keeps what Python computes from their shapes or values: how many images
 there are, how many chunks a text has. Such a model refuses other shapes with an error, and who
@@ -59,7 +59,7 @@ class ReconvertingProgram:
             return self.others[shapes](inputs)
 
     def placement(self) -> Placement:
-        """The least of what its programs say, and for how many shapes there is one."""
+        """The smallest share of the programs, and the number of shapes that have one."""
         programs = [*filter(None, [self.program]), *self.others.values()]
         found = [program.placement() for program in programs]
         least = min(found, key=lambda placement: placement.device_share)
@@ -67,5 +67,5 @@ class ReconvertingProgram:
 
 
 def shapes_of(inputs: Mapping[str, Array]) -> Shapes:
-    """The shape of each input, in an order of its own."""
+    """The shape of each input by name, sorted: the key of a program."""
     return tuple(sorted((name, array.shape) for name, array in inputs.items()))

@@ -31,11 +31,11 @@ class Shim:
 
 
 def _no_packed_sequences(position_ids: Any) -> None:
-    """No sequence here holds several texts."""
+    """Stand-in for the search for packed sequences: no row here holds several texts."""
 
 
 def _no_exports(module: torch.nn.Module) -> bool:
-    """No model here marks methods with `torch.jit.export`."""
+    """Stand-in for the search for `torch.jit.export`, which no model here uses."""
     return False
 
 
@@ -212,7 +212,7 @@ CHOICES: Mapping[str, str] = {
 
 
 class DecompositionMode(TorchFunctionMode):
-    """While it is entered, each of some operations is computed by what stands in for it.
+    """TorchFunctionMode in which some operations are computed by their decompositions.
 
     Assigning to the attributes of `torch.Tensor` would not do: a `__getitem__` that is Python's
     makes PyTorch take a tensor without dimensions for a list, and stays so once it is removed.
@@ -231,7 +231,7 @@ class DecompositionMode(TorchFunctionMode):
 
 @contextlib.contextmanager
 def applied(*, repaired: bool) -> Iterator[None]:
-    """The shims in place, with the repairs or not; a library that is not there needs none."""
+    """Context with the shims in place, and the repairs if asked; absent libraries are skipped."""
     with contextlib.ExitStack() as stack:
         for shim in FUNCTIONS:
             with contextlib.suppress(ImportError):

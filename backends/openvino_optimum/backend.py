@@ -91,7 +91,7 @@ class Backend:
         return OptimumCase(case)
 
     def prepare(self, case: Case, precision: Precision) -> OptimumProgram:
-        """Saved as transformers saves it, then exported, loaded and compiled by optimum.
+        """The model as transformers saves it, then exported, loaded and compiled by optimum.
 
         Raises:
             Unsupported: optimum says that it does not export this model, or not for this task.
@@ -122,7 +122,7 @@ class Backend:
         return pipelines.generate(self.prepare(case, precision).model, case, inputs, tokens)
 
     def _made(self, case: Case, precision: Precision) -> tuple[Any, str]:
-        """The model, and where it is from."""
+        """The compiled model, and its origin: an export or the cache."""
         saved, kept = (Path(self._folder.name, name) for name in ("saved", "kept"))
         row, hints = _row(case), _hints(precision)
         case.save(saved)

@@ -76,11 +76,11 @@ class OptimumCase:
     def perturbed(
         self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
     ) -> Arrays:
-        """The same of the model with noise on one weight."""
+        """The reference's outputs with noise on one weight, as optimum's class has them."""
         return self._only(self._case.perturbed(self._placed(inputs), weight, scale, dtype=dtype))
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        """The same of the model with noise on all weights."""
+        """The reference's outputs with noise on all weights, as optimum's class has them."""
         return self._only(self._case.jittered(self._placed(inputs), dtype))
 
     def _placed(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:

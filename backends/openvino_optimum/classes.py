@@ -1,4 +1,4 @@
-"""Which class of optimum-intel stands for a cell, and what it takes and returns."""
+"""Table of optimum-intel's classes: the one that stands for a cell, its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def shapes(config: Any) -> dict[str, int]:
 
 
 def outputs_of(config: Any, row: ClassRow) -> tuple[str, ...]:
-    """The outputs that the class returns; empty where nothing says so."""
+    """The outputs that the class returns; empty where neither table nor exporter names them."""
     if row.outputs:
         return row.outputs
     found = exported(config, row.task)

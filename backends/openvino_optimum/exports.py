@@ -1,4 +1,4 @@
-"""A small model as one of optimum-intel's classes, and its IR as an entry of the cache."""
+"""Export of a small model by one of optimum-intel's classes, and its IR in the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How users reach a model of optimum-intel: `optimum.intel.pipeline` and `generate()`."""
+"""Pipelines and generation of optimum-intel: `optimum.intel.pipeline` and `generate()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of optimum-intel on its device: inference as its users call it, and where it ran."""
+"""A model of optimum-intel on its device: inference as its users call it, and placement."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OptimumProgram:
         return self.case.outputs(self.model(**tensors(inputs)))
 
     def placement(self) -> Placement:
-        """Where `query_model` puts each operation of each part, and where the parts then ran."""
+        """Placement by `query_model`, part by part, and by the devices that executed."""
         ran = {d for request in compiled(self.model) for d in executed_on(request)}
         core = ov.Core()
         elsewhere: Counter[str] = Counter()
@@ -80,5 +80,5 @@ def executed_on(request: Any) -> list[str]:
 
 
 def _same(device: str, wanted: str) -> bool:
-    """Whether `GPU.0` is a `GPU`, say."""
+    """Whether two names mean one device, as `GPU` and `GPU.0` do."""
     return device == wanted or device.partition(".")[0] == wanted

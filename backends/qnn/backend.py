@@ -180,7 +180,7 @@ class Backend:
 
 
 def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Placement]:
-    """The graph that the HTP takes most of, compiled: its session, its context binary, where it is.
+    """The compiled graph of which the HTP takes most: its session, context binary and placement.
 
     Args:
         graphs: right ones, the preferred one first; the next is only made where that one is not
@@ -212,7 +212,7 @@ def compiled(graphs: Iterator[Exported], soc: Soc) -> tuple[Any, Exported, Place
 
 
 def quantised(made: Exported, case: Case, bits: int) -> Exported:
-    """The graph with weights in 8 bits and activations in so many, and what the CPU makes of it."""
+    """The quantised graph (weights in 8 bits), and its outputs on the CPU provider."""
     from backends._shared.onnx import quantize  # which imports much, and only two precisions need
 
     model = quantize.qdq(made.model, case, bits)
@@ -221,7 +221,7 @@ def quantised(made: Exported, case: Case, bits: int) -> Exported:
 
 
 def _with_origin(found: Placement, made: Exported, soc: Soc) -> Placement:
-    """The placement, with how the graph came about."""
+    """The placement, with the graph's route of export and rewrites among its counts."""
     where = f"{soc.name}, emulated" if soc.emulated else soc.name
     rewrites = ", ".join(f"{name} x{count}" for name, count in made.rewrites.items())
     evidence = f"{found.evidence} ({where}); route {made.route}; rewrites: {rewrites or 'none'}"

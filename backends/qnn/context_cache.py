@@ -1,4 +1,4 @@
-"""Context binaries, which is what the provider compiles, as entries of the harness's cache.
+"""Context binaries, the provider's compiled graphs, as entries of the harness's cache.
 
 The emulator loads a binary of one SoC under another without complaint: the SoC is part of the key.
 """
@@ -21,7 +21,7 @@ from harness.toolkit import cache as caches
 
 
 def key(model: str, soc: Soc, bits: int | None) -> str:
-    """The key of what is compiled from a graph.
+    """The cache key of a graph's context binary.
 
     Args:
         model: the key of the graph.
@@ -40,7 +40,7 @@ def key(model: str, soc: Soc, bits: int | None) -> str:
 
 
 def pack(made: Exported, placed: Placement) -> dict[str, bytes]:
-    """A compiled graph, and where the session that compiled it put the nodes."""
+    """A compiled graph and its placement, as the parts of a cache entry."""
     return {**graph_cache.pack(made), "placement.json": json.dumps(asdict(placed)).encode()}
 
 

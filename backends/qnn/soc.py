@@ -1,4 +1,4 @@
-"""Qualcomm's systems on a chip: their names, QNN's numbers for them, and which one this is."""
+"""Qualcomm's systems on a chip (SoC): names, QNN's numbers for them, and this machine's own."""
 
 from __future__ import annotations
 

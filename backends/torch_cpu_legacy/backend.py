@@ -1,4 +1,4 @@
-"""PyTorch on the CPU under an old transformers, which has what later ones removed."""
+"""PyTorch on the CPU under transformers 4.30.2, for architectures that later ones removed."""
 
 from __future__ import annotations
 
