@@ -166,7 +166,7 @@ def test_the_entrys_own_names_go() -> None:
     assert normalise("albert and bert", ["bert"]) == "albert and <model>"
 
 
-#: What a message says in one model or the other, by the kind of thing that it names.
+#: Kinds of things that a message names, each with what it may say from model to model.
 VARIABLE: dict[str, st.SearchStrategy[str]] = {
     "number": st.integers(-(10**9), 10**9).map(str) | st.floats(-1e9, 1e9).map(repr),
     "shape": st.lists(st.integers(1, 4096), min_size=2, max_size=6).map(str),

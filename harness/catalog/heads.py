@@ -53,5 +53,5 @@ def known_heads() -> Mapping[str, Head]:
 
 
 def known_tasks() -> tuple[str, ...]:
-    """What an entry's `task` is one of."""
+    """The tasks that an entry may have, with a head or without."""
     return (*known_heads(), *WITHOUT_HEAD)

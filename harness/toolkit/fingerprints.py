@@ -27,7 +27,7 @@ _PARTS = (
     r"Processor|Tokenizer(?:Fast)?|RMSNorm|Mixer|Output"
 )
 
-#: What `harness.toolkit.numerics.explain` says of an output, behind its name.
+#: Explanations of `harness.toolkit.numerics.explain`, as they stand behind an output's name.
 _OF_AN_OUTPUT = (
     r"relative error |\d+ of \d+ values are|expected shape |expected [-+.\de]+ in all of it"
 )
