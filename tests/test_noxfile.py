@@ -572,6 +572,28 @@ class TestCommand:
         assert "[gw0]" in done.stdout
         assert "1 passed" in done.stdout
 
+    @pytest.mark.parametrize(
+        ("posargs", "reports"),
+        [
+            ((), True),
+            (("-x", "-k", "one"), True),
+            (("tests/test_one.py",), False),
+            (("tests/test_one.py::test_one", "-x"), False),
+        ],
+    )
+    def test_coverage_is_that_of_all_tests(
+        self,
+        noxfile: Any,
+        checkout: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        posargs: tuple[str, ...],
+        reports: bool,
+    ) -> None:
+        monkeypatch.chdir(checkout)
+        session = FakeSession(checkout, *posargs, venv_backend="none")
+        noxfile.tests(session)
+        assert (("coverage", "report") in session.commands) is reports
+
     def test_the_harness_keeps_its_short_option_beside_xdist(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
