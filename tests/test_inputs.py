@@ -233,6 +233,25 @@ def test_a_recipe_makes_an_image_smaller_that_still_varies(recipe: Callable[...,
     assert 32 not in odd.shape[2:]
 
 
+def test_a_recipe_names_ids_that_no_config_knows(recipe: Callable[..., None]) -> None:
+    recipe(special=(5, 6))
+    ids = made(text, batch=20, length=50)["input_ids"]
+    assert set(np.unique(ids)) == set(range(32)) - {5, 6}
+
+
+def test_tokens_of_a_table_have_columns_and_rows() -> None:
+    def forward(input_ids: Any, token_type_ids: Any) -> None:
+        pass
+
+    types = made(forward, Config(type_vocab_sizes=[3, 256, 2]))["token_type_ids"]
+    assert types.shape == (2, 16, 3)
+    assert (types[:, :4] == 0).all()
+    assert types[:, 4:].min(axis=(0, 1)).tolist() == [1, 1, 1]
+    assert types[:, 4:].max(axis=(0, 1)).tolist() == [2, 3, 1]
+    assert types.flags.c_contiguous
+    assert made(forward)["token_type_ids"].shape == (2, 16)
+
+
 def test_a_recipe_concerns_one_model_type(recipe: Callable[..., None]) -> None:
     recipe(batch=1)
     assert made(text, Config(model_type="another"))["input_ids"].shape == (2, 16)
@@ -246,7 +265,9 @@ def test_every_table_of_recipes_is_read() -> None:
         for key, value in row.items():
             read = getattr(found, key)
             plain = {k: list(v) for k, v in read.items()} if key in {"shapes", "ids"} else read
-            assert (list(plain) if key in {"add", "drop"} else plain) == value, f"{name}: {key}"
+            assert (list(plain) if key in {"add", "drop", "special"} else plain) == value, (
+                f"{name}: {key}"
+            )
 
 
 # ---- real models

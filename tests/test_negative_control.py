@@ -87,12 +87,21 @@ def test_exploded_and_collapsed_outputs(scale: float) -> None:
 
 
 def test_each_output_is_of_order_one_or_spared() -> None:
-    outputs = {"y": values(2, 8), "mass.0": 1e4 * values(4), "mass.1": 1e-9 * values(4)}
-    with pytest.raises(CheckFailed, match=r"found mass\.0 1\.7e\+04, mass\.1 1\.7e-09;"):
+    outputs = {"y": values(2, 8), "mass.0": 1e4 * values(4), "mass.1": 1e-9 * values(8)}
+    with pytest.raises(CheckFailed, match=r"found mass\.0 1\.7e\+04, mass\.1 1\.3e-09;"):
         sanity.sane(outputs)
     sanity.sane(outputs, ["mass.*"])
     with pytest.raises(CheckFailed, match=r"found y "):
         sanity.sane({**outputs, "y": 1e5 * values(2, 8)}, ["mass.*"])
+
+
+def test_a_few_values_may_lie_close_together() -> None:
+    near = 1 + 1e-5 * np.arange(sanity.FEW)
+    sanity.sane({"y": values(2, 8), "scale": near[:-1]})
+    with pytest.raises(CheckFailed, match="found scale"):
+        sanity.sane({"y": values(2, 8), "scale": near})
+    with pytest.raises(CheckFailed, match="found scale"):
+        sanity.sane({"y": values(2, 8), "scale": 1e9 * near[:-1]})
 
 
 def test_nothing_comes_out() -> None:

@@ -140,6 +140,22 @@ def test_specs_of_outputs_that_come_and_go_are_numbers() -> None:
     }
 
 
+def test_a_size_that_follows_from_values_matches_any() -> None:
+    found = specs(
+        {"x": np.empty((B, 79, 2))}, {"x": np.empty((B2, 83, 2))}, [{"x": np.empty((B, 82, 2))}]
+    )
+    assert found["x"].dims == ("b", "79?", "2")
+    assert found["x"].shape() == (B, 79, 2)
+    assert found["x"].at(5, 7, 3) == (5, 79, 2)
+    recorded = parse("a A 1 x:f32[b] -> y:f32[b,79?,2]")
+    assert str(recorded) == "a A 1 x:f32[b] -> y:f32[b,79?,2]"
+    for dims, alike in (("b,82~83,2", True), ("b,s,2", True), ("b,79,3", False), ("b,2", False)):
+        line = parse(f"a A 1 x:f32[b] -> y:f32[{dims}]")
+        assert (line.like(recorded) == recorded) is alike, dims
+    fewer = parse("a A 1 x:f32[b] -> z:f32[b]")
+    assert fewer.like(recorded) == fewer
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes(dtype: str) -> None:
     """The reference is computed in float64, which a user never sees."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -163,15 +163,16 @@ def _signature(
     """Holds the model against its line of the snapshot, where the session asks for it."""
     if job.expected_signature is None:
         return
-    found = str(describe(case, base, want, dtype, reshaped))
+    found = describe(case, base, want, dtype, reshaped)
     if not job.expected_signature:
         raise CheckFailed(
-            f"signature: expected a recorded one to hold {found!r} against, found none; "
+            f"signature: expected a recorded one to hold '{found}' against, found none; "
             f"`python -m harness record {case.entry.name}` writes it down"
         )
-    if found != job.expected_signature:
+    recorded = signature.parse(job.expected_signature)
+    if found.like(recorded) != recorded:
         raise CheckFailed(
-            f"signature: expected {job.expected_signature!r}, found {found!r}; if the change is "
+            f"signature: expected {job.expected_signature!r}, found '{found}'; if the change is "
             f"meant, `python -m harness record {case.entry.name}` writes it down"
         )
 
@@ -182,8 +183,19 @@ def describe(
     want: Arrays,
     dtype: str,
     reshaped: variants.Variant | None = None,
+    alike: Sequence[Arrays] = (),
 ) -> signature.Signature:
-    """The signature of a case, its symbolic dimensions from a second batch and length."""
+    """The signature of a case, its symbolic dimensions from a second batch and length.
+
+    Args:
+        case: the model.
+        base: its plain inputs.
+        want: the reference's outputs on them.
+        dtype: of the reference.
+        reshaped: the inputs of another batch and length, if they are made already.
+        alike: outputs on inputs of the same shapes with other values, which show what of a shape
+            follows from values.
+    """
     inputs: Arrays | None
     outputs: Arrays | None
     try:
@@ -196,5 +208,5 @@ def describe(
         case.model_name,
         case.parameters(),
         signature.specs(base, inputs),
-        signature.specs(want, outputs),
+        signature.specs(want, outputs, alike),
     )

@@ -26,8 +26,12 @@ HEADER = """\
 # What goes into each small model and what comes out, recorded from the real ones.
 # Written by `python -m harness record`; one line for each entry, and each of its task heads:
 #   label class parameters input:dtype[dims] ... -> output:dtype[dims] ...
-# b is the batch and s the length of the text; 18~25 is a size that follows neither simply.
+# b is the batch and s the length of the text; 18~25 is a size that follows neither simply, and 82?
+# one that follows from values.
 """
+
+#: Further seeds of weights and examples, whose outputs show what of a shape follows from values.
+FURTHER_SEEDS = 3
 
 
 def signature_line(job: Job, report: Callable[[Stage], None]) -> str:
@@ -40,7 +44,11 @@ def signature_line(job: Job, report: Callable[[Stage], None]) -> str:
     base = case.inputs("base")
     report(Stage.REFERENCE)
     want, dtype = reference.first_reference(case, base)
-    return str(reference.describe(case, base, want, dtype))
+    alike = [case.reference(case.inputs("other"), dtype)]
+    for seed in range(job.seed + 1, job.seed + 1 + FURTHER_SEEDS):
+        further = TinyCase(job.cell.entry, seed, job.size, job.cell.head)
+        alike.append(further.reference(further.inputs("base"), dtype))
+    return str(reference.describe(case, base, want, dtype, alike=alike))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

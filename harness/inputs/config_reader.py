@@ -133,8 +133,8 @@ class ConfigReader(ExampleValues):
 
     @cached_property
     def specials(self) -> set[int]:
-        """Every special id of any config: random text must hold none of them."""
-        found: set[int] = set()
+        """Every special id of any config or the recipe: random text must hold none of them."""
+        found = set(self.recipe.special)
         for config in self.configs():
             for name, value in vars(config).items():
                 if name.endswith(SPECIAL):

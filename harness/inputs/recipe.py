@@ -21,6 +21,7 @@ class Recipe:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of random token ids
+    special: tuple[int, ...] = ()  # ids that the modeling code gives a meaning, as no config says
     options: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of forward, that are no arrays
     seeded: bool = False  # forward draws random numbers, the same ones under one seed
@@ -42,6 +43,7 @@ def recipes() -> Mapping[str, Recipe]:
             shapes={k: tuple(v) for k, v in t.get("shapes", {}).items()},
             values=t.get("values", {}),
             ids={k: tuple(v) for k, v in t.get("ids", {}).items()},
+            special=tuple(t.get("special", ())),
             options=t.get("options", {}),
             arguments=t.get("arguments", {}),
             seeded=t.get("seeded", False),

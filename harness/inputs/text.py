@@ -8,6 +8,7 @@ from harness.contract import Array
 from harness.inputs.input_maker import Function, InputMaker
 
 PHRASE = 8  # tokens of a prompt that names a class or a task
+CELLS = 3  # columns of a table, and rows
 CLASSES = 3  # classes to look for in one image
 
 
@@ -94,10 +95,22 @@ def _mm_token_types(m: InputMaker) -> Array | None:
 
 
 def _token_types(m: InputMaker) -> Array | None:
-    """0 for the prompt, 1 for the answer after it: the last quarter of the text."""
+    """0 for the prompt, 1 for the answer after it: the last quarter of the text.
+
+    Tokens with several types each, as TAPAS has them (segment, column, row, ...), are a question
+    and a table: 0 in the first quarter of the text, which is no cell, and after it some cell.
+    """
     ids = m.made.get("input_ids")
     if ids is None:
         return None
+    sizes = m.find("type_vocab_sizes")
+    if sizes:
+        cells = [
+            m.ints(f"token_type_ids/{kind}", ids.shape, 1, min(int(size), CELLS + 1))
+            for kind, size in enumerate(sizes)
+        ]
+        in_table = np.arange(ids.shape[1]) >= ids.shape[1] // 4
+        return np.ascontiguousarray(np.stack(cells, axis=-1) * in_table[:, None])
     answer = np.arange(ids.shape[1]) >= ids.shape[1] * 3 // 4
     return np.tile(answer.astype(np.int64), (ids.shape[0], 1))
 

@@ -69,11 +69,16 @@ def padded_batches(case: Case, base: Arrays) -> dict[str, Arrays]:
 
 
 def shortened(base: Arrays) -> Arrays:
-    """The inputs without the `SHORTER` tokens before the last, which may mark the text's end."""
+    """The inputs without the `SHORTER` tokens before the last, which may mark the text's end.
+
+    In C order, as a tokenizer makes them: TAPAS views its types of tokens as one axis.
+    """
     length = base[MASK].shape[1]
     lost = np.arange(length - 1 - SHORTER, length - 1)
     return {
-        name: np.delete(value, lost, axis=1) if is_per_token(base, name) else value
+        name: np.ascontiguousarray(np.delete(value, lost, axis=1))
+        if is_per_token(base, name)
+        else value
         for name, value in base.items()
     }
 

@@ -4,15 +4,17 @@
     bert:fill-mask BertForMaskedLM 96192 input_ids:i64[b,s] ... -> logits:f32[b,s,128]
 
 `b` is the batch and `s` the length of the text; a dimension that follows neither by a simple rule
-is written as both of its sizes, `18~25`. The mock backend replays these lines, and a backend that
-runs the real model fails when it no longer matches its line, so the mock can't drift away.
+is written as both of its sizes, `18~25`. A size that follows from values, as the number of
+keypoints in SuperPoint's outputs does, is `82?`: any size matches it. The mock backend replays
+these lines, and a backend that runs the real model fails when it no longer matches its line, so the
+mock can't drift away.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,10 @@ _DTYPES = {
 _NAMES = {value: key for key, value in _DTYPES.items()}
 
 
+#: The mark of a dimension that follows from the values of the inputs, behind its recorded size.
+BY_VALUES = "?"
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One array: its dtype and its dimensions, as numbers or expressions in `b` and `s`."""
@@ -54,6 +60,13 @@ class Spec:
         """
         return tuple(_size(dim, batch, length, half) for dim in self.dims)
 
+    def like(self, recorded: Spec) -> Spec:
+        """This spec with the recorded sizes where the record says that they follow from values."""
+        if len(self.dims) != len(recorded.dims):
+            return self
+        pairs = zip(self.dims, recorded.dims, strict=True)
+        return Spec(self.dtype, tuple(r if r.endswith(BY_VALUES) else own for own, r in pairs))
+
     def __str__(self) -> str:
         return f"{_NAMES.get(self.dtype, self.dtype)}[{','.join(self.dims)}]"
 
@@ -68,6 +81,18 @@ class Signature:
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
 
+    def like(self, recorded: Signature) -> Signature:
+        """This signature with the recorded sizes where they follow from values: equal, if right.
+
+        Args:
+            recorded: the line of the snapshot that this signature is held against.
+        """
+        outputs = {
+            name: spec.like(recorded.outputs[name]) if name in recorded.outputs else spec
+            for name, spec in self.outputs.items()
+        }
+        return replace(self, outputs=outputs)
+
     def __str__(self) -> str:
         def row(specs: Mapping[str, Spec]) -> str:
             return " ".join(f"{name}:{spec}" for name, spec in specs.items())
@@ -76,18 +101,25 @@ class Signature:
         return f"{start} {row(self.inputs)} -> {row(self.outputs)}"
 
 
-def specs(arrays: Arrays, reshaped: Arrays | None) -> dict[str, Spec]:
+def specs(arrays: Arrays, reshaped: Arrays | None, alike: Sequence[Arrays] = ()) -> dict[str, Spec]:
     """Symbolic specs of arrays, from their shapes at two pairs of batch and length.
 
     Args:
         arrays: at the first pair.
         reshaped: at the second; None where the model takes no other.
+        alike: at the first pair again, of inputs with other values.
     """
     found = {}
     for name, array in arrays.items():
         second = reshaped.get(name) if reshaped else None
         shape = second.shape if second is not None and second.ndim == array.ndim else array.shape
-        dims = tuple(_symbol(x, y) for x, y in zip(array.shape, shape, strict=True))
+        others = [a[name].shape for a in alike if name in a and a[name].ndim == array.ndim]
+        dims = tuple(
+            _symbol(x, shape[axis])
+            if all(other[axis] == x for other in others)
+            else f"{x}{BY_VALUES}"
+            for axis, x in enumerate(array.shape)
+        )
         dtype = "float32" if array.dtype == np.float64 else array.dtype.name
         found[name] = Spec(dtype, dims)
     return found
@@ -155,6 +187,7 @@ def _symbol(x: int, y: int) -> str:
 
 @cache
 def _size(dim: str, b: int, s: int, half: int) -> int:
+    dim = dim.removesuffix(BY_VALUES)
     if "~" in dim:
         return int(dim.split("~")[list(zip(BATCHES, LENGTHS, strict=True)).index((b, s))])
     if dim.startswith("b*("):
