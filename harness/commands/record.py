@@ -100,7 +100,8 @@ def main(args: argparse.Namespace) -> int:
     write_atomically(args.output, HEADER + "\n".join(lines) + "\n")
     for problem in sorted(problems):
         show(problem)
-    show(f"{args.output}: {len(lines)} signatures; {len(problems)} of {len(jobs)} did not build")
+    recorded = len(jobs) - len(problems)
+    show(f"{args.output}: {len(lines)} signatures; {recorded} of {len(jobs)} models recorded now")
     return 0
 
 
