@@ -473,6 +473,17 @@ def test_what_a_stage_says_by_itself(run: Runner, stage: Stage) -> None:
         assert result.reason.startswith(str(error) if is_ours else type(error).__name__)
 
 
+def test_an_exception_without_a_message(run: Runner) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    result = run(raising(Stage.PREPARE, Unprintable()))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason == "Unprintable: its message could not be read: ValueError"
+    assert result.cause.startswith(result.reason)
+
+
 OUT_OF_MEMORY = {
     "torch": "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate "
     "memory: you tried to allocate 50000000000 bytes. Error code 12 (Cannot allocate memory)",

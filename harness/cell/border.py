@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import psutil
 
 from harness.contract import (
     DTYPES,
@@ -23,6 +24,7 @@ from harness.contract import (
     is_floating,
 )
 from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.fingerprints import text_of
 
 #: Kinds of numpy dtypes that an array may have: booleans, integers without and with a sign, floats.
 KINDS = "buif"
@@ -47,6 +49,8 @@ class CheckedProgram:
 
     Attributes:
         seconds: wall time of the last inference, without the checks.
+        growths: bytes that each inference added to the process beyond its outputs; of those on
+            inputs with the shapes of the first ones, after that one.
 
     Raises:
         BrokenContract: the program cannot be called, or has no `placement`.
@@ -62,6 +66,10 @@ class CheckedProgram:
                 type_name(program),
             )
         self.seconds = 0.0
+        self.growths: list[int] = []
+        self._process = psutil.Process()
+        self._held = 0  # resident bytes after the last inference
+        self._shapes: Mapping[str, tuple[int, ...]] | None = None  # of the first inputs
         self._program: Program = program
         self._dtypes = dtypes
         self._precision = precision
@@ -79,7 +87,7 @@ class CheckedProgram:
         try:
             raw = self._program(lent)
         except ValueError as error:
-            if READ_ONLY in str(error):
+            if READ_ONLY in text_of(error):
                 self._name_writer(inputs, error)
             raise
         self.seconds = time.perf_counter() - began
@@ -90,6 +98,7 @@ class CheckedProgram:
         self._check_last()
         copies = {name: np.array(array) for name, array in outputs.items()}
         self._last = outputs, copies
+        self._measure(inputs, copies)
         return dict(copies)
 
     def placement(self) -> Placement:
@@ -99,6 +108,15 @@ class CheckedProgram:
             BrokenContract: it is none, or its share is not between 0 and 1.
         """
         return placement(self._program.placement())
+
+    def _measure(self, inputs: Mapping[str, Array], copies: Arrays) -> None:
+        shapes = {name: array.shape for name, array in inputs.items()}
+        before, self._held = self._held, self._process.memory_info().rss
+        if self._shapes is None:
+            self._shapes = shapes
+        elif shapes == self._shapes:
+            kept = sum(array.nbytes for array in copies.values())  # the caller may keep them
+            self.growths.append(self._held - before - kept)
 
     def _name_writer(self, inputs: Mapping[str, Array], error: ValueError) -> None:
         """Raise, where the program writes into its inputs once it may."""

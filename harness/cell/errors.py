@@ -39,7 +39,7 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
         return Outcome.ABSENT
     if isinstance(error, Inconclusive):
         return Outcome.INCONCLUSIVE
-    if fingerprints.is_out_of_memory(type(error).__name__, str(error)):
+    if fingerprints.is_out_of_memory(type(error).__name__, fingerprints.text_of(error)):
         return Outcome.OOM
     if stage in OURS and not isinstance(error, Unavailable):
         return Outcome.UNTESTED
@@ -47,7 +47,7 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
 
 
 def _one_line(error: BaseException) -> str:
-    text = fingerprints.telling_line(str(error))
+    text = fingerprints.telling_line(fingerprints.text_of(error))
     if isinstance(error, CheckFailed | Absent | Unsupported | Inconclusive | HarnessError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import psutil
-
 from harness.cell.border import CheckedProgram, identical
 from harness.contract import Arrays
 from harness.toolkit import numerics
@@ -42,7 +40,7 @@ class Repeats:
             are the same to the last bit.
         worst: the outputs that lie so far apart from the first.
         number: which inference that was, counted over all inputs.
-        growths: bytes by which the process grew with each.
+        growths: bytes by which the process grew with each, and with others of the same shapes.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -64,8 +62,15 @@ class Repeats:
     @property
     def leaks_gravely(self) -> bool:
         """Whether each of the last few inferences has left so much behind that it is no warm-up."""
-        late = self.growths[-LATE:]
-        return len(late) == LATE and min(late) > GRAVE_MB * MB
+        return len(self.growths) >= LATE and self._grows_gravely()
+
+    @property
+    def may_leak(self) -> bool:
+        """Whether each has left so much behind, and there are too few to be sure."""
+        return 0 < len(self.growths) < LATE and self._grows_gravely()
+
+    def _grows_gravely(self) -> bool:
+        return min(self.growths[-LATE:]) > GRAVE_MB * MB
 
 
 def repeat(program: CheckedProgram, inputs: Arrays, first: Arrays, before: int) -> Repeats:
@@ -77,19 +82,18 @@ def repeat(program: CheckedProgram, inputs: Arrays, first: Arrays, before: int) 
         first: what the program gave on it the first time.
         before: how many inferences there were already.
     """
-    made = Repeats()
-    process = psutil.Process()
-    held = process.memory_info().rss
-    while not made.seconds or (
-        before + len(made.seconds) < INFERENCES
-        and sum(made.seconds) < ENOUGH_SECONDS
-        and not made.leaks_gravely
+    made = Repeats(growths=program.growths)  # the program appends to them
+    while (
+        not made.seconds
+        or made.may_leak
+        or (
+            before + len(made.seconds) < INFERENCES
+            and sum(made.seconds) < ENOUGH_SECONDS
+            and not made.leaks_gravely
+        )
     ):
         outputs = program(inputs)
         made.seconds.append(program.seconds)
-        holds = process.memory_info().rss
-        made.growths.append(holds - held)
-        held = holds
         apart = _distance(outputs, first)
         if apart > made.apart:
             made.apart, made.worst = apart, outputs

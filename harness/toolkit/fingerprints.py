@@ -144,6 +144,14 @@ def is_out_of_memory(kind: str, message: str) -> bool:
     return kind == MemoryError.__name__ or _OUT_OF_MEMORY.search(message) is not None
 
 
+def text_of(error: BaseException) -> str:
+    """An exception's message, also where its class fails to make one."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"its message could not be read: {type(failure).__name__}"
+
+
 def of(error: BaseException, names: Iterable[str] = ()) -> str:
     """The fingerprint of an exception that was caught.
 
@@ -158,7 +166,7 @@ def of(error: BaseException, names: Iterable[str] = ()) -> str:
     where: str | None = getattr(error, "place", None)
     if where is None:
         where = place(traceback.extract_tb(error.__traceback__))
-    return _one_line(type(error).__name__, str(error), where, names)
+    return _one_line(type(error).__name__, text_of(error), where, names)
 
 
 def normalise(text: str, names: Iterable[str] = ()) -> str:

@@ -133,7 +133,7 @@ def _raised(error: BaseException) -> Raised:
 def _described(error: BaseException) -> Raised:
     return Raised(
         kind=type(error).__name__,
-        message=printable.kept(str(error)),
+        message=printable.kept(fingerprints.text_of(error)),
         error=printable.kept("".join(traceback.format_exception(error))),
         cause=str(fingerprints.of(error)),
         usage=Usage(0.0, None),
