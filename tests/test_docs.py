@@ -146,7 +146,7 @@ def test_a_command_runs(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = placed(command)
+    words = with_examples(command)
     if words[0] == "duckdb":
         with duckdb.connect(str(results / Path(words[1]).name), read_only=True) as connection:
             assert connection.execute(words[2]).fetchall()
@@ -181,14 +181,14 @@ def test_a_command_runs(
         )
 
 
-def placed(command: str) -> list[str]:
+def with_examples(command: str) -> list[str]:
     """The words of a command, with examples for its placeholders."""
     return [documents.PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
 
 
 def check(command: str, checkout: Path, capsys: Any) -> None:
     """Hold a command against the parser that reads it: names of sessions and options, paths."""
-    words = placed(command)
+    words = with_examples(command)
     program = words[0]
     if "=" in program:  # a variable of the environment
         variable, backend = program.split("=")
@@ -273,9 +273,17 @@ def parsed(words: list[str], checkout: Path, results: Path) -> tuple[Any, Namesp
     return module, arguments
 
 
+def with_own_folders(word: str, own: dict[str, str]) -> str:
+    """A word of a command with folders of the test in the place of the reader's own."""
+    for theirs, ours in own.items():
+        word = word.replace(theirs, ours)
+    return word
+
+
 def collect(backend: str, words: list[str], checkout: Path) -> None:
     """Collect the cells of a backend's session, which opens no SDK: at least one is there."""
-    given = [word.replace("~/models", str(checkout)) for word in words]
+    own = {"~/models": str(checkout), "../my-repository": str(checkout)}
+    given = [with_own_folders(word, own) for word in words]
     if "--precision" in given:
         named = given.index("--precision") + 1
         # To know all of them, the device is asked.
