@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="run with the real weights that are in DIR/ORGANISATION/NAME, where an entry's are",
+        help="run with the real weights in DIR: ORGANISATION/NAME, or the hub's cache",
     )
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
     add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")

@@ -13,6 +13,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from harness.catalog import checkpoints
 from harness.catalog.heads import known_heads, known_tasks
 from harness.catalog.list_file import ListFile
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
@@ -146,6 +147,15 @@ class ListReader:
                 "an architecture (the library's model type or class name)",
                 repr(table["architecture"]) if "architecture" in table else "none",
                 f'add `architecture = "{name}"` or what the library calls it',
+            )
+        checkpoint = table.get("checkpoint", "")
+        if checkpoint and not checkpoints.NAME.fullmatch(checkpoint):
+            raise source.error(
+                name,
+                "checkpoint",
+                "a repository on the hub, as ORGANISATION/NAME",
+                repr(checkpoint),
+                "correct it",
             )
         task = table.get("task", "")
         heads = table.get("heads", [task] if task in known_heads() else [])

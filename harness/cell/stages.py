@@ -74,7 +74,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
         precision = _precision(backend, job.cell.precision)
         case = _case(backend, job)
         result.parameters = case.parameters()
-        if job.checkpoints is not None:
+        if job.checkpoints is not None and getattr(backend, "case", None) is None:
             progress.metric(REAL_WEIGHTS, 1, "1")
     with progress.stage(Stage.INPUTS):
         # Copies: a backend gets the case too, and may write into what the case keeps.

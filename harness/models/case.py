@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness import inputs as inputs_
+from harness.catalog import checkpoints as checkpoints_
 from harness.catalog import heads
 from harness.catalog.exemptions import exempt_checks
 from harness.catalog.requirements import unmet_requirements
@@ -47,8 +48,8 @@ class TinyCase:
         seed: of weights and inputs.
         size: `tiny`, or `full` for the sizes that the entry declares.
         head: `base` for the headless model, or one of the entry's heads.
-        checkpoints: a folder with real weights, as `ORGANISATION/NAME` below it; the model then
-            comes from there, in its own size.
+        checkpoints: a folder with real weights, as `ORGANISATION/NAME` below it or as the hub's
+            cache; the model then comes from there, in its own size.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class TinyCase:
         """The folder of the entry's real weights, where they were asked for."""
         if self.checkpoints is None:
             return None
-        folder = self.checkpoints / self.entry.checkpoint
-        if not self.entry.checkpoint or not (folder / "config.json").is_file():
-            wanted = self.entry.checkpoint or "a checkpoint: the entry names none"
+        wanted = self.entry.checkpoint
+        folder = checkpoints_.find(self.checkpoints, wanted) if wanted else None
+        if folder is None:
+            wanted = wanted or "a checkpoint: the entry names none"
             raise Absent(f"requires {wanted}, not in {self.checkpoints}")
         return folder
 

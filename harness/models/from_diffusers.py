@@ -19,7 +19,7 @@ from typing import Any
 from harness.catalog.model_lists import with_none
 from harness.contract import BASE, Arrays, PipelineCase
 from harness.inputs.denoiser import DenoiserInputs
-from harness.models import config_fields, libraries
+from harness.models import checkpoint, config_fields, libraries
 from harness.models.shrink.rope import scaled_sections
 
 #: The condition in whose place an image may stand.
@@ -107,8 +107,27 @@ class Diffusers:
         return None
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
-        """The model that `from_pretrained` loads from a checkpoint's folder, in float32."""
-        return _class(architecture).from_pretrained(folder).float()
+        """The model that `from_pretrained` loads from a checkpoint's folder, in float32.
+
+        Raises:
+            Absent: no such class.
+            CheckFailed: a tensor is missing, unexpected, or of another shape.
+            HarnessError: the checkpoint is of another class.
+        """
+        cls = _class(architecture)
+        saved = checkpoint.config_of(folder).get("_class_name")
+        if saved != architecture:
+            raise checkpoint.other_architecture(folder, architecture, f"_class_name {saved!r}")
+        model, info = cls.from_pretrained(
+            folder,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+        )
+        loaded = checkpoint.LoadedTensors.of(info)
+        checkpoint.check_tensors(model, loaded, [architecture], folder)
+        return model.float()
 
     def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
         """None: its models read no tokens."""

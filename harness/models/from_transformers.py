@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from harness.contract import BASE, Absent, Arrays, PipelineCase
 from harness.inputs import example_inputs, special_ids
-from harness.models import config_classes, config_fields, model_class, pipelines
+from harness.models import checkpoint, config_classes, config_fields, model_class, pipelines
 from harness.models.shrink.shrinker import tiny_config
 
 
@@ -43,9 +44,26 @@ class Transformers:
         return pipelines.pipeline_case(architecture, head, inputs, seed)
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
-        """The model that `from_pretrained` loads from a checkpoint's folder, in float32."""
+        """The model that `from_pretrained` loads from a checkpoint's folder, in float32.
+
+        Raises:
+            Absent: no such class, or the checkpoint was saved without a part of it.
+            CheckFailed: a tensor is missing, unexpected, or of another shape.
+            HarnessError: the checkpoint is of another architecture.
+        """
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         cls: Any = model_class.of(architecture, head)
-        return cls.from_pretrained(folder).float()
+        saved = config_classes.saved_by(folder, architecture)
+        model, info = cls.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
+        )
+        loaded = checkpoint.LoadedTensors.of(info)
+        had = _parts_of(saved, model.config) if loaded.missing else frozenset()
+        checkpoint.check_tensors(model, loaded, saved, folder, had)
+        return model.float()
 
     def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
         """Every special id of the config and its parts."""
@@ -76,6 +94,20 @@ class Transformers:
         return example_inputs(
             module, config, seed=seed, variant=variant, batch=batch, length=length
         )
+
+
+def _parts_of(classes: Collection[str], config: Any) -> frozenset[str]:
+    """The parts of model classes of transformers, by name; of those that it has and can build."""
+    import torch
+    import transformers
+
+    found: set[str] = set()
+    for name in classes:
+        cls: Any = getattr(transformers, name, None)
+        if isinstance(getattr(cls, "config_class", None), type):
+            with torch.device("meta"), suppress(Exception):  # a config that another class has made
+                found |= checkpoint.own_parts(cls(config))
+    return frozenset(found)
 
 
 def _sub_configs(config: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.catalog import backends, model_lists, selection
+from harness.catalog import backends, checkpoints, model_lists, selection
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
@@ -105,6 +105,10 @@ class Run:
         self._jobs: dict[str, Job] = {}
         check_faults(self.spec, self.catalog, options)
         check_heads(self.catalog, options)
+        if options.checkpoints is not None:
+            chosen = _names(self.catalog, options.models or self.spec.models)  # of every shard
+            entries = [self.catalog.entries[name] for name in chosen]
+            checkpoints.check_any(options.checkpoints, entries)
 
     def _shim_variables(self) -> dict[str, str]:
         """The environment variable that has the backend's LD_PRELOAD shim loaded, if it has one."""
