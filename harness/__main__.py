@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
+    "set-aside": (
+        "harness.commands.set_aside",
+        "move a damaged results file away whole, with its log",
+    ),
     "operators": ("harness.commands.operators", "which unsupported operator blocks which entries"),
     "seeds": ("harness.commands.seeds", "example inputs that are far from ties, by trying"),
     "record": ("harness.commands.record", "the models' signatures, for the mock backend"),

@@ -316,6 +316,7 @@ class RunInfo:
     host: str
     arguments: Sequence[str]
     seed: int
+    faults: str = ""  # what `--fault` injected: such a run is no history, and counts nowhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from harness.__main__ import main
 from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage, Verdict
-from harness.results import store as stores
+from harness.results import schema
+from harness.results.errors import fix_of
 from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,26 +91,67 @@ def test_everything_that_was_stored_is_read_back(
     ]
 
 
-def test_the_last_outcome_of_each_cell(path: Path, make_run: Make, make_result: Make) -> None:
-    with Store.open(path) as store:
-        assert store.last_outcomes("good") == {}
-        for day, outcome in ((2, Outcome.FAIL), (1, Outcome.PASS)):  # the newer one is stored first
-            store.begin(make_run(f"r{day}", started_at=f"2026-01-0{day}T00:00:00+00:00"))
-            store.add(f"r{day}", make_result("bert", outcome=outcome))
-        store.add("r1", make_result("gpt2"))
-        store.add("r1", make_result("gpt2", precision="f16", outcome=Outcome.OOM))
-        store.begin(make_run("other", backend="another"))
-        store.add("other", make_result("gpt2", outcome=Outcome.CRASH))
-        assert store.last_outcomes("good") == {
-            ("bert", "base", "default"): Outcome.FAIL,
-            ("gpt2", "base", "default"): Outcome.PASS,
-            ("gpt2", "base", "f16"): Outcome.OOM,
-        }
+class TestLastGreen:
+    """What `regressed` is judged against."""
+
+    def test_of_each_cell_by_the_sequence_of_runs(
+        self, path: Path, make_run: Make, make_result: Make
+    ) -> None:
+        with Store.open(path) as store:
+            assert store.last_green("good") == {}
+            # The clock of the first run was a year ahead.
+            known = make_result("bert", outcome=Outcome.FAIL, verdict=Verdict.XFAIL)
+            for year, result in ((2027, known), (2026, make_result("bert"))):
+                store.begin(make_run(f"r{year}", started_at=f"{year}-01-01T00:00:00+00:00"))
+                store.add(f"r{year}", result)
+            store.add("r2026", make_result("gpt2"))
+            store.add("r2026", make_result("gpt2", precision="f16", outcome=Outcome.OOM))
+            store.begin(make_run("other", backend="another"))
+            store.add("other", make_result("gpt2", outcome=Outcome.FAIL, verdict=Verdict.XFAIL))
+            assert store.last_green("good") == {
+                ("bert", "base", "default"): Outcome.PASS,
+                ("gpt2", "base", "default"): Outcome.PASS,
+            }
+
+    @pytest.mark.parametrize(
+        ("later", "last"),
+        [
+            ([(Outcome.FAIL, Verdict.REGRESSED)], Outcome.PASS),
+            ([(Outcome.FAIL, Verdict.REGRESSED), (Outcome.CRASH, Verdict.REGRESSED)], Outcome.PASS),
+            ([(Outcome.FAIL, Verdict.CHANGED)], Outcome.PASS),
+            ([(Outcome.FAIL, Verdict.XFAIL)], Outcome.FAIL),
+            ([(Outcome.FAIL, Verdict.XFAIL), (Outcome.PASS, Verdict.IMPROVED)], Outcome.PASS),
+            ([(Outcome.ABSENT, Verdict.XFAIL)], Outcome.PASS),
+        ],
+    )
+    def test_lasts_until_a_cell_passes_or_is_expected(
+        self,
+        path: Path,
+        make_run: Make,
+        make_result: Make,
+        later: list[tuple[Outcome, Verdict]],
+        last: Outcome,
+    ) -> None:
+        with Store.open(path) as store:
+            for number, (outcome, verdict) in enumerate([(Outcome.PASS, Verdict.OK), *later]):
+                store.begin(make_run(f"r{number}"))
+                store.add(f"r{number}", make_result("bert", outcome=outcome, verdict=verdict))
+            assert store.last_green("good")["bert", "base", "default"] is last
+
+    def test_injected_faults_are_no_history(
+        self, stored: Path, make_run: Make, make_result: Make
+    ) -> None:
+        with Store.open(stored) as store:
+            store.begin(make_run("fault", faults="crash=bert"))
+            store.add("fault", make_result("gpt2"))
+            store.add("fault", make_result("bert", outcome=Outcome.FAIL, verdict=Verdict.XFAIL))
+            assert store.last_green("good") == {("bert", "base", "default"): Outcome.PASS}
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
+from harness.__main__ import main
 from harness.contract import CellResult, Metric, Outcome, RunInfo, Stage
 from harness.results.store import Store
 store = Store.open(Path(sys.argv[1]))
@@ -147,7 +190,7 @@ def test_a_killed_run_keeps_what_it_did(
     holder.send_signal(signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
     holder.wait()
     with Store.open(path) as store:
-        assert len(store.last_outcomes("good")) == 3
+        assert len(store.last_green("good")) == 3
         store.begin(make_run("next", started_at="2026-01-03T00:00:00+00:00"))
         store.add("next", make_result("bert"))
     assert rows(path, "SELECT count(*) FROM cells") == [(4,)]
@@ -186,25 +229,114 @@ def scrambled(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        with_text,
-        emptied,
-        scrambled,
-        pytest.param(cut_to(100), id="cut in the first header"),
-        pytest.param(cut_to(5000), id="cut in the headers"),
-        pytest.param(cut_to(50_000), id="cut in the data"),
-    ],
-)
-def test_a_damaged_file_is_left_as_it_is(stored: Path, damage: Callable[[Path], None]) -> None:
-    damage(stored)
-    before = stored.read_bytes()
-    with pytest.raises(HarnessError) as caught:
-        Store.open(stored)
-    assert f"mv {stored} {stored}.damaged" in str(caught.value)
-    assert "Fix: " in str(caught.value)
-    assert stored.read_bytes() == before
+def with_a_view(path: Path) -> None:
+    change(path, "DROP TABLE metrics", "CREATE VIEW metrics AS SELECT 1")
+
+
+def with_a_trigger(path: Path) -> None:
+    change(
+        path,
+        "CREATE TABLE stolen (name VARCHAR)",
+        "CREATE TRIGGER thief AFTER INSERT ON cells FOR EACH STATEMENT "
+        "INSERT INTO stolen VALUES ('x')",
+    )
+
+
+class TestDamage:
+    """A damaged file is set aside whole before a run writes to it."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            with_text,
+            emptied,
+            scrambled,
+            with_a_view,
+            with_a_trigger,
+            pytest.param(cut_to(100), id="cut in the first header"),
+            pytest.param(cut_to(5000), id="cut in the headers"),
+            pytest.param(cut_to(50_000), id="cut in the data"),
+        ],
+    )
+    def test_is_set_aside_and_the_run_goes_to_a_new_file(
+        self, stored: Path, make_run: Make, make_result: Make, damage: Callable[[Path], None]
+    ) -> None:
+        damage(stored)
+        before = stored.read_bytes()
+        with Store.open(stored) as store:
+            store.begin(make_run("after"))
+            store.add("after", make_result("bert"))
+            note = store.note
+        aside = stored.parent / "good.duckdb.aside-1" / "good.duckdb"
+        assert aside.read_bytes() == before
+        assert f"set aside whole as {aside}" in note
+        assert rows(stored, "SELECT run_id FROM cells") == [("after",)]
+
+    def test_takes_the_log_with_it(self, path: Path) -> None:
+        process = writer(path, 3)
+        process.kill()
+        process.communicate()
+        log = path.with_name("good.duckdb.wal")
+        before, committed = path.read_bytes(), log.read_bytes()
+        path.write_bytes(bytes(4096) + before[4096:])
+        with Store.open(path) as store:
+            assert store.last_green("good") == {}
+        folder = path.parent / "good.duckdb.aside-1"
+        assert (folder / log.name).read_bytes() == committed
+        (folder / path.name).write_bytes(before)
+        assert rows(folder / path.name, "SELECT count(*) FROM cells") == [(3,)]
+
+    def test_overwrites_nothing_that_was_set_aside_before(self, stored: Path) -> None:
+        for _ in range(2):
+            with_text(stored)
+            Store.open(stored).close()
+        assert sorted(folder.name for folder in stored.parent.glob("*.aside-*")) == [
+            "good.duckdb.aside-1", "good.duckdb.aside-2"
+        ]  # fmt: skip
+
+    def test_a_log_alone_is_set_aside(self, path: Path) -> None:
+        process = writer(path, 3)
+        process.kill()
+        process.communicate()
+        log = path.with_name("good.duckdb.wal")
+        committed = log.read_bytes()
+        path.unlink()
+        with Store.open(path) as store:
+            assert "found the log alone" in store.note
+        assert (path.parent / "good.duckdb.aside-1" / log.name).read_bytes() == committed
+
+    @pytest.mark.parametrize("cut", [1, 40, 700])
+    def test_a_torn_log_is_said_and_copied(self, path: Path, cut: int) -> None:
+        process = writer(path, 3, filler="x")
+        process.kill()
+        process.communicate()
+        log = path.with_name("good.duckdb.wal")
+        log.write_bytes(log.read_bytes()[:-cut])
+        before = log.read_bytes()
+        with Store.open(path) as store:
+            assert "bytes are cut short" in store.note
+            assert len(store.last_green("good")) == 2
+        assert (path.parent / "good.duckdb.aside-1" / log.name).read_bytes() == before
+
+    def test_a_whole_log_is_no_torn_one(self, path: Path) -> None:
+        process = writer(path, 3, filler="x")
+        process.kill()
+        process.communicate()
+        with Store.open(path) as store:
+            assert store.note == ""
+            assert len(store.last_green("good")) == 3
+
+    def test_the_command_moves_a_file_with_its_log(
+        self, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        process = writer(path, 3)
+        process.kill()
+        process.communicate()
+        assert main(["set-aside", str(path)]) == 0
+        folder = path.parent / "good.duckdb.aside-1"
+        assert f"now {folder / path.name}" in capsys.readouterr().out
+        assert rows(folder / path.name, "SELECT count(*) FROM cells") == [(3,)]
+        assert main(["set-aside", str(path)]) == 2
 
 
 def change(path: Path, *statements: str) -> None:
@@ -214,67 +346,77 @@ def change(path: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statements", "found"),
+    "statements",
     [
-        (["UPDATE schema_version SET version = 0"], "found none"),
-        (["DROP TABLE schema_version"], "found none"),
-        (["DROP TABLE schema_version", "DROP TABLE cells", "DROP TABLE metrics"], "found none"),
+        ["UPDATE schema_version SET version = 0"],
+        ["DROP TABLE schema_version"],
+        ["DROP TABLE schema_version", "DROP TABLE cells", "DROP TABLE metrics"],
     ],
 )
 def test_an_older_schema_that_nothing_leads_from_is_kept(
-    stored: Path, statements: list[str], found: str
+    stored: Path, statements: list[str]
 ) -> None:
     change(stored, *statements)
     with pytest.raises(HarnessError) as caught:
         Store.open(stored)
     message = str(caught.value)
-    assert f"expected schema {stores.SCHEMA_VERSION}, {found}" in message
-    assert f"mv {stored}" in message
+    assert f"expected schema {schema.SCHEMA_VERSION}, found none" in message
+    assert f"python -m harness set-aside {stored}" in message
     assert rows(stored, "SELECT run_id FROM runs") == [("before",)]
 
 
-def test_an_older_schema_is_brought_up_to_date(
-    stored: Path, monkeypatch: pytest.MonkeyPatch
+#: To the schemas that earlier harnesses wrote, from the present one.
+BACK_TO = {
+    2: ("ALTER TABLE runs DROP COLUMN sequence", "ALTER TABLE runs DROP COLUMN faults"),
+    1: ("ALTER TABLE cells DROP COLUMN fallback",),
+}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_schema_keeps_all_it_holds(
+    path: Path, make_run: Make, make_result: Make, version: int
 ) -> None:
-    now = stores.SCHEMA_VERSION
-    monkeypatch.setattr(stores, "SCHEMA_VERSION", now + 2)
-    steps = {
-        now: ("ALTER TABLE cells ADD COLUMN mood VARCHAR",),
-        now + 1: ("UPDATE cells SET mood = 'new'",),
-    }
-    monkeypatch.setattr(stores, "MIGRATIONS", steps)
-    with Store.open(stored) as store:
-        assert store.last_outcomes("good") == {("bert", "base", "default"): Outcome.PASS}
-    assert rows(stored, "SELECT mood FROM cells") == [("new",)]
-    assert rows(stored, "SELECT version FROM schema_version") == [(now + 2,)]
-
-
-def test_rows_of_before_the_fallback_are_of_the_device(stored: Path) -> None:
-    change(
-        stored, "ALTER TABLE cells DROP COLUMN fallback", "UPDATE schema_version SET version = 1"
-    )
-    with Store.open(stored) as store:
-        assert store.last_outcomes("good") == {("bert", "base", "default"): Outcome.PASS}
-    assert rows(stored, "SELECT fallback FROM cells") == [("",)]
+    with Store.open(path) as store:
+        ahead = make_run("ahead", started_at="2027-01-02T03:04:05+00:00")
+        store.begin(ahead)
+        store.add("ahead", make_result("bert", metrics=[Metric("load", 2.0, "s")]))
+        store.begin(make_run("fault", arguments=["--fault", "wrong=bert"]))
+        store.add("fault", make_result("bert", outcome=Outcome.FAIL))
+        store.begin(make_run("other", arguments=["--fault=slow=gpt2"]))
+        store.add("other", make_result("gpt2", outcome=Outcome.FAIL, verdict=Verdict.XFAIL))
+    tables = {name: f"SELECT * FROM {name} ORDER BY ALL" for name in ("cells", "metrics")}
+    runs = "SELECT run_id, backend, started_at, versions, host, seed FROM runs ORDER BY ALL"
+    before = [rows(path, query) for query in (*tables.values(), runs)]
+    for step in range(2, version - 1, -1):
+        change(path, *BACK_TO[step], f"UPDATE schema_version SET version = {step}")
+    with Store.open(path) as store:
+        assert store.note == ""
+        assert store.last_green("good") == {("bert", "base", "default"): Outcome.PASS}
+        store.begin(make_run("new"))
+    assert rows(path, "SELECT run_id, sequence, faults FROM runs ORDER BY sequence") == [
+        ("ahead", 1, ""), ("fault", 2, "wrong=bert"), ("other", 3, "slow=gpt2"), ("new", 4, "")
+    ]  # fmt: skip
+    change(path, "DELETE FROM runs WHERE run_id = 'new'")
+    assert [rows(path, query) for query in (*tables.values(), runs)] == before
 
 
 def test_what_stood_in_for_a_device_has_a_history_of_its_own(
     stored: Path, make_run: Callable[..., RunInfo], make_result: Callable[..., CellResult]
 ) -> None:
     with Store.open(stored) as store:
-        later = make_run("later", started_at="2027-01-02T03:04:05+00:00")
-        store.begin(later)
-        store.add("later", make_result(outcome=Outcome.FAIL, fallback="cpu"))
+        store.begin(make_run("later"))
+        known = {"outcome": Outcome.FAIL, "verdict": Verdict.XFAIL}
+        store.add("later", make_result(fallback="cpu", **known))
         key = ("bert", "base", "default")
-        assert store.last_outcomes("good")[key] is Outcome.PASS
-        assert store.last_outcomes("good", "cpu")[key] is Outcome.FAIL
+        assert store.last_green("good")[key] is Outcome.PASS
+        assert store.last_green("good", "cpu")[key] is Outcome.FAIL
 
 
 def test_a_step_that_fails_changes_nothing(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = stores.SCHEMA_VERSION
-    monkeypatch.setattr(stores, "SCHEMA_VERSION", now + 1)
+    now = schema.SCHEMA_VERSION
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", now + 1)
     steps = {now: ("ALTER TABLE cells ADD COLUMN mood VARCHAR", "SELECT nonsense")}
-    monkeypatch.setattr(stores, "MIGRATIONS", steps)
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
     with pytest.raises(HarnessError):
         Store.open(stored)
     assert rows(stored, "SELECT version FROM schema_version") == [(now,)]
@@ -303,6 +445,7 @@ def test_a_folder_in_the_place_of_the_file(path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
+from harness.__main__ import main
 from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage
 from harness.results.store import Store
 path = Path(sys.argv[1])
@@ -336,9 +479,57 @@ def test_a_full_disk_loses_nothing_that_was_stored(stored: Path) -> None:
     assert "df -h" in message
     assert done.stderr == ""
     with Store.open(stored) as store:
-        outcomes = store.last_outcomes("good")
+        outcomes = store.last_green("good")
     assert len(outcomes) == int(number) + 1
     assert ("bert", "base", "default") in outcomes
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("IO Error: Could not write: No space left on device", "make room"),
+        ("IO Error: Cannot open file: Read-only file system", "writable"),
+        ("IO Error: Cannot open file: Permission denied", "writable"),
+        ("IO Error: Corrupt database file: computed checksum 1 does not match", "sets the damaged"),
+        ("Constraint Error: Duplicate key violates primary key constraint", "found one twice"),
+        ("IO Error: Could not read: Input/output error", "check the disk"),
+        ("Internal Error: something else", "choose another folder"),
+    ],
+)
+def test_an_error_gets_the_advice_that_helps_against_it(text: str, fix: str, path: Path) -> None:
+    given = fix_of(duckdb.Error(text), path)
+    assert fix in given
+    assert ("make room" in given) == ("space" in text)
+
+
+def test_a_cell_that_is_stored_twice_says_so_and_keeps_the_first(
+    stored: Path, make_run: Make, make_result: Make
+) -> None:
+    with Store.open(stored) as store:
+        store.begin(make_run())
+        store.add("r1", make_result())
+        with pytest.raises(HarnessError, match="found one twice"):
+            store.add("r1", make_result(outcome=Outcome.FAIL))
+        store.add("r1", make_result("gpt2"))
+    assert rows(stored, "SELECT entry, outcome FROM cells WHERE run_id = 'r1' ORDER BY 1") == [
+        ("bert", "pass"), ("gpt2", "pass")
+    ]  # fmt: skip
+
+
+def test_lone_surrogates_are_stored_escaped(
+    stored: Path, make_run: Make, make_result: Make
+) -> None:
+    name = "caf\udce9"
+    with Store.open(stored) as store:
+        store.begin(make_run(host=name))
+        store.add("r1", make_result(reason=name, metrics=[Metric(name, 1.0, "s")]))
+    assert rows(stored, "SELECT reason FROM cells WHERE run_id = 'r1'") == [("caf\\udce9",)]
+    assert rows(stored, "SELECT name FROM metrics") == [("caf\\udce9",)]
+
+
+def test_a_path_in_advice_is_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "it is; here" / "good.duckdb"
+    assert f"df -h '{path.parent}'" in fix_of(OSError("No space left on device"), path)
 
 
 def test_storing_a_cell_costs_little(path: Path, make_run: Make, make_result: Make) -> None:

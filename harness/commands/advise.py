@@ -89,8 +89,8 @@ def main(args: argparse.Namespace) -> int:
         show_json([asdict(choice) for choice in found])
     else:
         show(table(entry, found, never))
-    for left_out in gathered.left_out:
-        show(f"left out: {left_out}", file=sys.stderr)
+    for remark in gathered.remarks():
+        show(remark, file=sys.stderr)
     return 0 if found else 1
 
 

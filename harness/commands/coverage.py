@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
+from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
 from harness.results import merged
 from harness.results.coverage import count
@@ -34,7 +35,8 @@ def main(args: argparse.Namespace) -> int:
     """Prints the coverage; results files that cannot be read are named on stderr.
 
     Raises:
-        HarnessError: a model list or a backend.toml is wrong.
+        HarnessError: a model list or a backend.toml is wrong, or `--write` would drop results that
+            cannot be read.
     """
     catalog = model_lists.load(args.root)
     folder = args.results or args.root / "results"
@@ -45,9 +47,17 @@ def main(args: argparse.Namespace) -> int:
         show_json(asdict(coverage))
     else:
         show(markdown(coverage), end="")
+    if args.write is not None and gathered.left_out:
+        for remark in gathered.remarks():
+            show(remark, file=sys.stderr)
+        raise HarnessError(
+            f"expected to read all results for {args.write}, found those above left out; it is as "
+            "it was. Fix: follow the advice above, or `python -m harness set-aside FILE` to write "
+            "it without a file"
+        )
     if args.write is not None:
         changed = write_between(args.write, BEGIN, END, summary(coverage))
         show(f"{args.write}: {'rewritten' if changed else 'unchanged'}", file=sys.stderr)
-    for left_out in gathered.left_out:
-        show(f"left out: {left_out}", file=sys.stderr)
+    for remark in gathered.remarks():
+        show(remark, file=sys.stderr)
     return 0

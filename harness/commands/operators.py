@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> int:
         show_json(rows)
     else:
         show(markdown(columns), end="")
-    for left_out in gathered.left_out:
-        show(f"left out: {left_out}", file=sys.stderr)
+    for remark in gathered.remarks():
+        show(remark, file=sys.stderr)
     return 0
 
 

@@ -64,11 +64,11 @@ def main(arguments: argparse.Namespace) -> int:
         column = f"{total.backend} {total.precision}"
         show(f"{column:<28} {total.passed} of {total.judged} judged cells pass ({part})")
     show(f"Report: {output / 'report.html'}, {output / 'report.md'}, {output / 'badges'}")
-    problems = [str(file) for file in report.left_out]
+    problems = [f"left out: {file}" for file in report.left_out]
     if report.catalog_error:
-        problems.append(f"the model lists could not be read: {report.catalog_error}")
-    for problem in problems:
-        show(f"left out: {problem}", file=sys.stderr)
+        problems.append(f"left out: the model lists could not be read: {report.catalog_error}")
+    for problem in [*problems, *(f"doubted: {doubt}" for doubt in report.doubts)]:
+        show(problem, file=sys.stderr)
     return 1 if problems else 0
 
 
@@ -98,10 +98,12 @@ def read(folder: Path) -> content.Report:
             raise HarnessError(f"expected results that can be read, found only\n{found}")
         report = content.collect(gathered, lists, catalog_error, datetime.now(UTC))
     if not report.columns:
+        for remark in gathered.remarks():
+            show(remark, file=sys.stderr)
         raise HarnessError(
             f"expected results of listed entries in {', '.join(map(str, gathered.files))}, found "
-            "none that counts (what ran with --fallback does not). Fix: let a session finish at "
-            "least one cell, for example nox -s mock"
+            "none that counts (what ran with --fallback or --fault does not). Fix: let a session "
+            "finish at least one cell, for example nox -s mock"
         )
     return report
 

@@ -11,10 +11,20 @@ from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
 from harness.results import queries, totals
 from harness.results.causes import Cause, causes
-from harness.results.merged import Gathered, LeftOut
+from harness.results.merged import Gathered
 from harness.results.queries import CellRow, Column, RunRow
+from harness.results.reader import LeftOut
 from harness.results.totals import Total
-from harness.results.uncounted import Absence, Delisted, StoodIn, absences, delisted, stood_in
+from harness.results.uncounted import (
+    Absence,
+    Delisted,
+    Injected,
+    StoodIn,
+    absences,
+    delisted,
+    injected,
+    stood_in,
+)
 
 #: How many cells the lists of the slowest and of the largest show.
 EXTREMES = 12
@@ -77,10 +87,12 @@ class Report:
     largest: tuple[CellRow, ...]
     absences: tuple[Absence, ...]
     stood_in: tuple[StoodIn, ...]
+    injected: tuple[Injected, ...]
     delisted: tuple[Delisted, ...]
     mixtures: tuple[Mixture, ...]
     files: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
+    doubts: tuple[LeftOut, ...]  # runs of a clock that was wrong
     catalog_error: str  # why the model lists could not be read; empty when they could
 
     @property
@@ -130,10 +142,12 @@ def collect(
         largest=tuple(queries.largest(connection, EXTREMES)),
         absences=tuple(absences(connection)),
         stood_in=tuple(stood_in(connection)),
+        injected=tuple(injected(connection)),
         delisted=tuple(delisted(connection)),
         mixtures=_mixtures(runs),
         files=gathered.files,
         left_out=gathered.left_out,
+        doubts=gathered.doubts,
         catalog_error=catalog_error,
     )
 

@@ -81,7 +81,8 @@ class Expectations:
 
         Args:
             result: of the cell.
-            history: the last stored outcome of the same cell, None when it never ran.
+            history: the outcome of the last green result of the same cell, None without one. A cell
+                stays `regressed` until it passes or its failure is expected.
         """
         if self.declared_absent(result):
             return Verdict.XFAIL

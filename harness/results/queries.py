@@ -115,7 +115,7 @@ def runs(connection: Connection) -> list[RunRow]:
         SELECT runs.*, supplies
         FROM runs JOIN (SELECT run_id, count(*) AS supplies FROM latest GROUP BY run_id)
             USING (run_id)
-        ORDER BY backend, started_at DESC, run_id DESC
+        ORDER BY backend, effective_start DESC, sequence DESC, run_id DESC
         """
     )
     return [

@@ -1,14 +1,14 @@
 """Store: the results of one session in a DuckDB file, with one writer, committed cell by cell.
 
-A run that is killed keeps every cell it has committed. A file that cannot be read is never
-deleted or overwritten: the message says what it is and what to do with it.
+A run that is killed keeps every cell it has committed. A file is read from end to end before it is
+written to. One that is damaged is set aside whole, with its log, and the run goes to a new file;
+nothing is ever deleted or overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,68 +16,18 @@ from typing import Self
 
 import duckdb
 
-from harness.contract import CellResult, HarnessError, Outcome, RunInfo
+from harness.contract import GREEN, CellResult, HarnessError, Outcome, RunInfo
+from harness.results import before_writing, schema
+from harness.results.errors import first_line, fix_of
+from harness.results.schema import SCHEMA, SCHEMA_VERSION
+from harness.toolkit import printable
 
-#: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 2
-
-#: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
-#: `peak_rss_mb` is in units of 10^6 bytes, `device_share` lies in 0..1.
-SCHEMA = """
-CREATE TABLE schema_version (version INTEGER NOT NULL);
-CREATE TABLE runs (
-    run_id VARCHAR PRIMARY KEY,
-    backend VARCHAR NOT NULL,
-    started_at TIMESTAMP NOT NULL,
-    finished_at TIMESTAMP,          -- NULL: the run was interrupted
-    device VARCHAR NOT NULL,
-    emulated BOOLEAN NOT NULL,
-    versions VARCHAR NOT NULL,
-    lock_sha256 VARCHAR NOT NULL,
-    git_commit VARCHAR NOT NULL,
-    host VARCHAR NOT NULL,
-    arguments VARCHAR NOT NULL,
-    seed BIGINT NOT NULL);
-CREATE TABLE cells (
-    run_id VARCHAR NOT NULL,
-    entry VARCHAR NOT NULL,
-    family VARCHAR NOT NULL,
-    architecture VARCHAR NOT NULL,
-    head VARCHAR NOT NULL,
-    precision VARCHAR NOT NULL,
-    stage VARCHAR NOT NULL,
-    outcome VARCHAR NOT NULL,
-    verdict VARCHAR,
-    reason VARCHAR NOT NULL,
-    cause VARCHAR NOT NULL,
-    parameters BIGINT,
-    seconds DOUBLE NOT NULL,
-    peak_rss_mb DOUBLE,
-    device_share DOUBLE,
-    error VARCHAR NOT NULL,
-    noise_floor DOUBLE,
-    score DOUBLE,
-    fallback VARCHAR NOT NULL DEFAULT '',  -- not empty: this stood in for the missing device
-    PRIMARY KEY (run_id, entry, head, precision));
-CREATE TABLE metrics (
-    run_id VARCHAR NOT NULL,
-    entry VARCHAR NOT NULL,
-    head VARCHAR NOT NULL,
-    precision VARCHAR NOT NULL,
-    name VARCHAR NOT NULL,
-    value DOUBLE NOT NULL,
-    unit VARCHAR NOT NULL);
-"""
-
-#: From each older version to the next: the statements that get there, run in one transaction.
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {
-    1: ("ALTER TABLE cells ADD COLUMN fallback VARCHAR DEFAULT ''",),
-}
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "Store"]
 
 _RUN = """
 INSERT INTO runs (run_id, backend, started_at, device, emulated, versions, lock_sha256, git_commit,
-                  host, arguments, seed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  host, arguments, seed, faults, sequence)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + coalesce(max(sequence), 0) FROM runs
 """
 
 _CELL = """
@@ -89,19 +39,27 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
-_LAST_OUTCOMES = """
+#: Green are passes too that nobody expected (`improved`). Absent cells say nothing of a cell.
+_LAST_GREEN = f"""
 SELECT entry, head, precision, outcome FROM cells JOIN runs USING (run_id)
-WHERE backend = ? AND fallback = ?
-QUALIFY row_number() OVER (
-    PARTITION BY entry, head, precision ORDER BY started_at DESC, run_id DESC) = 1
+WHERE backend = ? AND fallback = ? AND faults = ''
+    AND (outcome = '{Outcome.PASS}' OR verdict IN ({", ".join(f"'{green}'" for green in GREEN)}))
+    AND outcome IN ({", ".join(f"'{o}'" for o in Outcome if o is not Outcome.ABSENT)})
+QUALIFY row_number() OVER (PARTITION BY entry, head, precision ORDER BY sequence DESC) = 1
 """
 
 
 class Store:
-    """The results file of one session, open for writing. Use it as a context manager."""
+    """The results file of one session, open for writing. Use it as a context manager.
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    Attributes:
+        path: of the file.
+        note: what a person must know of an older file, as that it was set aside; else empty.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, note: str = "") -> None:
         self.path = path
+        self.note = note
         self._connection = connection
         self._stored = 0
 
@@ -109,24 +67,24 @@ class Store:
     def open(cls, path: Path) -> Self:
         """Open `path`, or create it with its folder, and bring it to this schema.
 
+        A file that is damaged is set aside first.
+
         Raises:
-            HarnessError: another process writes to it, it is truncated or no DuckDB file, its
-                schema is newer or cannot be migrated, or the disk refuses. The file is left as
-                it was.
+            HarnessError: another process writes to it, its schema is newer or cannot be migrated,
+                or the disk refuses. The file is left as it was.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            note = before_writing.check(path)
         except OSError as error:
-            raise HarnessError(
-                f"expected a folder for {path}, found that it cannot be made: {error}. "
-                "Fix: choose another with `--results DIR`"
-            ) from error
+            raise HarnessError(_cannot_open(path, error)) from error
         try:
             connection = duckdb.connect(str(path))
         except (duckdb.Error, OSError) as error:
             raise HarnessError(_cannot_open(path, error)) from error
         try:
             connection.execute("SET threads = 1")  # the cores belong to the cells
+            connection.execute("SET enable_external_access = false")
             _bring_to_schema(path, connection)
         except HarnessError:
             connection.close()
@@ -134,7 +92,7 @@ class Store:
         except (duckdb.Error, OSError) as error:
             connection.close()
             raise HarnessError(_cannot_open(path, error)) from error
-        return cls(path, connection)
+        return cls(path, connection, note)
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +126,7 @@ class Store:
                 run.host,
                 json.dumps(list(run.arguments)),
                 run.seed,
+                run.faults,
             ],
         )
 
@@ -201,14 +160,16 @@ class Store:
         ]
         try:
             self._connection.begin()
-            self._connection.execute(_CELL, cell)
+            self._connection.execute(_CELL, list(map(_storable, cell)))
             if result.metrics:
-                names = [metric.name for metric in result.metrics]
+                names = [_storable(metric.name) for metric in result.metrics]
                 values = [float(metric.value) for metric in result.metrics]
-                units = [metric.unit for metric in result.metrics]
-                self._connection.execute(_METRICS, [*key, names, values, units])
+                units = [_storable(metric.unit) for metric in result.metrics]
+                self._connection.execute(_METRICS, [*map(_storable, key), names, values, units])
             self._connection.commit()
         except (duckdb.Error, OSError) as error:
+            with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back
+                self._connection.rollback()
             raise HarnessError(self._cannot_write(error)) from error
         self._stored += 1
 
@@ -221,16 +182,16 @@ class Store:
         now = datetime.now(UTC).replace(tzinfo=None)
         self._write("UPDATE runs SET finished_at = ? WHERE run_id = ?", [now, run_id])
 
-    def last_outcomes(
-        self, backend: str, fallback: str = ""
-    ) -> dict[tuple[str, str, str], Outcome]:
-        """The last stored outcome of each cell of a backend, by (entry, head, precision).
+    def last_green(self, backend: str, fallback: str = "") -> dict[tuple[str, str, str], Outcome]:
+        """The last green outcome of each cell of a backend, by (entry, head, precision).
+
+        A pass that was not expected is green here. Runs with injected faults are no history.
 
         Args:
             backend: its name.
             fallback: empty for outcomes of its own device, else of what stood in for it.
         """
-        rows = self._connection.execute(_LAST_OUTCOMES, [backend, fallback]).fetchall()
+        rows = self._connection.execute(_LAST_GREEN, [backend, fallback]).fetchall()
         return {(entry, head, precision): Outcome(last) for entry, head, precision, last in rows}
 
     def close(self) -> None:
@@ -244,16 +205,15 @@ class Store:
 
     def _write(self, statement: str, values: list[object]) -> None:
         try:
-            self._connection.execute(statement, values)
+            self._connection.execute(statement, list(map(_storable, values)))
         except (duckdb.Error, OSError) as error:
             raise HarnessError(self._cannot_write(error)) from error
 
     def _cannot_write(self, error: Exception) -> str:
         return (
-            f"{self.path} could not be written: {_first_line(error)} The {self._stored} cells "
+            f"{self.path} could not be written: {first_line(error)} The {self._stored} cells "
             "that this run stored before are kept, and so is every earlier run. "
-            f"Fix: make room (`df -h {self.path.parent}` shows it) or choose another folder with "
-            "`--results DIR`, and run again"
+            f"Fix: {fix_of(error, self.path)}, and run again"
         )
 
 
@@ -261,60 +221,28 @@ def _bring_to_schema(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     tables = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}
     if not tables:
         connection.begin()
-        connection.execute(SCHEMA)
-        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+        connection.execute(schema.SCHEMA)
+        connection.execute("INSERT INTO schema_version VALUES (?)", [schema.SCHEMA_VERSION])
         connection.commit()
         return
-    found = 0
-    if "schema_version" in tables:
-        row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-        found = int(row[0]) if row and row[0] is not None else 0
-    if found > SCHEMA_VERSION:
-        raise HarnessError(
-            f"{path}: expected schema {SCHEMA_VERSION}, found {found}: a newer harness wrote it. "
-            "Fix: update this checkout (`git pull`), or write elsewhere with `--results DIR`"
-        )
-    steps = range(found, SCHEMA_VERSION)
-    if any(step not in MIGRATIONS for step in steps):
-        raise HarnessError(
-            f"{path}: expected schema {SCHEMA_VERSION}, found {found or 'none'}, which this "
-            "harness cannot bring up to date; it was left as it is. Fix: keep it under another "
-            f"name (`mv {path} {path}.schema{found}`), or write elsewhere with `--results DIR`"
-        )
+    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    found = int(row[0]) if row and row[0] is not None else 0
+    steps = range(found, schema.SCHEMA_VERSION)
+    if found > schema.SCHEMA_VERSION or any(step not in schema.MIGRATIONS for step in steps):
+        raise HarnessError(before_writing.other_schema(path, f"schema {found}"))
     if steps:
         connection.begin()
         for step in steps:
-            for statement in MIGRATIONS[step]:
+            for statement in schema.MIGRATIONS[step]:
                 connection.execute(statement)
-        connection.execute("UPDATE schema_version SET version = ?", [SCHEMA_VERSION])
+        connection.execute("UPDATE schema_version SET version = ?", [schema.SCHEMA_VERSION])
         connection.commit()
 
 
 def _cannot_open(path: Path, error: Exception) -> str:
-    text = str(error)
-    if "Could not set lock" in text or "being used by another process" in text:
-        holder = re.search(r"PID (\d+)", text)
-        who = f"process {holder[1]}" if holder else "another process"
-        look = f" (see it with `ps -p {holder[1]}`)" if holder else ""
-        return (
-            f"{path}: expected to be its one writer, found it open in {who}{look}. "
-            "Fix: wait for it or end it, or write elsewhere with `--results DIR`"
-        )
-    if re.search(r"space left|[Dd]isk quota|File too large", text):
-        return (
-            f"{path} could not be written: {_first_line(error)} What it holds is kept. "
-            f"Fix: make room (`df -h {path.parent}` shows it), or write elsewhere with "
-            "`--results DIR`"
-        )
-    if path.is_file():
-        return (
-            f"{path}: expected a DuckDB file, found one that is truncated, damaged or something "
-            f"else: {_first_line(error)} It was left as it is. Fix: move it away "
-            f"(`mv {path} {path}.damaged`), or write elsewhere with `--results DIR`"
-        )
     return (
-        f"{path} cannot be opened for writing: {_first_line(error)} "
-        "Fix: choose another folder with `--results DIR`"
+        f"{path} cannot be opened for writing: {first_line(error)} What it holds is kept. "
+        f"Fix: {fix_of(error, path)}"
     )
 
 
@@ -323,6 +251,6 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _first_line(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return line if line.endswith((".", "!")) else line + "."
+def _storable(value: object) -> object:
+    """A value for DuckDB, which takes no lone surrogates."""
+    return printable.storable(value) if isinstance(value, str) else value

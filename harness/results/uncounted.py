@@ -1,10 +1,11 @@
-"""Results that are in no denominator: absent cells, cells on a fallback, entries off the lists."""
+"""Results that are in no denominator: absent, on a fallback, with a fault, off the lists."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from harness.contract import Outcome
+from harness.results.merged import NEWEST_FIRST
 from harness.results.queries import Connection, dicts, typed
 
 
@@ -25,6 +26,15 @@ class StoodIn:
     fallback: str
     cells: int
     correct: int  # cells whose checks held there; none of them is a pass of the backend
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """Counts of the cells of a backend that ran with injected faults (`--fault`)."""
+
+    backend: str
+    faults: str
+    cells: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +66,27 @@ def stood_in(connection: Connection) -> list[StoodIn]:
         connection.execute(
             f"""
             WITH last AS (
-                FROM cells JOIN runs USING (run_id) WHERE fallback <> ''
+                FROM cells JOIN runs USING (run_id) WHERE fallback <> '' AND faults = ''
                 QUALIFY row_number() OVER (
                     PARTITION BY backend, fallback, entry, head, precision
-                    ORDER BY started_at DESC, run_id DESC) = 1
+                    ORDER BY {NEWEST_FIRST}) = 1
             )
             SELECT backend, fallback, count(*) AS cells,
                 count(*) FILTER (outcome = '{Outcome.PASS}') AS correct
             FROM last GROUP BY backend, fallback ORDER BY backend, fallback
+            """
+        ),
+    )
+
+
+def injected(connection: Connection) -> list[Injected]:
+    """The cells of runs with injected faults; they count nowhere."""
+    return typed(
+        Injected,
+        connection.execute(
+            """
+            SELECT backend, faults, count(*) AS cells FROM cells JOIN runs USING (run_id)
+            WHERE faults <> '' GROUP BY backend, faults ORDER BY backend, faults
             """
         ),
     )
@@ -76,7 +99,8 @@ def delisted(connection: Connection) -> list[Delisted]:
             """
             SELECT entry, list(DISTINCT backend ORDER BY backend) AS backends
             FROM cells JOIN runs USING (run_id)
-            WHERE entry NOT IN (SELECT entry FROM listed) GROUP BY entry ORDER BY entry
+            WHERE faults = '' AND entry NOT IN (SELECT entry FROM listed)
+            GROUP BY entry ORDER BY entry
             """
         )
     )

@@ -37,7 +37,7 @@ def failure_text(run: Run, result: CellResult) -> str:
     elif result.verdict is Verdict.CHANGED:
         lines.append(f"expected {rows} ({path})")
     elif result.verdict is Verdict.REGRESSED:
-        lines.append("it passed in the run before")
+        lines.append("it passed before: its last green result is a pass")
     if result.error and outcome is not Outcome.PASS:
         excerpt = "\n".join(_excerpt(result.error.strip().split("\n")))
         lines += ["", *printable.lines(excerpt, whole=WHOLE), ""]

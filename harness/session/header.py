@@ -25,6 +25,8 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
             f"fallback: {run.fallback} stands in for the missing device; every row is marked so, "
             f"and none counts for {run.spec.name}"
         )
+    if run.faults:
+        lines.append(f"faults: {run.faults} injected; the run is marked so, and counts nowhere")
     if run.absence is not None:
         lines.append(f"device: none. {run.absence}")
     entries = len({cell.entry.name for cell in cells})

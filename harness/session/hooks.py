@@ -135,6 +135,9 @@ class RunHooks:
             futures = self.run.start([item.cell for item in items])
         except HarnessError as error:
             raise _usage_error(error) from error
+        if self.run.note and reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"NOTE: {self.run.note}", yellow=True)
         for item, future in zip(items, futures, strict=True):
             self._futures[item.nodeid] = future
             future.add_done_callback(self._count)

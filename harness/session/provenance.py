@@ -34,6 +34,7 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
         host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
         arguments=options.arguments,
         seed=options.seed,
+        faults=options.backend_options.get("fault", ""),
     )
 
 

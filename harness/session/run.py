@@ -60,6 +60,7 @@ class Run:
         device: the device and the precisions of the backend, once `ask` has asked.
         cache: the backend's cache, as of converted and compiled models.
         run_id: the key of the run in its results.
+        note: what a person must know of the results file, as that it was set aside; else empty.
         settings: of the child processes.
 
     Raises:
@@ -96,6 +97,7 @@ class Run:
                 [self.catalog.entries[name] for name in self.selected],
             ),
         )
+        self.note = ""
         self._began = time.monotonic()
         self._started = 0  # cells
         self._store: Store | None = None
@@ -133,6 +135,11 @@ class Run:
     def fallback(self) -> str:
         """The stand-in for a missing device, such as `cpu`; empty where there is none."""
         return self.device.device.fallback if self.device is not None else ""
+
+    @property
+    def faults(self) -> str:
+        """The injected faults (`--fault`), such as `crash=bert`; empty where there are none."""
+        return self.options.backend_options.get("fault", "")
 
     def warm(self) -> None:
         """Let the fork server begin to import, while the caller does something else."""
@@ -192,7 +199,8 @@ class Run:
         if self.device is None:
             raise RuntimeError("`ask` comes first, and finds a device")
         self._store = Store.open(self.path)
-        self._history = self._store.last_outcomes(self.spec.name, self.fallback)
+        self.note = self._store.note
+        self._history = self._store.last_green(self.spec.name, self.fallback)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
 
@@ -268,14 +276,20 @@ class Run:
             Whether that changed the file.
 
         Raises:
-            HarnessError: the file cannot be written, or the cells ran on a fallback. The file is
-                then as it was.
+            HarnessError: the file cannot be written, or the cells ran on a fallback or with
+                injected faults. The file is then as it was.
         """
         path = self.spec.expectations
         if self.fallback:
             raise HarnessError(
                 f"expected results of the device for {path.name}, found those of the fallback "
                 f"{self.fallback}; it is as it was. Fix: --update-expectations without --fallback"
+            )
+        if self.faults:
+            raise HarnessError(
+                f"expected results of the backend as it is for {path.name}, found those with "
+                f"--fault {self.faults}; it is as it was. Fix: --update-expectations without "
+                "--fault"
             )
         text = expectations_update.updated(self.expectations, self.results)
         if path.is_file() and path.read_text(encoding="utf-8") == text:

@@ -54,8 +54,11 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
     place = (
         f"results: {shown_path(run.path)}; `nox -s report` shows them with those of other sessions"
     )
+    notes = [f"NOTE: {run.note}"] if run.note else []
+    if run.faults:
+        notes.append(f"NOTE: with --fault {run.faults}, these results count nowhere")
     if verbosity < 0:
-        return title, [f"{title}: {totals}", place]
+        return title, [f"{title}: {totals}", place, *notes]
     lines = [*table(results), "", totals]
     if blocking := causes(results, everything=verbosity > 0):
         lines += ["", "causes, by the entries that each keeps from passing", *blocking]
@@ -64,7 +67,7 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
         lines.append(
             f"expectations: {shown_path(run.spec.expectations)} {updated}; new rows want a reason"
         )
-    return title, lines
+    return title, [*lines, *notes]
 
 
 def table(results: Sequence[CellResult]) -> list[str]:

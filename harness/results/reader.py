@@ -1,0 +1,216 @@
+"""Reader of results files from anywhere: it starts the screening process and takes its answers.
+
+What crashes, hangs or eats memory while it is read takes down that process, and costs one file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness.contract import Outcome, Stage, Verdict
+from harness.results.schema import SCHEMA_VERSION
+
+#: Where `python -m harness...` finds this harness.
+_HOME = Path(__file__).resolve().parents[2]
+
+#: The names that the screening process is told.
+_NAMES = {"stages": list(Stage), "outcomes": list(Outcome), "verdicts": list(Verdict)}
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A results file, or rows of one, that are left out: what was found, and what to do."""
+
+    path: Path
+    found: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found} Fix: {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reading of one file.
+
+    Attributes:
+        kind: why it cannot be used: `schema`, `structure`, `locked`, `forbidden`, `irregular` (no
+            plain file), `damaged`; empty where it can.
+        text: of the reason, in the words of whoever found it.
+        problems: the rows that were left out, as `harness.results.screening` names them.
+    """
+
+    kind: str = ""
+    text: str = ""
+    problems: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+class Reader:
+    """The screening process, started when it is first needed. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def read(self, path: Path, clean: Path | None, now: datetime | None = None) -> Reading:
+        """Screen one file.
+
+        Args:
+            path: of the file.
+            clean: where its clean copy goes, a file that does not exist; None: the file is only
+                read from end to end.
+            now: the time of reading, UTC without a time zone.
+        """
+        try:
+            mode = path.stat().st_mode
+            if stat.S_ISREG(mode):
+                with path.open("rb"):
+                    pass
+        except FileNotFoundError:
+            return Reading("irregular", "none, or a link to none")
+        except OSError as error:
+            return Reading("forbidden", error.strerror or str(error))
+        if not stat.S_ISREG(mode):
+            return Reading("irregular", _kind_of_file(mode))
+        moment = now or datetime.now(UTC).replace(tzinfo=None)
+        request = {
+            "path": str(path.absolute()),
+            "clean": str(clean.absolute()) if clean is not None else "",
+            "now": moment.isoformat(),
+        }
+        answer = self._ask(json.dumps(request))
+        if answer is None:
+            return Reading("damaged", "reading it crashed, or took too long")
+        if "kind" not in answer:
+            return Reading(problems=tuple(answer["problems"]))
+        kind, text = str(answer["kind"]), str(answer["text"])
+        return Reading(_unreadable(text) if kind == "unreadable" else kind, text)
+
+    def _ask(self, request: str) -> dict[str, Any] | None:
+        """The answer of the process; None where it ended instead."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.results.screening"],
+                cwd=_HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, encoding="utf-8",
+            )  # fmt: skip
+            request = f"{json.dumps(_NAMES)}\n{request}"
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            answer: dict[str, Any] = json.loads(line)
+        except (OSError, ValueError):
+            self._end()
+            return None
+        return answer
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            with self._process:
+                self._process = None
+
+
+def explained(path: Path, reading: Reading) -> LeftOut:
+    """The reason why a whole file is left out, in the reader's words rather than DuckDB's."""
+    text = reading.text
+    away = f"python -m harness set-aside {shlex.quote(str(path))}"
+    session = path.name.split(".")[0]  # a shard's file is <session>.1-of-4.duckdb
+    again = f"{away}, and run its session again"
+    if re.fullmatch(r"\w[\w-]*", session):
+        again = f"{away} && nox -s {session}"
+    if reading.kind == "schema":
+        expected = f"expected results of schema {SCHEMA_VERSION}, found {text}."
+        newer = re.fullmatch(r"schema (\d+)", text)
+        if newer and int(newer[1]) > SCHEMA_VERSION:
+            return LeftOut(path, f"{expected} A newer harness wrote it.", "git pull")
+        return LeftOut(path, f"{expected} An older harness wrote it, or another program.", again)
+    if reading.kind == "structure":
+        expected = f"expected results of schema {SCHEMA_VERSION}, found {text}."
+        return LeftOut(path, f"{expected} No harness writes such a file.", away)
+    if reading.kind == "locked":
+        return LeftOut(
+            path,
+            f"open in {holder(text)}: its session is still writing.",
+            "wait until the session has ended, then nox -s report",
+        )
+    if reading.kind == "forbidden":
+        return LeftOut(path, f"it cannot be read: {text}.", f"chmod u+r {shlex.quote(str(path))}")
+    if reading.kind == "irregular":
+        return LeftOut(
+            path, f"expected a file, found {text}.", f"move {shlex.quote(str(path))} elsewhere"
+        )
+    if "version number" in text:
+        return LeftOut(path, f"another DuckDB wrote it: {text}", "pip install --upgrade duckdb")
+    return LeftOut(path, f"truncated, damaged or no DuckDB file: {text.rstrip('.')}.", again)
+
+
+def rows_left_out(path: Path, problem: Mapping[str, Any]) -> LeftOut:
+    """The message for rows of a file that are left out, or whose time is doubted."""
+    if problem["table"] == "clock":
+        return LeftOut(
+            path,
+            f"{problem['where']} {problem['found']}: a clock was wrong. It ranks below every run "
+            "that followed it.",
+            "set the clock of its machine, and run it again",
+        )
+    return LeftOut(
+        path,
+        f"{problem['count']} of {problem['of']} rows of {problem['table']} left out: expected "
+        f"{problem['column']} to be {problem['expected']}, found {problem['found']} "
+        f"({problem['where']}).",
+        "run these cells again, or have them run again by whoever sent the file",
+    )
+
+
+def holder(text: str) -> str:
+    """The process that DuckDB names as the holder of a lock."""
+    found = re.search(r"PID (\d+)", text)
+    return f"process {found[1]}" if found else "another process"
+
+
+def is_locked(text: str) -> bool:
+    """Whether an error of DuckDB says that another process has the file open."""
+    return "Could not set lock" in text or "being used by another process" in text
+
+
+def _unreadable(text: str) -> str:
+    if is_locked(text):
+        return "locked"
+    return "forbidden" if "Permission denied" in text else "damaged"
+
+
+def _kind_of_file(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

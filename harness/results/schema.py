@@ -1,0 +1,81 @@
+"""Schema of a results file, its version, and the migrations from every older version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
+SCHEMA_VERSION = 3
+
+#: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
+#: `peak_rss_mb` is in units of 10^6 bytes, `device_share` lies in 0..1. `sequence` counts the runs
+#: of a file in the order in which they began, whatever the clock said.
+SCHEMA = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE runs (
+    run_id VARCHAR PRIMARY KEY,
+    backend VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    finished_at TIMESTAMP,          -- NULL: the run was interrupted
+    device VARCHAR NOT NULL,
+    emulated BOOLEAN NOT NULL,
+    versions VARCHAR NOT NULL,
+    lock_sha256 VARCHAR NOT NULL,
+    git_commit VARCHAR NOT NULL,
+    host VARCHAR NOT NULL,
+    arguments VARCHAR NOT NULL,
+    seed BIGINT NOT NULL,
+    sequence BIGINT NOT NULL,
+    faults VARCHAR NOT NULL DEFAULT '');  -- not empty: `--fault` injected these
+CREATE TABLE cells (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    family VARCHAR NOT NULL,
+    architecture VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    stage VARCHAR NOT NULL,
+    outcome VARCHAR NOT NULL,
+    verdict VARCHAR,
+    reason VARCHAR NOT NULL,
+    cause VARCHAR NOT NULL,
+    parameters BIGINT,
+    seconds DOUBLE NOT NULL,
+    peak_rss_mb DOUBLE,
+    device_share DOUBLE,
+    error VARCHAR NOT NULL,
+    noise_floor DOUBLE,
+    score DOUBLE,
+    fallback VARCHAR NOT NULL DEFAULT '',  -- not empty: this stood in for the missing device
+    PRIMARY KEY (run_id, entry, head, precision));
+CREATE TABLE metrics (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    value DOUBLE NOT NULL,
+    unit VARCHAR NOT NULL);
+"""
+
+#: Columns that older files lack, by table, with the SQL that gives their values there. A file of
+#: before version 3 has its runs in the order of their insertion, and `--fault` in the arguments.
+STAND_INS: Mapping[str, Mapping[str, str]] = {
+    "runs": {
+        "sequence": "rowid + 1",
+        "faults": """coalesce(regexp_extract(arguments, '"--fault(=|", *")([^"]*)"', 2), '')""",
+    },
+    "cells": {"fallback": "''"},
+    "metrics": {},
+}
+
+#: From each older version to the next: the statements that get there, run in one transaction.
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    1: (f"ALTER TABLE cells ADD COLUMN fallback VARCHAR DEFAULT {STAND_INS['cells']['fallback']}",),
+    2: (
+        "ALTER TABLE runs ADD COLUMN sequence BIGINT",
+        f"UPDATE runs SET sequence = {STAND_INS['runs']['sequence']}",
+        "ALTER TABLE runs ADD COLUMN faults VARCHAR DEFAULT ''",
+        f"UPDATE runs SET faults = {STAND_INS['runs']['faults']}",
+    ),
+}
