@@ -241,28 +241,43 @@ def test_a_question_counts_where_nothing_is_retrieved() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [
-        ("vision", "pixel_values"),
-        ("vision", "pixel_values_videos"),
-        ("vision", "hidden_states"),
-        ("speech", "input_values"),
-        ("speech", "input_features"),
-        ("speech", "input_ids"),
-    ],
-)
-def test_the_end_of_a_medium_counts(family: str, name: str) -> None:
-    axis = 0 if name == "hidden_states" else -1
+#: Media in each layout, and the axes whose last quarter counts, from the end. Time, width and
+#: patches stand on one axis or another.
+MEDIA: list[tuple[str, str, tuple[int, ...], tuple[int, ...]]] = [
+    ("vision", "pixel_values", (BATCH, 3, 8, 8), (-1,)),
+    ("vision", "pixel_values", (BATCH, 8, 8, 3), (-2,)),
+    ("vision", "pixel_values", (BATCH, 9, 12), (-2,)),
+    ("vision", "pixel_values_videos", (BATCH, 4, 3, 8, 8), (-1,)),
+    ("vision", "hidden_states", (BATCH * 9, 12), (-2,)),
+    ("speech", "input_values", (BATCH, 100), (-1,)),
+    ("speech", "input_values", (BATCH, 1, 100), (-1,)),
+    ("speech", "input_values", (BATCH, 20, 30), (-2, -1)),
+    ("speech", "input_features", (BATCH, 20, 30), (-2, -1)),
+    ("speech", "audio_mel", (BATCH, 20, 30), (-2, -1)),
+    ("speech", "raw_audio", (BATCH, 100, 1), (-2,)),
+    ("speech", "latents", (BATCH, 8, 16), (-2, -1)),
+    ("speech", "input_ids", (BATCH, LENGTH), (-1,)),
+    ("speech", "input_ids", (BATCH, LENGTH, 5), (-2, -1)),
+]
 
-    def nearsighted(given: Arrays) -> Arrays:
-        """Reads the first three quarters, as a wrong stride or a lost patch makes it."""
-        size = given[name].shape[axis]
-        part = np.take(given[name], range(size * 3 // 4), axis)
-        return {"y": total(part) + np.arange(4)}
 
-    assert violations(family, attentive, name) == {}
-    assert set(violations(family, nearsighted, name)) == {"whole-input"}
+@pytest.mark.parametrize(("family", "name", "shape", "axes"), MEDIA)
+def test_the_end_of_a_medium_counts(
+    family: str, name: str, shape: tuple[int, ...], axes: tuple[int, ...]
+) -> None:
+    base, other = ({name: np.random.default_rng(seed).random(shape)} for seed in (1, 2))
+    made = families.probes(family, "plain", base, other)
+    whole = attentive(base)
+    assert [p.violation(whole, attentive(p.inputs)) for p in made] == [None] * len(axes)
+    for axis in axes:
+
+        def nearsighted(given: Arrays, axis: int = axis) -> Arrays:
+            """Reads the first three quarters, as a wrong stride or a lost patch makes it."""
+            part = np.take(given[name], range(shape[axis] * 3 // 4), axis)
+            return {"y": total(part) + np.arange(4)}
+
+        wrong = [p.name for p in made if p.violation(nearsighted(base), nearsighted(p.inputs))]
+        assert wrong == ["whole-input" if axis == -1 else f"whole-input{axis}"]
 
 
 def test_the_distant_past_counts() -> None:

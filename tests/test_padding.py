@@ -151,6 +151,9 @@ def outputs(base: Arrays, short: Arrays, side: Side) -> Arrays:
     return {"y": made, "scores": scores, "scalar": base["scalar"]}
 
 
+PAIRS = ("scores",)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_no_real_token(side: Side) -> None:
     random = np.random.default_rng(0)
@@ -165,13 +168,13 @@ def test_padding_changes_no_real_token(side: Side) -> None:
     base, short = made(LENGTH), made(LEFT)
     right = outputs(base, short, side)
     mask = padded_outputs.real(right, base, short, MASK, side)
-    assert padded_outputs.violation(right, base, short, mask, ROWS) is None
+    assert padded_outputs.violation(right, base, short, mask, ROWS, PAIRS) is None
     assert padded_outputs.finite(right, mask)
     for row in range(ROWS):
         for position in (0, 5, 11, 15):
             wrong = {n: a.copy() for n, a in right.items()}
             wrong["y"][row, position] += 0.01
-            found = padded_outputs.violation(wrong, base, short, mask, ROWS)
+            found = padded_outputs.violation(wrong, base, short, mask, ROWS, PAIRS)
             assert (found is not None) is bool(mask["y"][row, position, 0])
             assert found is None or found.startswith(
                 "expected padding to change no real token; y moved by"
@@ -179,10 +182,33 @@ def test_padding_changes_no_real_token(side: Side) -> None:
     broken = {**right, "y": np.full_like(right["y"], np.nan)}
     assert not padded_outputs.finite(broken, mask)
     assert "values are not finite" in (
-        padded_outputs.violation(broken, base, short, mask, ROWS) or ""
+        padded_outputs.violation(broken, base, short, mask, ROWS, PAIRS) or ""
     )
     own = {**right, "scores": right["scores"] + np.eye(ROWS)}
-    assert "scores moved by" in (padded_outputs.violation(own, base, short, mask, ROWS) or "")
+    assert "scores moved by" in (
+        padded_outputs.violation(own, base, short, mask, ROWS, PAIRS) or ""
+    )
+
+
+def test_two_labels_of_two_rows_are_no_pairs_of_rows() -> None:
+    random = np.random.default_rng(0)
+    base, short = ({"logits": random.standard_normal((ROWS, ROWS))} for _ in range(2))
+    right = {"logits": np.stack([base["logits"][0], short["logits"][1]])}
+    mask = padded_outputs.real(right, base, short, MASK, "left")
+    assert padded_outputs.violation(right, base, short, mask, ROWS) is None
+    for row, label in ((0, 1), (1, 0)):
+        wrong = {"logits": right["logits"].copy()}
+        wrong["logits"][row, label] += 0.1
+        assert padded_outputs.violation(wrong, base, short, mask, ROWS)
+
+
+def test_a_batch_of_another_size_tells_pairs_of_rows() -> None:
+    found = {"scores": np.ones((2, 2)), "labels": np.ones((2, 2)), "y": np.ones((2, 8))}
+    other = {"scores": np.ones((3, 3)), "labels": np.ones((3, 2)), "y": np.ones((3, 8))}
+    assert padded_outputs.pairs_of_rows(found, other, 2, 3) == ["scores"]
+    assert padded_outputs.pairs_of_rows(found, None, 2, 3) == ["scores", "labels"]
+    # The medium's rows may be fixed, as CLAP's are here: (media, texts).
+    assert padded_outputs.pairs_of_rows(found, {"scores": np.ones((2, 3))}, 2, 3)[0] == "scores"
 
 
 def test_padding_changes_no_integer() -> None:

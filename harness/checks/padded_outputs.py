@@ -7,7 +7,7 @@ for that row without any padding, and for the other rows what it gave before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -58,7 +58,14 @@ def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) 
     return found
 
 
-def violation(outputs: Arrays, base: Arrays, short: Arrays, mask: Arrays, rows: int) -> str | None:
+def violation(
+    outputs: Arrays,
+    base: Arrays,
+    short: Arrays,
+    mask: Arrays,
+    rows: int,
+    pairs: Collection[str] = (),
+) -> str | None:
     """The violation in outputs on padded inputs, or None where padding changes no real token.
 
     Args:
@@ -67,6 +74,8 @@ def violation(outputs: Arrays, base: Arrays, short: Arrays, mask: Arrays, rows: 
         short: of the reference on the shortened inputs: what the last row must give.
         mask: what `real` says of the outputs.
         rows: of the batch.
+        pairs: the outputs with a score of each row with each other one, as CLIP's logits: (rows,
+            rows, ...). The two labels of a classifier make the same shape of two rows.
     """
     got: Arrays = {}
     want: Arrays = {}
@@ -75,8 +84,8 @@ def violation(outputs: Arrays, base: Arrays, short: Arrays, mask: Arrays, rows: 
             continue
         found, real_ = _by_row(array, rows), _by_row(mask[name], rows)
         whole, brief = _by_row(base[name], rows), _by_row(short[name], rows)
-        if array.shape[:2] == (rows, rows):
-            # Scores of each row with each other one: only those of a row with itself are its own.
+        if name in pairs:
+            # Only the scores of a row with itself are its own.
             own = np.eye(rows, dtype=np.bool_)[(..., *[None] * (array.ndim - 2))]
             real_ = real_ & _by_row(np.broadcast_to(own, array.shape), rows)
             expected_last = brief[-1][_by_row(np.broadcast_to(own, short[name].shape), rows)[-1]]
@@ -97,6 +106,22 @@ def violation(outputs: Arrays, base: Arrays, short: Arrays, mask: Arrays, rows: 
     if difference.mismatched > numerics.MISMATCHED:
         return f"expected padding to change no integer; {difference.mismatched:.1%} changed"
     return None
+
+
+def pairs_of_rows(outputs: Arrays, reshaped: Arrays | None, rows: int, others: int) -> list[str]:
+    """The outputs whose second axis is the batch as well, as in CLIP's logits of text and image.
+
+    Args:
+        outputs: on the plain inputs.
+        reshaped: on a batch of another size; None where the model takes no other, and whatever
+            looks like pairs counts as such.
+        rows: of the plain batch.
+        others: of the other batch.
+    """
+    alike = [name for name, array in outputs.items() if array.shape[:2] == (rows, rows)]
+    if reshaped is None:
+        return alike
+    return [n for n in alike if n not in reshaped or reshaped[n].shape[1:2] == (others,)]
 
 
 def finite(outputs: Arrays, mask: Mapping[str, Array]) -> bool:

@@ -105,6 +105,7 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
     except Unsupported as error:
         found.left_out |= dict.fromkeys(padded_inputs.SIDES, str(error))
         return
+    pairs = _pairs_of_rows(case, want, dtype, len(mask))
     wrong = []
     for name, inputs in padded_inputs.padded_batches(case, base).items():
         side = padded_inputs.SIDES[name]
@@ -114,9 +115,23 @@ def _pad(found: Variants, case: Case, base: Arrays, want: Arrays, dtype: str) ->
             # A softmax in float32 of scores that are masked with the least float64 is 0 / 0.
             outputs = case.reference(inputs, "float32")
         judged = {n: a for n, a in outputs.items() if not exempt.get(name, NO_EXEMPTION).covers(n)}
-        violation = padded_outputs.violation(judged, want, brief, real, len(mask))
+        violation = padded_outputs.violation(judged, want, brief, real, len(mask), pairs)
         if violation:
             wrong.append(f"on input {name!r}: {violation}")
         found.made.append(Variant(name, inputs, outputs, real))
     if wrong:
         raise CheckFailed("; ".join(wrong))
+
+
+def _pairs_of_rows(case: Case, want: Arrays, dtype: str, rows: int) -> list[str]:
+    """The outputs with a score of each row with each other one; a batch of another size tells."""
+    alike = padded_outputs.pairs_of_rows(want, None, rows, 0)
+    if not alike:
+        return []
+    try:
+        inputs = case.inputs(RESHAPED)
+        reshaped = case.reference(inputs, dtype)
+    except Exception:  # whatever the library says to a batch that it does not take
+        return alike
+    others = len(inputs[padded_inputs.MASK])
+    return padded_outputs.pairs_of_rows(want, reshaped, rows, others)

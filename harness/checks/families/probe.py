@@ -143,12 +143,31 @@ def bidirectional(base: Arrays, other: Arrays, name: str = "input_ids") -> Itera
         yield Probe("bidirectional", inputs, something_before(length, "token 3"))
 
 
-def media_end(base: Arrays, other: Arrays, name: str, axis: int = -1) -> Iterator[Probe]:
-    """The last quarter of an image's width, or of a sound, counts."""
+def end_counts(base: Arrays, other: Arrays, name: str, axis: int) -> Iterator[Probe]:
+    """The last quarter of an input along an axis changes the outputs.
+
+    Args:
+        base: the plain inputs.
+        other: other values of the same shapes.
+        name: of the input.
+        axis: counted from the end, so that -1 is the last; one shorter than four has no quarter.
+    """
     size = base[name].shape[axis]
     if size >= 4:
         inputs = changed_from(base, other, name, axis, size * 3 // 4)
-        yield Probe("whole-input", inputs, moves(f"the last quarter of {name}"))
+        where = "" if axis == -1 else f" along axis {axis}"
+        probe = "whole-input" if axis == -1 else f"whole-input{axis}"
+        yield Probe(probe, inputs, moves(f"the last quarter of {name}{where}"))
+
+
+def every_end_counts(base: Arrays, other: Arrays, name: str) -> Iterator[Probe]:
+    """The last quarter of an input along every axis but the first, its batch, changes the outputs.
+
+    Spectra are (batch, time, mels) in some models and (batch, mels, time) in others: whichever axis
+    is time, the end of the recording counts, and so do the highest frequencies.
+    """
+    for axis in range(-1, -base[name].ndim, -1):
+        yield from end_counts(base, other, name, axis)
 
 
 def each_modality(base: Arrays, other: Arrays) -> Iterator[Probe]:

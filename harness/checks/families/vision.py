@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.checks.families.probe import Probe, media_end
+from harness.checks.families.probe import Probe, end_counts
 from harness.contract import Arrays
+
+#: Colours of a picture; a last axis that is no longer holds them.
+CHANNELS = 3
 
 
 def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
-    """The right quarter of the image (or the last quarter of its patches) changes the outputs."""
+    """The right quarter of the image (or the last quarter of its patches) changes the outputs.
+
+    Pixels are (batch, channels, height, width), with frames before the channels in a video, or
+    have their channels last; patches are (patches, pixels), or (batch, patches, pixels).
+    """
     for name in ("pixel_values", "pixel_values_videos", "hidden_states"):
         if name in base:
-            yield from media_end(base, other, name, -1 if base[name].ndim >= 4 else 0)
+            shape = base[name].shape
+            width = -1 if len(shape) >= 4 and shape[-1] > CHANNELS else -2
+            yield from end_counts(base, other, name, width)
             return
