@@ -64,7 +64,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
     # pytest keeps short lowercase options for itself and lets known plugins have them this way.
     group._addoption(
-        "-n", "--workers", type=int, metavar="N", help="cells at once; as many as cores"
+        "-n",
+        "--workers",
+        metavar="N",
+        help="cells at once: a number, or auto for as many as cores (the default); 0 is 1",
     )
     add("--device", metavar="NAME", help="which of the backend's devices")
     add(

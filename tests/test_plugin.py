@@ -22,7 +22,7 @@ from workplace import FAKES, ROOT, Workplace
 
 from harness import plugin
 from harness.contract import HarnessError, Outcome, Stage, Verdict
-from harness.session.options import Options
+from harness.session.options import Options, cells_at_once
 from harness.session.run import Run
 from harness.workers.limits import Limits
 from harness.workers.settings import cores
@@ -50,6 +50,14 @@ RUNS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "import_error": ("vit", "import_error", ()),
     "broken": ("vit", "broken", ()),
     "nothing": ("vit", "good", ("-k", "bert")),
+    "empty shard": (
+        "vit bert gpt2",
+        "good",
+        ("--shard", "2/3", "-k", "vit", "--require-device", "--junitxml={folder}/junit.xml"),
+    ),
+    "empty in all shards": ("vit bert gpt2", "good", ("--shard", "2/3", "-k", "t5")),
+    "all absent": ("lacks", "loud", ()),
+    "all absent in a shard": ("vit lacks", "loud", ("--shard", "2/2")),
     "misspelt": ("vit", "good", ("--models", "vitt")),
     "repro": ("vit noisy", "faulty", ("--repro", "noisy")),
     "stop": (
@@ -164,7 +172,17 @@ def test_junit_has_the_cells_own_times_and_outcomes(faulty: Faulty) -> None:
     case = next(c for c in tree.iter("testcase") if c.get("name") == "hang[faulty-default]")
     assert 2.5 < float(case.get("time", "0")) < 5
     properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-    assert properties == {"stage": "prepare", "outcome": "timeout", "verdict": "new"}
+    assert properties == {
+        "family": "vision", "stage": "prepare", "outcome": "timeout", "verdict": "new",
+        "cause": "timeout: still at prepare",
+    }  # fmt: skip
+    suite_properties = next(suite.iter("properties"))
+    properties = {p.get("name"): p.get("value") for p in suite_properties}
+    assert re.match(r"\d{8}T\d{6}Z-", str(properties.pop("run_id")))
+    assert properties == {
+        "backend": "faulty", "device": "Fake 1 (cpu)", "emulated": "true", "precision": "default",
+        "versions": "fake 1.0", "size": "tiny", "seed": "0",
+    }  # fmt: skip
     failure = next(case.iter("failure"))
     assert "new: timeout at prepare: still at prepare after 3 s" in str(failure.get("message"))
 
@@ -252,6 +270,11 @@ def test_a_quiet_run_is_quiet_and_x_stops_what_has_not_started(runs: Runs) -> No
     cells = workplace.cells("faulty")
     assert {"bert", "raises"} <= set(cells)
     assert len(cells) < 40
+    # Cells run ahead of pytest: those that ended are reported, the others are said not to have run.
+    passed = sum(cell["outcome"] == "pass" for cell in cells.values())
+    assert f"1 failed, {passed} passed" in done.stdout
+    assert f"faulty: {passed} of {len(cells)} cells passed" in done.stdout
+    assert f"{42 - len(cells)} of the 42 selected cells were not run" in done.stdout
     with duckdb.connect(str(workplace.results / "faulty.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT finished_at FROM runs").fetchall() == [(None,)]
 
@@ -337,6 +360,44 @@ def test_nothing_selected(runs: Runs) -> None:
     _, done = runs["nothing"].result()
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "0 of 1 entries ran. Fix: `python -m harness list`" in done.stdout
+
+
+def test_an_empty_shard_of_a_selection_is_green(runs: Runs) -> None:
+    workplace, done = runs["empty shard"].result()
+    assert done.returncode == 0, done.stdout
+    assert "good: shard 2/3 holds no cells; the other shards hold all 1" in done.stdout
+    assert not workplace.results.exists()
+    suite = next(ET.parse(workplace.folder / "junit.xml").iter("testsuite"))
+    assert (suite.get("tests"), suite.get("errors")) == ("0", "0")
+
+
+def test_a_selection_that_is_empty_in_all_shards_is_not(runs: Runs) -> None:
+    _, done = runs["empty in all shards"].result()
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "0 of 3 entries ran. Fix: `python -m harness list`" in done.stdout
+
+
+def test_a_run_that_runs_nothing_is_not_green(runs: Runs) -> None:
+    _, done = runs["all absent"].result()
+    expected = "loud: nothing was run, 1 of 1 cells are absent"
+    assert expected in done.stdout
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    _, sharded = runs["all absent in a shard"].result()  # the other shard may have some
+    assert expected in sharded.stdout
+    assert sharded.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"), [("0", 1), ("1", 1), ("7", 7), ("auto", cores()), ("logical", cores())]
+)
+def test_n_is_as_with_xdist(text: str, workers: int) -> None:
+    assert cells_at_once(text) == workers
+
+
+@pytest.mark.parametrize("text", ["-1", "2.5", "many", "", "9" * 5000])
+def test_another_n_is_refused(text: str) -> None:
+    with pytest.raises(HarnessError, match=r"expected -n to be a number .* Fix: -n auto"):
+        cells_at_once(text)
 
 
 def test_bad_input_is_a_usage_error(runs: Runs) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from harness.contract import GREEN, CellResult, HarnessError
-from harness.session import summary
+from harness.contract import GREEN, CellResult, HarnessError, Outcome
+from harness.session import junit, summary
 from harness.session.cost import Cost
 from harness.session.header import header
 from harness.session.interruption import Interruption
@@ -48,6 +48,8 @@ class RunHooks:
         self._futures: dict[str, Future[CellResult]] = {}
         self._progress = ProgressLine(None, 0, live=False)
         self._ended = False
+        self._cells = 0  # that are selected
+        self._in_other_shards = 0  # cells
         self._interruption = Interruption()
         self._interruption.watch()
         try:
@@ -70,7 +72,7 @@ class RunHooks:
         try:
             self.run.precisions()
         except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise _usage_error(error) from error
 
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
@@ -81,6 +83,21 @@ class RunHooks:
                 parent, path=file_path, run=self.run, result_of=self._result
             )
         return None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Deselect the cells of other shards, once `-k` and the like have chosen among all."""
+        mine: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        for item in items:
+            elsewhere = isinstance(item, CellItem) and (
+                item.cell.entry.name not in self.run.selected
+            )
+            (others if elsewhere else mine).append(item)
+        self._in_other_shards = len(others)
+        if others:
+            items[:] = mine
+            self.config.hook.pytest_deselected(items=others)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -108,13 +125,33 @@ class RunHooks:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, Any, Any]:
         """Start the cells; pytest's own loop then goes through the items."""
         self._start(session)
-        done = yield
+        try:
+            done = yield
+        except (session.Failed, session.Interrupted, KeyboardInterrupt):
+            self._interruption.close()
+            self._report_ended(session.items)
+            raise
         self._interruption.close()
         return done
+
+    def _report_ended(self, items: Sequence[pytest.Item]) -> None:
+        """Have pytest report the cells that ended before the run was stopped, as after `-x`.
+
+        Cells run ahead of pytest. What is stored, and what pytest counts, is then the same.
+        """
+        self.run.stop()
+        if self.run.error is not None:
+            return
+        for item in items:
+            future = self._futures.get(item.nodeid)
+            ended = future is not None and future.done() and not future.cancelled()
+            if isinstance(item, CellItem) and item.result is None and ended:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
     def _start(self, session: pytest.Session) -> None:
         option = self.config.option
         items = [item for item in session.items if isinstance(item, CellItem)]
+        self._cells = len(items)
         reporter = self._reporter()
         if reporter is not None and option.verbose <= 0:
             reporter.showfspath = False
@@ -203,6 +240,8 @@ class RunHooks:
             and self._interruption.number is None
         )
         self._cost = self.run.cost()
+        cells = [item.cell for item in session.items if isinstance(item, CellItem)]
+        junit.add_suite_properties(self.config, junit.suite_properties(self.run, cells))
         try:
             self.run.close(complete=finished and not session.shouldfail)
             if self.config.option.update_expectations and self.run.results and finished:
@@ -212,6 +251,10 @@ class RunHooks:
             self._updated = ""
             sys.stderr.write(printable.block(f"ERROR: {error}") + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self._in_other_shards:
+            session.exitstatus = pytest.ExitCode.OK
+        if exitstatus == pytest.ExitCode.OK and self.options.shard == (1, 1) and self._all_absent:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         if self._interruption.number is not None:
             session.exitstatus = self._interruption.status
 
@@ -227,14 +270,22 @@ class RunHooks:
         if self.config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         verbosity = self.config.option.verbose
-        title, lines = summary.summarise(self.run, self._cost, verbosity, self._updated)
+        selection = summary.Selection(self._cells, self._in_other_shards)
+        title, lines = summary.summarise(self.run, self._cost, verbosity, self._updated, selection)
         if verbosity >= 0:
-            green = bool(self.run.results) and all(r.verdict in GREEN for r in self.run.results)
+            ran = bool(self.run.results) and not self._all_absent
+            green = ran and all(result.verdict in GREEN for result in self.run.results)
             terminalreporter.write_sep("=", title, green=green, red=not green)
         for line in lines:
             terminalreporter.write_line(line)
         if self.run.error is not None:
             terminalreporter.write_line(printable.block(f"ERROR: {self.run.error}"), red=True)
+
+    @property
+    def _all_absent(self) -> bool:
+        """Whether cells were asked for, and the environment lacks every one."""
+        results = self.run.results
+        return bool(results) and all(result.outcome is Outcome.ABSENT for result in results)
 
     def _reporter(self) -> pytest.TerminalReporter | None:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")

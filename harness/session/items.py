@@ -41,9 +41,9 @@ class ModelList(pytest.File):
         self.result_of = result_of
 
     def collect(self) -> Iterator[CellItem]:
-        """An item for each cell of each selected entry in the file."""
+        """An item for each cell of each entry in the file that `--models` names."""
         for name, path in self.run.catalog.files.items():
-            if path == self.path and name in self.run.selected:
+            if path == self.path and name in self.run.named:
                 for cell in self.run.cells(self.run.catalog.entries[name]):
                     # As a text, so that what is in brackets is parsed as pytest's cache does it.
                     nodeid = f"{self.nodeid}::{cell.id}"
@@ -66,9 +66,11 @@ class CellItem(pytest.Item):
             pytest.skip(printable.line(str(absence), printable.KEPT_LINE))
         result = self.result = self._list.result_of(self)
         self.user_properties += [
+            ("family", result.family),
             ("stage", result.stage.value),
             ("outcome", result.outcome.value),
             ("verdict", str(result.verdict)),
+            *([("cause", printable.line(result.cause))] if result.cause else []),
             *([("fallback", result.fallback)] if result.fallback else []),
         ]
         for note in notes(result):

@@ -76,7 +76,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         size=given("size", default.size),
         seed=given("seed", default.seed),
         limits=limits,
-        workers=int(_positive("--workers", given("workers", default.workers))),
+        workers=cells_at_once(given("workers", "auto")),
         shard=_shard(given("shard", "1/1")),
         backend_options={name: value for name, value in named.items() if value},
         results=given("results", default.results).resolve(),
@@ -103,8 +103,20 @@ def _positive(option: str, value: float) -> float:
     return value
 
 
+def cells_at_once(text: str) -> int:
+    """How many cells run at once; what pytest-xdist's `-n` takes means here what it means there."""
+    if text in ("auto", "logical"):
+        return cores()
+    if not re.fullmatch(r"\d{1,4}", text):
+        raise HarnessError(
+            f"expected -n to be a number of cells that run at once, or auto, found {text!r}. "
+            f"Fix: -n auto, which is -n {cores()} on this machine"
+        )
+    return max(1, int(text))
+
+
 def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise HarnessError(
             f"expected --shard I/N with I from 1 to N, as in 2/4, found {text!r}. Fix: write it so"

@@ -54,7 +54,8 @@ class Run:
         spec: the backend's folder and its settings.
         catalog: the model lists.
         expectations: the known failures of the backend.
-        selected: the names of the entries to run.
+        named: the names of the entries that `--models` selects.
+        selected: the names of the entries to run: of those, shard (I, N) has every N-th.
         results: the stored results, in the order in which cells ended.
         absence: why the backend cannot run here; None where it can, as far as is known.
         device: the device and the precisions of the backend, once `ask` has asked.
@@ -75,7 +76,10 @@ class Run:
             expectations_file.load(self.spec.expectations, self.catalog),
             promised=_names(self.catalog, self.spec.models),
         )
-        self.selected = _selected(self.catalog, options.models or self.spec.models, options.shard)
+        named = _names(self.catalog, options.models or self.spec.models)
+        first, step = options.shard
+        self.named = frozenset(named)
+        self.selected = frozenset(named[first - 1 :: step])
         self.results: list[CellResult] = []
         self.absence: Unavailable | None = (
             self.spec.missing_platform()
@@ -248,6 +252,11 @@ class Run:
         """The cells that are running now."""
         return self._pool.running() if self._pool is not None else []
 
+    def stop(self) -> None:
+        """Cancel waiting cells and kill running ones; cells that have ended are stored."""
+        if self._pool is not None:
+            self._pool.close()
+
     def close(self, *, complete: bool) -> None:
         """Kill running cells and close the results file. Safe to call twice.
 
@@ -255,8 +264,7 @@ class Run:
             complete: whether the run came to its end. An interrupted run gets no end time, nor
                 does one that lacks the result of a cell.
         """
-        if self._pool is not None:
-            self._pool.close()
+        self.stop()
         if self._store is not None:
             try:
                 if complete and self.error is None and len(self.results) >= self._started:
@@ -359,12 +367,6 @@ def _catalog(lists: Path) -> Catalog:
             "Fix: rename it"
         )
     return model_lists.load(lists.resolve().parent)
-
-
-def _selected(catalog: Catalog, models: str, shard: tuple[int, int]) -> frozenset[str]:
-    """The names of the entries that `--models` selects, of which shard (I, N) has every N-th."""
-    first, step = shard
-    return frozenset(_names(catalog, models)[first - 1 :: step])
 
 
 def _names(catalog: Catalog, models: str) -> list[str]:

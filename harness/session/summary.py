@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from harness.contract import BASE, FAMILIES, GREEN, CellResult, Outcome, Stage, Verdict, label
 from harness.session.cost import Cost
@@ -26,7 +27,17 @@ SLOWEST = 5
 WORK = frozenset(Stage) - {Stage.INPUTS, Stage.VERIFY}
 
 
-def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, list[str]]:
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How many cells a run was to run, and how many of those selected are in other shards."""
+
+    cells: int
+    in_other_shards: int = 0
+
+
+def summarise(
+    run: Run, used: Cost, verbosity: int, updated: str, selection: Selection
+) -> tuple[str, list[str]]:
     """The title and the lines of the summary.
 
     Args:
@@ -34,11 +45,19 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
         used: the cost of the run.
         verbosity: pytest's; below 0, only totals.
         updated: `rewritten` or `unchanged`, of the expectations; empty where they were to stay.
+        selection: of cells.
     """
     results = run.results
     title = f"{run.spec.name}: nothing was run"
     if run.absence is not None:
         return title, [printable.block(f"skipped: {run.absence}")]
+    if not selection.cells and selection.in_other_shards:
+        shard = "{}/{}".format(*run.options.shard)
+        title = f"{run.spec.name}: shard {shard} holds no cells"
+        return title, [f"{title}; the other shards hold all {selection.in_other_shards}"]
+    left = selection.cells - len(results)
+    if not results and left:
+        return title, [f"{left} cells were not run"]
     if not results:
         of = f"0 of {len(run.catalog.entries)} entries ran"
         return title, [f"{of}. Fix: `python -m harness list` shows what --models and -k can name"]
@@ -46,11 +65,15 @@ def summarise(run: Run, used: Cost, verbosity: int, updated: str) -> tuple[str, 
     absent = sum(result.outcome is Outcome.ABSENT for result in results)
     judged = len(results) - absent
     title = f"{run.spec.name}: {passed} of {judged} cells passed"
+    if not judged:
+        title = f"{run.spec.name}: nothing was run, {absent} of {absent} cells are absent"
     if run.fallback:
         title += f" on the fallback {printable.line(run.fallback)}, 0 on the device"
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )
+    if left:
+        totals += f"; {left} of the {selection.cells} selected cells were not run"
     place = (
         f"results: {shown_path(run.path)}; `nox -s report` shows them with those of other sessions"
     )

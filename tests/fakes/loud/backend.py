@@ -1,7 +1,7 @@
 """A backend whose every text holds control characters and commands to a CI's runner.
 
 The entry `long` fails with a message of 5 MB, `exits` leaves without a result, `declines` says
-that it is unsupported, `absent` that the pins lack it.
+that it is unsupported, `absent` that the pins lack it, and `lacks` that its `requires` says so.
 """
 
 from __future__ import annotations
@@ -42,4 +42,6 @@ class Backend(good.Backend):
                 raise Unsupported(LOUD)
             case "absent":
                 raise Absent(LOUD)
+            case "lacks":
+                raise Absent("requires loud>=2, found loud 1")
         return super().prepare(case, precision)
