@@ -76,6 +76,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "model_lists", folder / "model_lists")
     (folder / "backends").mkdir()
+    weights = folder / "models" / "google-bert" / "bert-base-uncased"
+    weights.mkdir(parents=True)
+    (weights / "config.json").write_text('{"model_type": "bert"}', "utf-8")
     for path in (ROOT / "backends").iterdir():
         if path.is_dir() and path.name != "small_cpu":  # who follows the guide has that too
             (folder / "backends" / path.name).symlink_to(path)
@@ -284,7 +287,7 @@ def with_own_folders(word: str, own: dict[str, str]) -> str:
 
 def collect(backend: str, words: list[str], checkout: Path) -> None:
     """Collect the cells of a backend's session, which opens no SDK: at least one is there."""
-    own = {"~/models": str(checkout), "../my-repository": str(checkout)}
+    own = {"~/models": str(checkout / "models"), "../my-repository": str(checkout)}
     given = [with_own_folders(word, own) for word in words]
     if "--precision" in given:
         named = given.index("--precision") + 1

@@ -92,7 +92,7 @@ def test_everything_that_was_stored_is_read_back(
 
 
 class TestLastGreen:
-    """What `regressed` is judged against."""
+    """The last outcomes, which `regressed` is judged against."""
 
     def test_of_each_cell_by_the_sequence_of_runs(
         self, path: Path, make_run: Make, make_result: Make

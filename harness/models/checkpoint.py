@@ -35,7 +35,7 @@ class LoadedTensors:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> LoadedTensors:
-        """What `from_pretrained(..., output_loading_info=True)` says beside the model."""
+        """The loading info of `from_pretrained(..., output_loading_info=True)`."""
         return cls(
             sorted(info.get("missing_keys", ())),
             sorted(info.get("unexpected_keys", ())),
