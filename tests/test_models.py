@@ -339,6 +339,14 @@ def test_an_entry_without_its_checkpoint_is_absent(tmp_path: Path, checkpoint: s
         TinyCase(entry, checkpoints=tmp_path).module()
 
 
+def test_a_plain_text_has_no_columns_of_a_table() -> None:
+    ids = np.arange(6).reshape(2, 3)
+    types = {"segment of each token": ids, "seven types of each token": np.stack([ids] * 7, -1)}
+    for about, array in types.items():
+        made = word_tokenizer({"input_ids": ids, "token_type_ids": array})("w1. w2.")
+        assert ("token_type_ids" in made) == (about == "segment of each token"), about
+
+
 def test_a_word_of_the_tokenizer_is_one_token() -> None:
     """Special words stand in no other word: the mask `w1.` is no part of `w11.`."""
     ids = np.array([[3, 11, 111, 1]])

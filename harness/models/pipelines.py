@@ -77,12 +77,14 @@ def word_tokenizer(inputs: Arrays, names: tuple[str, ...] = ()) -> Any:
 
     Args:
         inputs: the vocabulary reaches at least to the largest id in `input_ids`.
-        names: the arguments that it makes; absent, those of the inputs.
+        names: the arguments that it makes; absent, those of the inputs that hold one number for
+            each token. TAPAS's seven types of a token come from a table, which a plain text lacks.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     ids = inputs.get("input_ids", np.array([3]))
+    own = [name for name, array in inputs.items() if array.shape == ids.shape]
     size = max(128, int(ids.max()) + 1)
     words = Tokenizer(
         models.WordLevel({_word(i): i for i in range(size)}, unk_token=_word(ids.flat[0]))
@@ -93,7 +95,7 @@ def word_tokenizer(inputs: Arrays, names: tuple[str, ...] = ()) -> Any:
         unk_token=_word(ids.flat[0]),
         mask_token=_word(ids.flat[-1]),
         pad_token=_word(0),
-        model_input_names=list(names or inputs),
+        model_input_names=list(names or own),
     )
 
 
