@@ -290,6 +290,11 @@ def test_tokens_that_are_none() -> None:
             border.tokens(raw, given)
 
 
+def test_a_pipeline_that_does_not_say_what_it_went_on_from() -> None:
+    with pytest.raises(BrokenContract, match="contract: pipeline: expected the token ids"):
+        border.tokens(np.ones((2, 6), np.int64), None)
+
+
 def test_a_device_that_is_none() -> None:
     for raw in (None, "CPU", Device("x", "cpu", memory_bytes="16 GB")):  # type: ignore[arg-type]
         with pytest.raises(BrokenContract, match="contract: probe: expected"):

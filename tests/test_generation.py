@@ -76,15 +76,26 @@ def test_a_floor_that_lets_anything_pass_is_no_pass(fed: Arrays) -> None:
         generation.judge(fed, HOW, sequences, logits_for(sequences), floor=0.1)
 
 
-@pytest.mark.parametrize("wrong", ["nothing new", "another prompt"])
+@pytest.mark.parametrize("wrong", ["nothing new", "less than was given", "another prompt"])
 def test_what_was_given_must_come_back_and_go_on(fed: Arrays, wrong: str) -> None:
-    sequences = greedy(fed["input_ids"], 2)
-    if wrong == "nothing new":
-        sequences = fed["input_ids"]
-    else:
+    given = fed["input_ids"]
+    sequences = greedy(given, 2)
+    generation.check_sequences(sequences, given, VOCABULARY)
+    if wrong == "another prompt":
         sequences[0, 0] += 1
+    else:
+        sequences = given if wrong == "nothing new" else given[:, :1]
     with pytest.raises(CheckFailed, match="expected 4 given tokens and more after them"):
-        generation.judge(fed, HOW, sequences, logits_for(sequences), FLOOR)
+        generation.check_sequences(sequences, given, VOCABULARY)
+
+
+@pytest.mark.parametrize("token", [-1, VOCABULARY])
+def test_a_token_that_there_is_not(fed: Arrays, token: int) -> None:
+    given = fed["input_ids"]
+    sequences = greedy(given, 2)
+    sequences[0, -1] = token
+    with pytest.raises(CheckFailed, match=f"from 0 to {VOCABULARY - 1}, found {token}"):
+        generation.check_sequences(sequences, given, VOCABULARY)
 
 
 def test_suppressed_tokens_are_nobodys_choice(fed: Arrays) -> None:

@@ -205,20 +205,22 @@ def arrays(raw: Any, what: str) -> dict[str, Array]:
     return found
 
 
-def tokens(raw: Any, given: Array) -> Array:
+def tokens(raw: Any, given: Array | None) -> Array:
     """Generated sequences as a backend returned them, which must be token ids.
 
     Args:
         raw: what the backend returned.
-        given: token ids that generation began with, (batch, length).
+        given: token ids that generation began with, (batch, length); None where a pipeline does
+            not say.
 
     Raises:
         BrokenContract: it is something else.
     """
-    rows = given.shape[0]
+    if given is None:
+        raise BrokenContract("pipeline", "the token ids that it went on from", "none")
     if not isinstance(raw, np.ndarray):
         found = type_name(raw)
-    elif raw.ndim == 2 and raw.dtype.kind in "ui" and raw.shape[0] == rows:
+    elif raw.ndim == 2 and raw.dtype.kind in "ui" and raw.shape[0] == given.shape[0]:
         return raw
     else:
         found = f"{raw.dtype.name} of shape {raw.shape}"

@@ -163,6 +163,8 @@ def judge_tokens(
     """Hold generated tokens against one inference of the reference over the whole sequence."""
     generated = case.generation
     assert generated is not None
+    vocabulary = generation.logits_of(reference.outputs["base"]).shape[-1]
+    generation.check_sequences(sequences, fed[generated.argument], vocabulary)
     whole = generation.extended(fed, generated.argument, sequences)
     logits = generation.logits_of(case.reference(whole, reference.dtype))
     judged = generation.judge(fed, generated, sequences, logits, reference.floor)

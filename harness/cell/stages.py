@@ -151,7 +151,8 @@ def _further(
             if answered is not None:
                 got, fed = answered
                 if case.generation is not None:
-                    sequences = got[case.generation.argument]
+                    argument = case.generation.argument
+                    sequences = border.tokens(got.get(argument), fed.get(argument))
                     judge_tokens(case, fed, sequences, reference, progress)
                 else:
                     expected = case.reference(fed, reference.dtype)

@@ -44,21 +44,15 @@ def judge(
         fed: what generation began with.
         generated: which of `fed` generation goes on with, (batch, length) token ids, and the
             tokens that it must not choose.
-        sequences: (batch, length + tokens) token ids.
+        sequences: (batch, length + tokens) token ids, as `check_sequences` has them.
         logits: (batch, length + tokens, vocabulary), of the reference on `sequences`.
         floor: the model's noise floor.
 
     Raises:
-        CheckFailed: a token is not the likeliest one, or nothing was generated.
+        CheckFailed: a token is not the likeliest one.
         Inconclusive: the floor is so high that half of all other tokens would pass too.
     """
-    given = fed[generated.argument]
-    began = given.shape[1]
-    if sequences.shape[1] <= began or (sequences[:, :began] != given).any():
-        raise CheckFailed(
-            f"generate: expected {began} given tokens and more after them, found shape "
-            f"{sequences.shape}"
-        )
+    began = fed[generated.argument].shape[1]
     count = sequences.shape[1] - began
     chosen = sequences[:, began:, None]
     steps = logits[:, -count - 1 : -1].astype(np.float64)
@@ -82,6 +76,31 @@ def judge(
             f"{steps[row, step, chosen[row, step, 0]]:.4g}"
         )
     return Judged(count, float(found.max()))
+
+
+def check_sequences(sequences: Array, given: Array, vocabulary: int) -> None:
+    """Check that generated sequences go on from the given tokens, with tokens that there are.
+
+    Args:
+        sequences: (batch, length + tokens) token ids.
+        given: (batch, length) token ids that generation began with.
+        vocabulary: how many tokens there are.
+
+    Raises:
+        CheckFailed: they don't.
+    """
+    began = given.shape[1]
+    if sequences.shape[1] <= began or (sequences[:, :began] != given).any():
+        raise CheckFailed(
+            f"generate: expected {began} given tokens and more after them, found shape "
+            f"{sequences.shape}"
+        )
+    chosen = sequences[:, began:]  # a given one may stand for an image, beyond the vocabulary
+    unknown = chosen[(chosen < 0) | (chosen >= vocabulary)]
+    if unknown.size:
+        raise CheckFailed(
+            f"generate: expected token ids from 0 to {vocabulary - 1}, found {unknown[0]}"
+        )
 
 
 def prompt(inputs: Arrays, argument: str) -> Arrays:
