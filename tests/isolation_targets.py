@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,6 +183,68 @@ def forks_and_hangs(path: str, report: Report) -> None:
         os._exit(0)
     Path(path).write_text(f"{os.getpid()} {pid}")
     time.sleep(60)
+
+
+def kills_server(marker: str, report: Report) -> str:
+    """Kills its fork server, once where a file is to be made, else each time."""
+    report(Stage.RUN)
+    if not (marker and Path(marker).exists()):
+        if marker:
+            Path(marker).touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return "survived"
+
+
+def waits_for(path: str, report: Report) -> str:
+    """Ends once there is a file, and a little later than who waits for the same."""
+    report(Stage.RUN)
+    while not Path(path).exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    return "came"
+
+
+def signalled_once(argument: tuple[str, int], report: Report) -> str:
+    """Gets a signal from outside, unless a file says that it has had one."""
+    marker, number = argument
+    report(Stage.RUN)
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+    return "survived"
+
+
+def cleaned(argument: Any, report: Report) -> str:
+    """A cleaner of temporary files removes those of the whole session while a cell uses them."""
+    report(Stage.RUN)
+    session = next(p for p in Path(tempfile.gettempdir()).parents if p.name.startswith("harness-"))
+    if not (session.parent / f"{session.name}.cleaned").exists():
+        (session.parent / f"{session.name}.cleaned").touch()
+        shutil.rmtree(session)
+    else:
+        (session.parent / f"{session.name}.cleaned").unlink()
+    return tempfile.mkdtemp()
+
+
+def leaves_daemon(argument: tuple[str, bool], report: Report) -> str:
+    """Forks twice and leaves its session, as daemons do; without its environment where wanted."""
+    path, bare = argument
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); "
+            environment = {} if bare else dict(os.environ)
+            os.execve(
+                sys.executable,
+                [sys.executable, "-S", "-c", f"{code}time.sleep(60)", path],
+                environment,
+            )
+        os._exit(0)
+    while not (Path(path).exists() and Path(path).read_text()):
+        time.sleep(0.01)
+    return "left"
 
 
 def closes_descriptors(argument: Any, report: Report) -> str:

@@ -78,7 +78,7 @@ def test_a_neighbours_poison_is_no_fault_of_the_next(stood_in: Workplace) -> Non
         again = connection.sql("SELECT entry FROM metrics WHERE name = 'reruns' ORDER BY entry")
         assert again.fetchall() == [("bert",), ("wrong",)]
     error = stood_in.cells(NAME)["bert"]["error"]
-    assert "in a worker shared with other cells" in error
+    assert "before, beside other cells" in error
     assert "an illegal memory access" in error
 
 

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -62,42 +63,50 @@ def finished(workplace: Workplace, session: str) -> list[bool]:
     return [at is not None for (at,) in rows]
 
 
-def temporary(workplace: Workplace) -> Path:
-    folder = workplace.folder / "temporary"
-    folder.mkdir(exist_ok=True)
-    return folder
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files, with a short name: the fork server's socket lies in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def run_signalled(
-    workplace: Workplace, backends: Path, first: int, second: int, *arguments: str
+    workplace: Workplace,
+    backends: Path,
+    temporary: Path,
+    *numbers: int,
+    options: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run until `bert` has passed, then send a first signal, and a second one again and again."""
-    plugin = SIGNALLING.format(first=int(first), second=int(second))
+    first, second = map(int, numbers)
+    plugin = SIGNALLING.format(first=first, second=second)
     (workplace.folder / "signalling.py").write_text(plugin)
     workplace.write(vision="vit bert hang roberta")
     return workplace.run(
-        "faulty", "-n", "1", "-p", "signalling", *arguments,
-        backends=backends, TMPDIR=str(temporary(workplace)), PYTHONPATH=str(workplace.folder),
+        "faulty", "-n", "1", "-p", "signalling", *options,
+        backends=backends, TMPDIR=str(temporary), PYTHONPATH=str(workplace.folder),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_ends_the_run_with_its_summary(
-    workplace: Workplace, backends: Path, number: signal.Signals
+    workplace: Workplace, backends: Path, temporary: Path, number: signal.Signals
 ) -> None:
-    done = run_signalled(workplace, backends, number, 0)
+    done = run_signalled(workplace, backends, temporary, number, 0)
     assert done.returncode == 128 + number, done.stdout
     assert "faulty: 2 of 2 cells passed" in done.stdout
     assert finished(workplace, "faulty") == [False]
     assert set(workplace.cells("faulty")) == {"vit", "bert"}
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_second_signal_changes_nothing(
-    workplace: Workplace, backends: Path, second: signal.Signals
+    workplace: Workplace, backends: Path, temporary: Path, second: signal.Signals
 ) -> None:
     before = (backends / "faulty" / "backend.py").read_text()
-    done = run_signalled(workplace, backends, signal.SIGINT, second, "--update-expectations")
+    numbers, options = (signal.SIGINT, second), ["--update-expectations"]
+    done = run_signalled(workplace, backends, temporary, *numbers, options=options)
     assert done.returncode == 128 + signal.SIGINT, done.stdout
     assert "faulty: 2 of 2 cells passed" in done.stdout
     assert "INTERNALERROR" not in done.stdout
@@ -118,12 +127,12 @@ def test_a_signal_after_the_last_cell_costs_no_result(workplace: Workplace) -> N
     assert set(workplace.cells("faulty")) == {"vit", "bert"}
 
 
-def test_a_run_ends_with_the_nox_that_started_it(workplace: Workplace) -> None:
+def test_a_run_ends_with_the_nox_that_started_it(workplace: Workplace, temporary: Path) -> None:
     workplace.write(vision="bert hang")
     command: Sequence[str] = workplace.command("faulty", "-n", "1")
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, PARENT_VARIABLE, *command],
-        cwd=ROOT, env=workplace.environment(TMPDIR=str(temporary(workplace))),
+        cwd=ROOT, env=workplace.environment(TMPDIR=str(temporary)),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert parent.stdout is not None
@@ -135,6 +144,7 @@ def test_a_run_ends_with_the_nox_that_started_it(workplace: Workplace) -> None:
     _, alive = psutil.wait_procs(everything, timeout=30)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
     assert finished(workplace, "faulty") == [False]
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_what_replaces_a_closed_connection_is_not_written_to(tmp_path: Path) -> 
         ("stages", None, Stage.PREPARE, "ValueError: odd"),
         ("function", None, Stage.BUILD, "found builtins.function"),
         ("foreign", None, Stage.BUILD, "found tests.isolation_targets.Foreign"),
-        ("raises_unreadable", None, Stage.BUILD, "found a Odd whose description raises"),
+        ("raises_unreadable", None, Stage.BUILD, "Odd: its message could not be read"),
         ("raises_surrogates", None, Stage.BUILD, "RuntimeError: caf\\udce9.bin"),
         ("closes_descriptors", None, Stage.RUN, "the process closed its connection to the harness"),
         ("no_such_function", None, Stage.BUILD, "no attribute 'no_such_function'"),
@@ -268,6 +269,96 @@ def test_one_bad_neighbour_costs_the_others_nothing() -> None:
     assert outcomes == [
         None, Outcome.CRASH, None, Outcome.TIMEOUT, None, Outcome.CRASH, None
     ]  # fmt: skip
+
+
+def test_a_killed_fork_server_costs_no_neighbour(tmp_path: Path) -> None:
+    marker = str(tmp_path / "killed")
+    tasks = [task("kills_server", marker), task("waits_for", marker), task("echo", 1)]
+    killer, neighbour, later = run_all(tasks)
+    assert (killer.value, neighbour.value, later.value) == ("survived", "came", 1)
+    assert "fork server was killed" in killer.before
+    assert "fork server was killed" in neighbour.before
+
+
+def test_who_kills_the_fork_server_again_is_named() -> None:
+    killer, neighbour = run_all([task("kills_server", ""), task("echo", 1)])
+    assert (killer.outcome, killer.stage) == (Outcome.CRASH, Stage.RUN)
+    assert "or its fork server was killed" in killer.reason
+    assert neighbour.value == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_from_outside_costs_a_second_try(tmp_path: Path, number: int) -> None:
+    ending = end_of("signalled_once", (str(tmp_path / "signalled"), int(number)))
+    assert (ending.outcome, ending.value) == (None, "survived")
+    assert ending.before.startswith("crash at run: ")
+
+
+def test_a_cleaner_of_temporary_files_costs_no_cell() -> None:
+    endings = run_all([task("cleaned"), *(task("echo", number) for number in range(3))], workers=1)
+    assert [ending.outcome for ending in endings] == [None] * 4, endings
+    assert end_of("echo", 5).value == 5
+    endings = run_all([task("cleaned"), task("temporary")], workers=1)
+    assert [ending.outcome for ending in endings] == [None] * 2, endings
+
+
+def test_no_room_for_temporary_files_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without inodes: every future ends, whichever task was about to start."""
+    made = Path.mkdir
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == "3":
+            raise OSError(28, "No space left on device", str(path))
+        made(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with Pool(lambda _, ending: ending, settings(workers=1)) as pool:
+        futures = pool.start([task("echo", number) for number in range(5)])
+        assert [futures[n].result(60).value for n in range(2)] == [0, 1]
+        for future in futures[2:]:
+            with pytest.raises(CancelledError):
+                future.result(60)
+    assert isinstance(pool.error, HarnessError)
+    assert "expected room for temporary files" in str(pool.error)
+    assert "df -i" in str(pool.error)
+
+
+DAEMONS = """
+import os, signal, sys
+from harness.workers import fork_server
+from harness.workers.pool import run_one
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
+path, bare, method, ends = sys.argv[1:]
+task = Task("tests.isolation_targets:leaves_daemon", (path, bool(bare)), "it")
+print(run_one(task, WorkerSettings(workers=1, start_method=method)).value, flush=True)
+if ends == "closed":
+    fork_server.end_session()
+elif ends == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers")
+@pytest.mark.parametrize("bare", ["", "bare"])
+@pytest.mark.parametrize("ends", ["closed", "left", "killed"])
+def test_a_daemon_ends_with_the_session(tmp_path: Path, ends: str, bare: str) -> None:
+    path = tmp_path / "pid"
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMONS, str(path), bare, "forkserver", ends],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("left\n", "")
+    assert gone(int(path.read_text()))
+
+
+def test_a_spawned_childs_daemon_ends_with_the_session(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    subprocess.run(
+        [sys.executable, "-c", DAEMONS, str(path), "", "spawn", "closed"],
+        cwd=ROOT, capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert gone(int(path.read_text()))
 
 
 def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,8 +63,12 @@ class RunHooks:
 
     def pytest_sessionstart(self) -> None:
         """Start the fork server, which imports while pytest collects."""
-        if not self.config.option.collectonly:
+        if self.config.option.collectonly:
+            return
+        try:
             self.run.warm()
+        except HarnessError as error:
+            raise _usage_error(error) from error
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:

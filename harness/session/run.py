@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -41,6 +40,7 @@ from harness.workers import cell_result, device_probe, fork_server, ld_preload
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
+from harness.workers.run_folder import new_folder
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task, TaskStatus
@@ -120,9 +120,8 @@ class Run:
         """The environment variable that has the backend's LD_PRELOAD shim loaded, if it has one."""
         if not self.spec.interpose:
             return {}
-        self._shim_folder = tempfile.TemporaryDirectory(prefix="harness-")
         source = self.spec.folder / self.spec.interpose
-        shim = ld_preload.compile_shim(source, Path(self._shim_folder.name))
+        shim = ld_preload.compile_shim(source, new_folder())
         return {ld_preload.VARIABLE: str(shim)} if shim else {}
 
     @property
@@ -258,13 +257,19 @@ class Run:
             self._pool.close()
 
     def close(self, *, complete: bool) -> None:
-        """Kill running cells and close the results file. Safe to call twice.
+        """Kill running cells, close the results file, end every process. Safe to call twice.
 
         Args:
             complete: whether the run came to its end. An interrupted run gets no end time, nor
                 does one that lacks the result of a cell.
         """
-        self.stop()
+        try:
+            self.stop()
+            self._close_store(complete=complete)
+        finally:
+            fork_server.end_session()
+
+    def _close_store(self, *, complete: bool) -> None:
         if self._store is not None:
             try:
                 if complete and self.error is None and len(self.results) >= self._started:

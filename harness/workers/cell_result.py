@@ -50,7 +50,7 @@ def result_of(job: Job, ending: Ending) -> CellResult:
         result.metrics.append(Metric("cpu", ending.cpu_seconds, "s"))
     if ending.before:
         result.metrics.append(Metric("reruns", 1, "1"))
-        note = f"--- before, in a worker shared with other cells ---\n{ending.before}"
+        note = f"--- before, beside other cells ---\n{ending.before}"
         result.error = f"{result.error.rstrip()}\n\n{note}".lstrip()
     result.reason = printable.kept_line(result.reason)
     result.cause = printable.kept_line(result.cause)

@@ -31,7 +31,7 @@ from harness.workers.child_setup import (
     set_up_process,
     use_temporary_folder,
 )
-from harness.workers.ending import CONNECTION_LOST
+from harness.workers.ending import CONNECTION_LOST, NO_FOLDER
 from harness.workers.limits import Limits, hold_memory, hold_time, peak_rss_mb, reset_peak
 from harness.workers.messages import Entering, Message, Raised, Ready, Request, Returned, Usage
 
@@ -47,7 +47,7 @@ def main(connection: Connection, target: str, argument: Any, limits: Limits, fol
         limits: of this process.
         folder: this child's own, for its output and temporary files.
     """
-    leads_group = set_up_process(connection, folder)
+    leads_group = _set_up(connection, folder)
     hold_time(limits)
     hold_memory(limits)
     _send(connection, Ready(leads_group))
@@ -68,7 +68,7 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         limits: of each task; memory counts from what the process holds as the task begins.
         folder: of this process; each task gets a folder for temporary files in it.
     """
-    leads_group = set_up_process(connection, folder)
+    leads_group = _set_up(connection, folder)
     _send(connection, Ready(leads_group))
     while True:
         try:
@@ -87,6 +87,13 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         shutil.rmtree(own, ignore_errors=True)
         gc.collect()
         _send_bytes(connection, payload)
+
+
+def _set_up(connection: Connection, folder: Path) -> bool:
+    try:
+        return set_up_process(connection, folder)
+    except FileNotFoundError:
+        os._exit(NO_FOLDER)
 
 
 def _last_message(
@@ -119,18 +126,6 @@ def _call(target: str, argument: Any, report: Callable[[Stage], None]) -> Return
 
 
 def _raised(error: BaseException) -> Raised:
-    try:
-        return _described(error)
-    except Exception as second:  # its `__str__` fails, or its attributes are something odd
-        return _described(
-            TypeError(
-                f"expected a readable exception, found a {type(error).__name__} whose description "
-                f"raises {type(second).__name__}"
-            )
-        )
-
-
-def _described(error: BaseException) -> Raised:
     return Raised(
         kind=type(error).__name__,
         message=printable.kept(fingerprints.text_of(error)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -15,10 +16,11 @@ import tempfile
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.workers.ending import CONNECTION_LOST
 from harness.workers.limits import no_core_dump
+from harness.workers.orphans import end_with_parent
 
 #: Environment variable with the file descriptor of a child's pipe to its parent. A fault injector
 #: writes rubbish to that descriptor, as a library does that writes into the wrong one.
@@ -36,6 +38,7 @@ def set_up_process(connection: Connection, folder: Path) -> bool:
         connection: the pipe to the parent; its end of file means that the parent is gone.
         folder: this child's own, for its output and temporary files.
     """
+    _end_with_server()
     _pipes[connection.fileno()] = _identity(connection)
     leads_group = _lead_group()
     _redirect_output(folder)
@@ -79,6 +82,21 @@ def end_with_group() -> NoReturn:
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
+
+
+def _end_with_server() -> None:
+    """Have the fork server end with the parent, and this process with the fork server.
+
+    `multiprocessing` lets the server wait for the end of every process that has inherited a certain
+    pipe. A daemon that this process leaves behind would have it for ever.
+    """
+    if sys.platform == "win32":
+        return
+    server: Any = multiprocessing.forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        end_with_parent()
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
 
 
 def _lead_group() -> bool:

@@ -14,6 +14,16 @@ from harness.workers.messages import Raised, Returned
 #: Exit code of a child that finds its connection to the parent closed by its own code.
 CONNECTION_LOST = 83
 
+#: Exit code of a child whose folder is gone before it could begin.
+NO_FOLDER = 84
+
+#: Exit codes of a child that something outside has ended: a signal that no fault of its own sends,
+#: or the end of its fork server, which `multiprocessing` calls 255.
+DISTURBED = frozenset(
+    {255, NO_FOLDER, -signal.SIGINT, -signal.SIGTERM}
+    | {-getattr(signal, name) for name in ("SIGKILL", "SIGHUP") if hasattr(signal, name)}
+)
+
 #: Notes on signals, in the reason of a crash.
 _SIGNALS = {
     "SIGSEGV": " (segmentation fault)",
@@ -43,7 +53,8 @@ class Ending:
     cpu_seconds: float | None = None
     peak_rss_mb: float | None = None
     refusal: HarnessError | Unavailable | None = None
-    before: str = ""  # the failure in a shared worker, where the task was then run again alone
+    before: str = ""  # the first failure, where the task was then run again alone
+    disturbed: bool = False  # whether something outside may be the cause, and not the task
 
 
 def reported_ending(
@@ -128,6 +139,8 @@ def exit_reason(code: int | None) -> str:
             "the process closed its connection to the harness: expected a library to close the "
             "file descriptors that it has opened, found that it closes others too"
         )
+    if code == NO_FOLDER:
+        return "the process found its folder for temporary files removed"
     if code == 255:
         return "the process ended with exit code 255, or its fork server was killed"
     return f"the process left with exit code {code} before its result was complete"

@@ -6,6 +6,9 @@ some of them running at once and turns every way in which a child can end into a
 Each limit is enforced twice: in the child, with the kernel's help (`harness.workers.limits`), so
 that a huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by
 the dispatcher, which watches clock and memory and kills.
+
+A task that something outside has ended, such as the end of the fork server, is run again, once and
+with nothing beside it: what fails then is its own fault.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import shutil
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,16 +26,20 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic
 
-from harness.contract import Outcome, Stage
+from harness.contract import HarnessError, Outcome, Stage
 from harness.workers import child
 from harness.workers.ending import Ending
-from harness.workers.fork_server import context, starting
-from harness.workers.running_child import GRACE, RunningChild
+from harness.workers.fork_server import GONE, context, end_server, starting
+from harness.workers.run_folder import new_folder, no_room
+from harness.workers.running_child import GRACE, OUTPUT, RunningChild
 from harness.workers.settings import WorkerSettings
 from harness.workers.task import T, Task, TaskStatus
 
 #: A process, the parent's end of its pipe, its own ends of all pipes, and its folder.
 _Process = tuple[BaseProcess, Connection, Sequence[Connection], Path]
+
+#: Seconds that the dispatcher is given to end, before the fork server is killed and after.
+CLOSING = 3.0
 
 #: Seconds between two looks at the memory of the children.
 WATCH = 0.1
@@ -60,10 +66,12 @@ class Pool(Generic[T]):
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
+        self._again: deque[tuple[Task, Future[T], Ending]] = deque()  # ended from outside
+        self._futures: list[Future[T]] = []
         self._running: list[RunningChild[T]] = []
         self._stopping = False
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
-        self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
+        self._folder = new_folder()
         self._count = 0
         self._next_look = 0.0
         self._next_deep_look = 0.0
@@ -79,6 +87,7 @@ class Pool(Generic[T]):
         """
         pairs = [(task, Future[T]()) for task in tasks]
         self._waiting.extend(pairs)
+        self._futures = [future for _, future in pairs]
         self._dispatcher.start()
         return [future for _, future in pairs]
 
@@ -93,13 +102,15 @@ class Pool(Generic[T]):
         with contextlib.suppress(OSError):
             self._wake_write.send_bytes(b"stop")
         if self._dispatcher.is_alive():
-            # The thread may be waiting for a fork server that is importing; it is a daemon.
-            self._dispatcher.join(timeout=5.0)
+            self._dispatcher.join(timeout=CLOSING)
+            if self._dispatcher.is_alive():  # it waits for a fork server that is importing
+                end_server()
+                self._dispatcher.join(timeout=CLOSING)
         if not self._dispatcher.is_alive():
             self._wake_read.close()
             self._wake_write.close()
         self._finisher.shutdown(wait=True)
-        self._cancel_waiting()
+        self._cancel_all()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Pool[T]:
@@ -123,23 +134,32 @@ class Pool(Generic[T]):
                 running.future.cancel()
                 running.release()
             self._running.clear()
-            self._cancel_waiting()
+            self._finisher.submit(self._cancel_all)
 
-    def _cancel_waiting(self) -> None:
-        """Cancel the futures of tasks that were not started."""
-        for _, future in self._waiting:
+    def _cancel_all(self) -> None:
+        """Cancel the futures of all tasks that have no result."""
+        for future in self._futures:
             future.cancel()
 
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._running)
+        return bool(self._waiting or self._running or self._again)
 
     def _start_waiting(self) -> None:
         """Start as many of the waiting tasks as may run now."""
         while self._waiting and len(self._running) < self._settings.workers:
-            if self._stopping:
+            if self._stopping or self._again or any(c.first for c in self._running):
                 break
-            task, future = self._waiting.popleft()
-            self._start(RunningChild(task, future, *self._process_for(task), self._settings.limits))
+            task, future = self._waiting[0]
+            process = self._process_for(task)
+            self._waiting.popleft()
+            self._start(RunningChild(task, future, *process, self._settings.limits))
+        if self._again and not self._running and not self._stopping:
+            task, future, ending = self._again[0]
+            process = self._process_for(task)
+            self._again.popleft()
+            again = RunningChild(task, future, *process, self._settings.limits)
+            again.first = ending
+            self._start(again)
 
     def _process_for(self, task: Task) -> _Process:
         """The process for one task, not yet started."""
@@ -153,19 +173,38 @@ class Pool(Generic[T]):
         return process, parents_end, (childs_end,), folder
 
     def _new_folder(self) -> Path:
+        """A folder for a child, with the file for its output.
+
+        Raises:
+            HarnessError: there is no room for them.
+        """
+        if not self._folder.is_dir():  # a cleaner of temporary files has removed it
+            self._folder = new_folder()
         self._count += 1
         folder = self._folder / str(self._count)
-        folder.mkdir()
+        try:
+            folder.mkdir()
+            (folder / OUTPUT).touch()
+        except OSError as error:
+            raise no_room(folder, error) from error
         return folder
 
     def _start(self, running: RunningChild[T]) -> None:
-        """Start a child's process; where that fails, its task ends as a crash."""
+        """Start a child's process; where that fails twice, its task ends as a crash."""
         try:
             with starting(self._settings):
-                running.process.start()
+                try:
+                    running.process.start()
+                except GONE:  # the fork server, or its socket
+                    end_server()
+                    running.process.start()
+        except HarnessError:
+            raise
         except Exception as error:
             reason = f"its process could not be started: {type(error).__name__}: {error}"
-            running.unstarted = Ending(Outcome.CRASH, Stage.BUILD, 0.0, reason=reason)
+            running.unstarted = Ending(
+                Outcome.CRASH, Stage.BUILD, 0.0, reason=reason, cause=reason, disturbed=True
+            )
             self._ended(running)
         else:
             self._running.append(running)
@@ -184,7 +223,7 @@ class Pool(Generic[T]):
                 watched.append(running.messages.connection)
         ready = set(wait(watched, pause))
         for running in list(self._running):
-            ended = running.process.sentinel in ready
+            ended = running.process.sentinel in ready or running.is_gone()
             if ended or running.messages.connection in ready:
                 running.read()
             if ended:
@@ -208,10 +247,13 @@ class Pool(Generic[T]):
         """Deal with messages of a child that goes on; for shared workers."""
 
     def _ended(self, running: RunningChild[T]) -> None:
-        """Conclude the task of a child whose process is gone."""
+        """Conclude the task of a child whose process is gone, or have it run again."""
         ending = running.end()
         running.release()
-        self._conclude(running.task, running.future, ending)
+        if ending.disturbed and running.first is None:
+            self._again.append((running.task, running.future, ending))
+        else:
+            self._conclude(running.task, running.future, ending)
 
     def _conclude(self, task: Task, future: Future[T], ending: Ending) -> None:
         self._finisher.submit(self._call_finish, task, future, ending)
@@ -219,6 +261,7 @@ class Pool(Generic[T]):
     def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
         if self.error is not None:
             future.cancel()
+        if future.cancelled():
             return
         try:
             value = self._finish(task, ending)

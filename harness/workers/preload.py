@@ -7,11 +7,14 @@ over here: the child that needs the module imports it again, and the error is th
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
 import os
+import warnings
 
+from harness.workers.orphans import MARK_VARIABLE, adopt_orphans, end_descendants
 from harness.workers.settings import PRELOAD_VARIABLE
 
 #: Thresholds of the garbage collector, for `gc.set_threshold`: objects of each generation before
@@ -29,6 +32,11 @@ def preload() -> list[str]:
     Objects that the imports left in memory are exempted from garbage collection, so that a child's
     collector does not touch, and thereby copy, pages that the child shares with the server.
     """
+    if MARK_VARIABLE in os.environ:
+        adopt_orphans()
+        # An adopted process has ended.
+        warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
+        atexit.register(_end_with_descendants, os.getpid())
     failed = []
     for name in (*CHILDS_OWN, *json.loads(os.environ.get(PRELOAD_VARIABLE, "[]"))):
         module, _, argument = name.partition(":")
@@ -42,6 +50,12 @@ def preload() -> list[str]:
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     return failed
+
+
+def _end_with_descendants(server: int) -> None:
+    """End what the fork server has started, as the server ends because its parent has."""
+    if os.getpid() == server:
+        end_descendants(server)
 
 
 preload()

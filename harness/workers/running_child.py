@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +20,14 @@ from typing import Generic
 import psutil
 
 from harness.contract import Outcome, Stage
-from harness.workers.ending import Ending, exit_reason, reported_ending, unreported_ending
+from harness.workers.ending import (
+    DISTURBED,
+    Ending,
+    exit_reason,
+    reported_ending,
+    unreported_ending,
+)
+from harness.workers.failure_scope import FailureScope, failure_line, failure_scope
 from harness.workers.limits import MB, Limits
 from harness.workers.message_reader import MessageReader
 from harness.workers.messages import Entering, Raised, Ready, Returned
@@ -40,6 +48,9 @@ STACKS = 2 * MB
 
 #: Bytes of a child's output at which the file is emptied.
 LARGEST_OUTPUT = 64 * MB
+
+#: Name of the file with a child's output, in the child's folder.
+OUTPUT = "output"
 
 #: First line that faulthandler prints as it ends a process whose time is over.
 _TIMER = re.compile(r"^Timeout \(\d+:\d\d:\d\d", re.MULTILINE)
@@ -64,6 +75,7 @@ class RunningChild(Generic[T]):
         watched: the process to ask for its memory; None before the child is ready.
         bytes_at_start: resident memory as the task began.
         peak_bytes: the most resident memory seen, the child's descendants included.
+        first: the ending that something outside has caused, where the task now runs again.
     """
 
     def __init__(
@@ -91,6 +103,7 @@ class RunningChild(Generic[T]):
         self.watched: psutil.Process | None = None
         self.bytes_at_start = 0
         self.peak_bytes = 0
+        self.first: Ending | None = None
         self._folder = folder
         self._leads_group = False
         self._descendants: list[psutil.Process] = []
@@ -130,6 +143,10 @@ class RunningChild(Generic[T]):
         else:
             self._kill_as(Outcome.TIMEOUT, f"the process did not start within {STARTUP:g} s")
 
+    def is_gone(self) -> bool:
+        """Whether a killed process is gone; a daemon that it has left holds its sentinel open."""
+        return self.deadline == float("inf") and self.process.exitcode is not None
+
     def watch(self, deep: bool) -> None:
         """Kill the child if it holds too much memory, and empty its output if that is too long.
 
@@ -154,7 +171,7 @@ class RunningChild(Generic[T]):
                     f"and may hold {self.limits.memory_mb} MB",
                 )
         with contextlib.suppress(OSError):
-            output = self._folder / "output"
+            output = self._folder / OUTPUT
             if output.stat().st_size > LARGEST_OUTPUT:
                 os.truncate(output, 0)
 
@@ -181,8 +198,28 @@ class RunningChild(Generic[T]):
             return self.unstarted
         self.process.join()
         self.kill()  # processes that the child started and left behind
-        if (ending := self.reported()) is not None:
-            return ending
+        ending = self.reported() or self._unreported()
+        if self.first is not None:
+            ending = replace(ending, before=failure_line(self.first))
+        return replace(ending, disturbed=self._is_disturbed(ending))
+
+    def _is_disturbed(self, ending: Ending) -> bool:
+        """Whether something outside may be the cause of a failure.
+
+        A signal that no fault of a process's own sends, the end of the fork server, or a cleaner of
+        temporary files.
+        """
+        if failure_scope(ending) is FailureScope.NONE:
+            return False
+        if not self._folder.is_dir():
+            return True
+        if isinstance(self.last_message, Raised):
+            return self.last_message.kind == KeyboardInterrupt.__name__
+        unsaid = self.last_message is None and self._killed is None
+        return unsaid and self.process.exitcode in DISTURBED
+
+    def _unreported(self) -> Ending:
+        """The ending of a child that has not reported one."""
         code = self.process.exitcode
         if self._killed is not None:
             outcome, reason = self._killed
@@ -219,7 +256,7 @@ class RunningChild(Generic[T]):
     def _output(self, most: int = TAIL) -> str:
         """The last `most` bytes of what the child printed."""
         try:
-            with open(self._folder / "output", "rb") as file:
+            with open(self._folder / OUTPUT, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - most))
                 return file.read().decode("utf-8", errors="replace")

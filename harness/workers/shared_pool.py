@@ -46,11 +46,12 @@ class Rerun(Generic[T]):
     future: Future[T]
     unit: str
     first: Ending
+    disturbed: bool = False  # whether something outside has ended a second try
 
     @property
     def exclusive(self) -> bool:
-        """Whether nothing else may hold memory of the device meanwhile: it ran out before."""
-        return outcome_of(self.first) is Outcome.OOM
+        """Whether nothing may run beside it: the device's memory ran out, or it was disturbed."""
+        return self.disturbed or outcome_of(self.first) is Outcome.OOM
 
 
 class RunningRerun(RunningChild[T]):
@@ -99,11 +100,6 @@ class SharedPool(Pool[T]):
         now = time.monotonic()
         return [TaskStatus(c.task.label, c.stage, now - c.started) for c in self._busy()]
 
-    def _cancel_waiting(self) -> None:
-        super()._cancel_waiting()
-        for item in self._reruns:
-            item.future.cancel()
-
     def _unfinished(self) -> bool:
         return bool(self._waiting or self._running or self._reruns)
 
@@ -124,8 +120,8 @@ class SharedPool(Pool[T]):
             closed = self._on(item.unit) if item.exclusive else self._on(item.unit, RunningProbe)
             if closed:
                 continue
-            self._reruns.remove(item)
             process = self._process_for(item.task.on(item.unit))
+            self._reruns.remove(item)
             self._start(RunningRerun(item, *process, self._settings.limits))
             return True
         return False
@@ -142,9 +138,9 @@ class SharedPool(Pool[T]):
         if not self._waiting or not open_units:
             return False
         unit = min(open_units, key=lambda unit: len(set(self._on(unit)) & set(self._busy())))
-        task, future = self._waiting.popleft()
         idle = (w for w in self._idle() if w.unit == unit)
         worker = next(idle, None) or self._new_worker(unit)
+        task, future = self._waiting.popleft()
         worker.give(task.on(unit), future)
         if worker not in self._running:
             self._start(worker)
@@ -217,19 +213,32 @@ class SharedPool(Pool[T]):
         if rerun.unit not in self._units:  # found dead meanwhile, and this run was killed with it
             self._queue(rerun)
             return
+        if ending.disturbed and not rerun.disturbed:
+            rerun.disturbed = True
+            self._queue(rerun)
+            return
         ending = replace(ending, before=failure_line(rerun.first))
         scope = failure_scope(ending)
         new = scope is FailureScope.PROCESS and cause_of(ending) not in self._cleared
         if self._probe is None or not (scope is FailureScope.DEVICE or new):
             self._conclude(rerun.task, rerun.future, ending)
             return
-        probe = self._probe.on(rerun.unit)
+        self._start_probe(self._probe.on(rerun.unit), rerun, ending)
+
+    def _start_probe(
+        self, probe: Task, rerun: Rerun[T], ending: Ending, first: Ending | None = None
+    ) -> None:
         process = self._process_for(probe)
-        self._start(RunningProbe(probe, rerun, ending, *process, self._settings.limits))
+        running = RunningProbe(probe, rerun, ending, *process, self._settings.limits)
+        running.first = first
+        self._start(running)
 
     def _answered(self, probe: RunningProbe[T], answer: Ending) -> None:
         """Clear the cause that a probe was about where the device answers; else give it up."""
         rerun = probe.rerun
+        if answer.disturbed and probe.first is None:  # no answer of the device
+            self._start_probe(probe.task, rerun, probe.ending, answer)
+            return
         if answer.outcome is None:
             self._cleared.add(cause_of(probe.ending))
             self._conclude(rerun.task, rerun.future, probe.ending)
