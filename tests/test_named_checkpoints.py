@@ -13,9 +13,11 @@ import pytest
 
 from harness.catalog import model_lists
 from harness.contract import Entry
+from harness.models.case import TinyCase
 from harness.models.libraries import library
 from harness.models.shrink.rules import rule_of
 from harness.toolkit.close_matches import normalise
+from harness.toolkit.signature import LENGTHS
 
 ENTRIES = model_lists.load().entries
 
@@ -162,3 +164,16 @@ def test_a_checkpoint_has_what_it_is_known_for(name: str) -> None:
 def test_every_checkpoint_is_known_for_something_or_for_its_size() -> None:
     assert SIZES_ONLY | KNOWN_FOR.keys() == set(VARIANTS)
     assert not SIZES_ONLY & KNOWN_FOR.keys()
+
+
+def test_deberta_keeps_its_relative_attention() -> None:
+    """Published checkpoints have it, and the defaults of both config classes lack it."""
+    for name in ("deberta", "deberta_v2"):
+        _, tiny = structures(name)
+        plain = default(ENTRIES[name].architecture)[1]
+        assert (tiny["relative_attention"], plain["relative_attention"]) == (True, False)
+        assert set(tiny["pos_att_type"]) == {"c2p", "p2c"}
+    assert tiny["share_att_key"] is True
+    assert tiny["norm_rel_ebd"] == "layer_norm"
+    # Fewer than the tokens of an example, so that distant ones share a bucket.
+    assert 0 < TinyCase(ENTRIES["deberta_v2"]).config().position_buckets // 2 < LENGTHS[0]
