@@ -12,7 +12,7 @@ from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Device, RunInfo
 from harness.session.options import Options
 from harness.toolkit.checkout import ROOT
-from harness.toolkit.printable import kept_line
+from harness.toolkit.printable import kept_name
 from harness.workers.settings import cores
 
 
@@ -23,11 +23,11 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
         run_id=run_id,
         backend=spec.name,
         started_at=datetime.now(UTC).isoformat(),
-        device=kept_line(f"{device.name} ({device.kind}{driver})"),
+        device=kept_name(f"{device.name} ({device.kind}{driver})"),
         emulated=device.emulated,
         versions={
             "python": platform.python_version(),
-            **{kept_line(name): kept_line(version) for name, version in device.versions.items()},
+            **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
         lock_sha256=_sha256(spec.lock),
         git_commit=_git_commit(),

@@ -3,7 +3,8 @@
 Such text may hold control characters, which move a terminal's cursor or set its title;
 bidirectional controls, which show text in another order than it has; lone surrogates, which no
 file takes; and commands to a CI's runner, which obeys certain lines of the log. All of these are
-escaped where text is printed or rendered. Results keep it as it was, but for surrogates and length.
+escaped where text is printed or rendered. Results keep messages as they were, but for surrogates
+and length.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ KEPT_LINE = 4_000
 #: Characters of a traceback, with the end of what a child printed, that a result keeps: its head
 #: and its tail.
 KEPT = 64_000
+
+#: Characters of a device's name or of a version that a result keeps, `escaped`: short enough for
+#: what reads a results file (`harness.results.screening`).
+KEPT_NAME = 900
 
 #: Share of `KEPT` that the tail gets: a traceback ends with the exception.
 _TAIL = 0.75
@@ -94,6 +99,11 @@ def kept_line(text: str) -> str:
     if len(text) <= KEPT_LINE:
         return text
     return f"{text[:KEPT_LINE]}{_more(len(text) - KEPT_LINE)}"
+
+
+def kept_name(text: str) -> str:
+    """A name that a backend gives, such as its device's, in one line as a result keeps it."""
+    return line(escaped(text), KEPT_NAME)
 
 
 def kept(text: str) -> str:
