@@ -155,7 +155,7 @@ def test_one_row_may_name_several_entries(tmp_path: Path) -> None:
         (ROW + 'entries = ["t5"]\n', [":8:", "one of the two", "both"]),
         (ROW.replace('entry = "bert"\n', ""), [":2:", "`entry` or `entries`"]),
         (ROW.replace('entry = "bert"\n', "entries = []\n"), [":3:", "`entry` or `entries`"]),
-        (ROW.replace('stage = "run"\n', ""), [":2:", "`stage`", 'stage = "prepare"']),
+        (ROW.replace('stage = "run"\n', ""), [":2:", "`stage`", "add `stage ="]),
         (ROW.replace('owner = "upstream"\n', ""), [":2:", "`owner`"]),
         (ROW.replace('reason = "No kernel."\n', ""), [":2:", "`reason`"]),
         (ROW.replace('"No kernel."', "3"), [":7:", "a string", "found 3"]),

@@ -24,8 +24,18 @@ from harness.contract import Entry
 from harness.inputs.recipe import Recipe
 from harness.models.shrink.overrides import ConfigOverride
 from harness.results import expectations_file
-from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
-from tools import dataclass_schema
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_keys import (
+    ANY,
+    BOOLEAN,
+    INTEGER,
+    INTEGERS,
+    NUMBER,
+    STRING,
+    STRINGS,
+    TABLE,
+    Key,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "schemas"
@@ -39,18 +49,22 @@ TYPES: Mapping[str, Schema] = {
     STRINGS: {"type": "array", "items": {"type": "string"}},
     TABLE: {"type": "object"},
     BOOLEAN: {"type": "boolean"},
+    INTEGER: {"type": "integer"},
+    INTEGERS: {"type": "array", "items": {"type": "integer"}},
+    NUMBER: {"type": "number"},
     ANY: {},
 }
 
 
 def value(key: Key) -> Schema:
     """The schema of a key's value; a string that has to be there may not be blank."""
-    schema: Schema = {"description": key.about, **TYPES[key.kind]}
+    schema: Schema = {"description": key.about} if key.about else {}
+    schema |= TYPES[key.kind]
     if key.choices and key.kind == STRINGS:
         schema["items"] = {"type": "string", "enum": [*key.choices]}
     elif key.choices:
         schema["enum"] = [*key.choices]
-    elif key.required:
+    elif key.required and key.kind == STRING:
         schema["pattern"] = r"\S"
     if isinstance(key.keys, Key):
         schema["additionalProperties"] = value(key.keys)
@@ -129,17 +143,17 @@ def expectations() -> Schema:
 
 def heads() -> Schema:
     """harness/catalog/heads.toml."""
-    return named(dataclass_schema.table(Head, without=("name",)))
+    return named(table(keys_of(Head, without=("name",))))
 
 
 def overrides() -> Schema:
     """harness/models/shrink/overrides.toml."""
-    return named(dataclass_schema.table(ConfigOverride))
+    return named(table(keys_of(ConfigOverride)))
 
 
 def recipe() -> Schema:
     """harness/inputs/recipe.toml."""
-    return named(dataclass_schema.table(Recipe))
+    return named(table(keys_of(Recipe)))
 
 
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,9 @@ from typing import Any
 
 from backends.openvino_optimum.optimum_imports import TasksManager, get_openvino_model_class
 from harness.contract import Unsupported
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, Key
 
 TABLE = Path(__file__).parent / "classes.toml"
 
@@ -46,7 +48,10 @@ class ClassRow:
 @cache
 def rows() -> tuple[ClassRow, ...]:
     """The rows of `classes.toml`."""
-    read = tomllib.loads(TABLE.read_text(encoding="utf-8"))["class"]
+    source = TomlFile(TABLE)
+    source.check_top({"class": Key("The rows, in order.", ANY)})
+    keys = {"class": Key("In optimum.intel.", required=True), **keys_of(ClassRow, without=["name"])}
+    read = source.check_rows("class", keys)
     return tuple(
         ClassRow(
             name=row["class"],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.catalog.backend_spec import PLATFORMS, BackendSpec, Hardware
 from harness.contract import HarnessError
-from harness.toolkit.close_matches import did_you_mean
-from harness.toolkit.toml_keys import ANY, BOOLEAN, STRING, STRINGS, TABLE, Key
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, BOOLEAN, STRINGS, TABLE, Key
 
 #: Keys of `backend.toml`'s table `[hardware]`. `noxfile.py`, which reads the file without the
 #: harness, is the reader that requires some.
@@ -71,13 +70,9 @@ def read(folder: Path) -> BackendSpec:
         HarnessError: it is no TOML, lacks its title, or has an unknown or ill-typed key.
     """
     path = folder / "backend.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise HarnessError(f"{path}: expected TOML, found: {error}. Fix: correct it") from error
-    _check(path, data, KEYS)
-    if "title" not in data:
-        raise HarnessError(f'{path}: expected a title, found none. Fix: add `title = "..."`')
+    source = TomlFile(path)
+    data = source.tables
+    source.check_top(KEYS)
     interposed = data.get("interpose")
     if interposed and not (folder / interposed).is_file():
         raise HarnessError(
@@ -91,29 +86,6 @@ def read(folder: Path) -> BackendSpec:
     if "hardware" in data:
         values["hardware"] = Hardware(**_tuples(data["hardware"]))
     return BackendSpec(folder=folder.resolve(), **values)
-
-
-def _check(path: Path, data: Mapping[str, Any], keys: Mapping[str, Key], prefix: str = "") -> None:
-    for name, value in data.items():
-        if name not in keys:
-            raise HarnessError(
-                f"{path}: expected one of {', '.join(keys)}, found the key `{prefix + name}`."
-                f"{did_you_mean(name, keys)} Fix: rename or drop it"
-            )
-        key = keys[name]
-        if not key.holds(value):
-            raise HarnessError(
-                f"{path}: expected {prefix + name} to be {key.kind}, found {value!r}. "
-                "Fix: correct it"
-            )
-        if key.kind == STRING and key.choices and value not in key.choices:
-            raise HarnessError(
-                f"{path}: expected {prefix + name} to be one of {', '.join(key.choices)}, found "
-                f"{value!r}. Fix: choose one of them"
-            )
-        if key.keys:
-            inner = dict.fromkeys(value, key.keys) if isinstance(key.keys, Key) else key.keys
-            _check(path, value, inner, f"{prefix}{name}.")
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

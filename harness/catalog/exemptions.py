@@ -5,12 +5,13 @@ They stand in `exemptions.toml`: XLNet predicts in a permuted order and is exemp
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from harness.contract import BASE, label
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import Key
 
 #: Before a pattern of output names in `exemptions.toml`: these need not be of order 1.
 SCALE = "scale of "
@@ -28,7 +29,14 @@ def exempt_outputs(architecture: str, head: str = BASE) -> list[str]:
     return [name.removeprefix(SCALE) for name in checks if name.startswith(SCALE)]
 
 
+#: The value of every key of `exemptions.toml`.
+REASON = Key("Why the architecture need not pass the check.")
+
+
 @cache
 def exemptions() -> Mapping[str, Mapping[str, str]]:
     """The rows of `exemptions.toml`: architecture, or `architecture:task` -> check -> reason."""
-    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    for name, table in source.tables.items():
+        source.check_table(name, table, dict.fromkeys(table, REASON))
+    return source.tables

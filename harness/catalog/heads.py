@@ -6,11 +6,13 @@ An entry's base cell runs the headless model; each of its heads is a further cel
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
 
 #: Tasks without a head, as the hub's pipeline tags name them where they do: of headless models, of
 #: other libraries, and of heads that no row of `heads.toml` has.
@@ -40,7 +42,8 @@ class Head:
 @cache
 def known_heads() -> Mapping[str, Head]:
     """The rows of `heads.toml` by task."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    source.check_tables(keys_of(Head, without=("name",)))
     return {
         name: Head(
             name,
@@ -48,7 +51,7 @@ def known_heads() -> Mapping[str, Head]:
             tuple(row.get("classes", ())),
             row.get("generates", ""),
         )
-        for name, row in tomllib.loads(text).items()
+        for name, row in source.tables.items()
     }
 
 

@@ -15,11 +15,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from harness.catalog import checkpoints
 from harness.catalog.heads import known_heads, known_tasks
-from harness.catalog.list_file import ListFile
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.close_matches import did_you_mean, normalise
+from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 
 FOLDER = "model_lists"
@@ -107,7 +107,7 @@ class ListReader:
         subsets: dict[str, tuple[str, ...]] = {}
         special = {}
         for path in paths:
-            source = ListFile(path, self.root)
+            source = TomlFile(path, path.relative_to(self.root).as_posix())
             if path.name in (UNAVAILABLE, SUBSETS):
                 special[path.name] = source
             else:
@@ -118,7 +118,7 @@ class ListReader:
             subsets = self._read_subsets(special[SUBSETS])
         return Catalog(self.entries, unavailable, subsets, self.files, self.spellings)
 
-    def _read_family(self, source: ListFile) -> None:
+    def _read_family(self, source: TomlFile) -> None:
         family = source.path.stem.replace("_", "-")
         if family not in FAMILIES:
             known = [name.replace("-", "_") for name in FAMILIES]
@@ -134,7 +134,7 @@ class ListReader:
             self.entries[name] = entry
             self.files[name] = source.path
 
-    def _entry(self, source: ListFile, family: str, name: str, table: Any) -> Entry:
+    def _entry(self, source: TomlFile, family: str, name: str, table: Any) -> Entry:
         source.check_table(name, table, ENTRY_KEYS)
         if not NAME.fullmatch(name):
             raise source.error(
@@ -180,21 +180,13 @@ class ListReader:
                     "correct it",
                 ) from None
         config = table.get("config", {})
-        if not isinstance(config, dict):
-            raise source.error(
-                name,
-                "config",
-                "a table of config fields",
-                f"{config!r}",
-                "write it as `config = { hidden_size = 64 }`",
-            )
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
         values |= {"heads": tuple(heads), "config": with_none(config)}
         return Entry(name=name, family=family, **values)
 
-    def _claim(self, source: ListFile, name: str, spelling: str) -> None:
+    def _claim(self, source: TomlFile, name: str, spelling: str) -> None:
         owner = self.spellings.setdefault(normalise(spelling), name)
         if owner != name or name in self.entries:
             other = self.files[owner].relative_to(self.root).as_posix()
@@ -207,7 +199,7 @@ class ListReader:
                 "rename or drop one of the two",
             )
 
-    def _read_unavailable(self, source: ListFile) -> dict[str, UnavailableModel]:
+    def _read_unavailable(self, source: TomlFile) -> dict[str, UnavailableModel]:
         models = {}
         for name, table in source.tables.items():
             source.check_table(name, table, UNAVAILABLE_KEYS)
@@ -227,7 +219,7 @@ class ListReader:
             models[name] = UnavailableModel(name, table["kind"], table["reason"], spellings)
         return models
 
-    def _read_subsets(self, source: ListFile) -> dict[str, tuple[str, ...]]:
+    def _read_subsets(self, source: TomlFile) -> dict[str, tuple[str, ...]]:
         subsets = {}
         for name, table in source.tables.items():
             source.check_table(name, table, SUBSET_KEYS)

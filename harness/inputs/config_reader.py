@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +16,24 @@ import numpy as np
 from harness.contract import Array
 from harness.inputs.example_values import ExampleValues
 from harness.inputs.recipe import Recipe
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import STRINGS, Key
+
+#: The keys of `config_reader.toml`.
+KEYS: Mapping[str, Key] = dict.fromkeys(
+    ("vision", "audio", "vocabulary", "channels", "side", "merge", "mels", "feature_rows"),
+    Key("Fields that mean the same.", STRINGS, required=True),
+)
+
+
+def _fields() -> Mapping[str, list[str]]:
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    source.check_top(KEYS)
+    return source.tables
+
 
 #: Fields that mean the same in one config class or another, in the order in which they are asked.
-FIELDS: Mapping[str, list[str]] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+FIELDS: Mapping[str, list[str]] = _fields()
 
 
 #: Endings of fields with the id of a special token, or several.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Medium:
 @cache
 def media() -> Mapping[str, Medium]:
     """The tables of `placeholders.toml`: `image`, `video` and `audio`."""
-    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {name: Medium(**table) for name, table in tables.items()}
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    source.check_tables(keys_of(Medium))
+    return {name: Medium(**table) for name, table in source.tables.items()}
 
 
 def feature_rows(features: Any) -> int:

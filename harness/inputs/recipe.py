@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
 
 RECIPES = Path(__file__).with_suffix(".toml")
 
@@ -35,7 +37,8 @@ class Recipe:
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """The tables of `recipe.toml`, by model type or the name of a model's class."""
-    tables = tomllib.loads(RECIPES.read_text(encoding="utf-8"))
+    source = TomlFile(RECIPES)
+    source.check_tables(keys_of(Recipe))
     return {
         name: Recipe(
             add=tuple(t.get("add", ())),
@@ -53,7 +56,7 @@ def recipes() -> Mapping[str, Recipe]:
             batch=t.get("batch"),
             reason=t.get("reason", ""),
         )
-        for name, t in tables.items()
+        for name, t in source.tables.items()
     }
 
 

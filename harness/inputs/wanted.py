@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.inputs.recipe import Recipe
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import STRINGS, Key
 
-_TABLE: Mapping[str, list[str]] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+#: The keys of `wanted.toml`.
+KEYS: Mapping[str, Key] = dict.fromkeys(
+    ("usual", "main", "text", "companions"), Key("Arguments.", STRINGS, required=True)
 )
-USUAL, MAIN, TEXT, COMPANIONS = (_TABLE[key] for key in ("usual", "main", "text", "companions"))
+_FILE = TomlFile(Path(__file__).with_suffix(".toml"))
+_FILE.check_top(KEYS)
+USUAL, MAIN, TEXT, COMPANIONS = (_FILE.tables[key] for key in KEYS)
 
 
 def wanted_arguments(

@@ -7,7 +7,6 @@ that a class does read and does not declare.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,9 @@ from harness.contract import HarnessError
 from harness.models.config_classes import config_class, parts_of
 from harness.models.shrink.configs import declared_defaults, is_config
 from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -46,7 +48,9 @@ class UndeclaredFields:
 @cache
 def undeclared() -> tuple[UndeclaredFields, ...]:
     """The rows of `config_fields.toml`."""
-    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["undeclared"]
+    source = TomlFile(TABLE)
+    source.check_top({"undeclared": Key("The fields.", ANY)})
+    rows = source.check_rows("undeclared", keys_of(UndeclaredFields))
     return tuple(
         UndeclaredFields(
             tuple(row["fields"]),

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from pathlib import Path
+
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import INTEGER, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -20,4 +22,6 @@ def offset(architecture: str) -> int:
 
 def table() -> dict[str, int]:
     """The offset of each architecture in `example_seeds.toml`."""
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    source = TomlFile(TABLE)
+    source.check_top(dict.fromkeys(source.tables, Key("The offset.", INTEGER)))
+    return source.tables

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,9 +20,15 @@ from harness.contract import BASE, Arrays, PipelineCase
 from harness.inputs.denoiser import DenoiserInputs
 from harness.models import checkpoint, config_fields, libraries
 from harness.models.shrink.rope import scaled_sections
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, INTEGER, PATTERNS, STRINGS, TABLE, Key
 
 #: The condition in whose place an image may stand.
 TEXT = "encoder_hidden_states"
+
+#: The kinds of rules; `from_diffusers.toml` says what each does.
+KINDS = ("cap", "channels", "heads", "head_dim", "sections", "layers")
 
 TABLES = Path(__file__).with_suffix(".toml")
 
@@ -47,6 +52,25 @@ class DenoiserOverride:
     time: str = "steps"  # what time counts: see harness.inputs.denoiser.TIMES
 
 
+#: The keys of a `[[rule]]`.
+RULE_KEYS: Mapping[str, Key] = {
+    "kind": Key("What the argument counts.", choices=KINDS, required=True),
+    "match": Key("Each matches the whole name of an argument.", PATTERNS, required=True),
+    "to": Key("The small value.", INTEGER),
+}
+#: The keys of the file.
+KEYS: Mapping[str, Key] = {
+    "rule": Key("How arguments shrink.", ANY, required=True),
+    "override": Key(
+        "What a class needs beyond the rules.",
+        TABLE,
+        required=True,
+        keys=Key("Of one class.", TABLE, keys=keys_of(DenoiserOverride)),
+    ),
+    "nested": Key("Keys of dictionaries.", TABLE, required=True, keys=Key("Keys.", STRINGS)),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The tables of `from_diffusers.toml`."""
@@ -59,10 +83,12 @@ class Tables:
 @cache
 def tables() -> Tables:
     """Reads `from_diffusers.toml`."""
-    read = tomllib.loads(TABLES.read_text(encoding="utf-8"))
+    source = TomlFile(TABLES)
+    source.check_top(KEYS)
+    read = source.tables
     rules = (
         DenoiserRule(row["kind"], re.compile("|".join(row["match"])), row.get("to", 1))
-        for row in read["rule"]
+        for row in source.check_rows("rule", RULE_KEYS)
     )
     overrides = {
         name: DenoiserOverride(**{**with_none(row), "layout": tuple(row.get("layout", ()))})

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any
+
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import INTEGER, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -22,8 +24,9 @@ TABLE = Path(__file__).with_suffix(".toml")
 @cache
 def caps() -> Mapping[str, int]:
     """The rows of `function_defaults.toml`: the name of an argument, and its most."""
-    found: dict[str, int] = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return found
+    source = TomlFile(TABLE)
+    source.check_top(dict.fromkeys(source.tables, Key("The most.", INTEGER)))
+    return source.tables
 
 
 def cap(module: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.toolkit.seeded_values import uniform
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, NUMBER, PATTERN, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -36,13 +38,23 @@ class WeightRule:
     high: float
 
 
+#: The keys of a `[[rule]]`.
+KEYS: Mapping[str, Key] = {
+    "match": Key("Found in the name of a parameter or buffer.", PATTERN, required=True),
+    "how": Key("What the tensor becomes.", choices=("keep", "uniform"), required=True),
+    "low": Key("The least value.", NUMBER),
+    "high": Key("The largest value.", NUMBER),
+}
+
+
 @cache
 def weight_rules() -> tuple[WeightRule, ...]:
     """The rows of `weights.toml`, in order; the first that matches a name wins."""
-    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["rule"]
+    source = TomlFile(TABLE)
+    source.check_top({"rule": Key("The rules, in order.", ANY)})
     return tuple(
         WeightRule(re.compile(row["match"]), row["how"], row.get("low", 0.0), row.get("high", 0.0))
-        for row in rows
+        for row in source.check_rows("rule", KEYS)
     )
 
 

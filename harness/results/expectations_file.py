@@ -21,9 +21,8 @@ fails now here, now there has a row for each stage.
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ from harness.catalog.selection import Catalog
 from harness.contract import HarnessError, Outcome, Stage
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
 from harness.toolkit.close_matches import did_you_mean
-from harness.toolkit.toml_keys import STRING, STRINGS, Key
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, STRINGS, Key
 
 #: Where the schema of this repository's files is, from their folder.
 SCHEMA = "../../docs/schemas/expectations.schema.json"
@@ -83,26 +83,11 @@ def load(
     Raises:
         HarnessError: the file is wrong; the message has the line and the fix.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         header = HEADER.format(session=path.parent.name.replace("_", "-"))
         in_reach = (path.parent / SCHEMA).is_file()  # it is not from a vendor's folder
         return Expectations(header=f"#:schema {SCHEMA}\n{header}" if in_reach else header)
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(
-            f"{path}: expected a readable UTF-8 file, found: {error}. "
-            f"Fix: restore it with `git checkout -- {path}`"
-        ) from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise HarnessError(
-            f"{path}{':' + line.group(1) if line else ''}: expected TOML, found: {error}. "
-            "Fix: correct that line"
-        ) from None
-    return ExpectationsReader(path, text, catalog, precisions).read(data)
+    return ExpectationsReader(TomlFile(path, str(path)), catalog, precisions).read()
 
 
 def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
@@ -122,41 +107,22 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
 class ExpectationsReader:
     """Checker of one file, row by row."""
 
-    def __init__(
-        self,
-        path: Path,
-        text: str,
-        catalog: Catalog,
-        precisions: Collection[str],
-    ) -> None:
-        self.path = path
-        self.lines = text.splitlines()
+    def __init__(self, source: TomlFile, catalog: Catalog, precisions: Collection[str]) -> None:
+        self.source = source
+        self.path = source.path
         self.catalog = catalog
-        self.precisions = precisions
-        self.starts = [
-            number
-            for number, line in enumerate(self.lines, start=1)
-            if re.match(r"\s*\[\[\s*expect\s*\]\]", line)
-        ]
+        self.keys = dict(KEYS)
+        if precisions:
+            self.keys["precision"] = replace(KEYS["precision"], choices=tuple(precisions))
 
-    def read(self, data: Mapping[str, Any]) -> Expectations:
-        """The expectations of a parsed file.
+    def read(self) -> Expectations:
+        """The expectations of the file.
 
         Raises:
             HarnessError: a row is wrong; says where and how to correct it.
         """
-        for key in data:
-            if key != "expect":
-                raise HarnessError(
-                    f"{self.path}: expected [[expect]] tables only, found `{key}`."
-                    f"{did_you_mean(key, ['expect'])} Fix: rename or drop it"
-                )
-        tables = data.get("expect", [])
-        if not isinstance(tables, list):
-            raise HarnessError(
-                f"{self.path}: expected `[[expect]]` with two brackets, found `[expect]`. "
-                "Fix: double them"
-            )
+        self.source.check_top({"expect": Key("The deviations, a row each.", ANY)})
+        tables = self.source.check_rows("expect", self.keys)
         rows: list[Expectation] = []
         warnings = []
         first: dict[tuple[str, Scope, Stage], int] = {}
@@ -178,26 +144,11 @@ class ExpectationsReader:
                     f"{self.path}:{self._line(index, 'reason')}: the reason is blank. Fix: say "
                     "why it fails, and whose it is (`owner`)"
                 )
-        return Expectations(tuple(rows), _leading_comment(self.lines), tuple(warnings))
+        return Expectations(
+            tuple(rows), _leading_comment(self.source.text.splitlines()), tuple(warnings)
+        )
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
-        for key, found in table.items():
-            if key not in KEYS:
-                raise self._error(
-                    index,
-                    key,
-                    f"one of {', '.join(KEYS)}",
-                    f"the key `{key}`.{did_you_mean(key, KEYS)}",
-                    "rename or drop it",
-                )
-            if KEYS[key].kind == STRING and not KEYS[key].holds(found):
-                raise self._error(index, key, "a string", repr(found), "put it in quotes")
-        for key, declared in KEYS.items():
-            if declared.required and key not in table:
-                raise self._error(index, "", f"`{key}`", "none", f"add it: {_EXAMPLES[key]}")
-        for key, declared in KEYS.items():
-            self._one_of(index, table, key, declared.choices)
-        self._one_of(index, table, "precision", tuple(self.precisions))
         scope = Scope(table.get("head", ""), table.get("precision", ""))
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
         failure = Failure(
@@ -241,40 +192,11 @@ class ExpectationsReader:
             )
         return found
 
-    def _one_of(
-        self, index: int, table: Mapping[str, Any], key: str, choices: Sequence[str]
-    ) -> None:
-        if choices and key in table and table[key] not in choices:
-            raise self._error(
-                index,
-                key,
-                f"one of {', '.join(choices)}",
-                f"{table[key]!r}.{did_you_mean(table[key], choices)}",
-                "choose one of them",
-            )
-
     def _error(self, index: int, key: str, expected: str, found: object, fix: str) -> HarnessError:
-        where = f"{self.path}:{self._line(index, key)}: [[expect]]"
-        stop = "" if str(found).endswith("?") else "."  # a hint asks what else was meant
-        return HarnessError(f"{where} expected {expected}, found {found}{stop} Fix: {fix}")
+        return self.source.error("expect", key, expected, found, fix, index)
 
     def _line(self, index: int, key: str = "") -> int:
-        """The line of `key` in the row, else the one where the row starts."""
-        if index >= len(self.starts):  # written as an inline array
-            return 1
-        start = self.starts[index]
-        end = self.starts[index + 1] - 1 if index + 1 < len(self.starts) else len(self.lines)
-        for number in range(start, end):
-            if re.match(rf"\s*{re.escape(key)}\s*=", self.lines[number]) and key:
-                return number + 1
-        return start
-
-
-_EXAMPLES = {
-    "stage": 'stage = "prepare"',
-    "owner": 'owner = "upstream" (ours, upstream or never)',
-    "reason": 'reason = "Why it fails."',
-}
+        return self.source.line("expect", key, index)
 
 
 def _leading_comment(lines: Iterable[str]) -> str:

@@ -6,16 +6,19 @@ row, padding included.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from harness.contract import Case, label
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, STRINGS, Key
 
 #: The variant that stands for both sides: the model takes no padded batch.
 PADDED = "padded"
+#: What a row may exempt from.
+VARIANTS = ("left-padded", "right-padded", PADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,22 @@ def exemptions_of(case: Case) -> Mapping[str, PaddingExemption]:
     return {**known.get(architecture, {}), **known.get(label(architecture, case.head), {})}
 
 
+#: The keys of an `[[exemption]]`.
+KEYS: Mapping[str, Key] = {
+    "variants": Key("The variants that may differ.", STRINGS, required=True, choices=VARIANTS),
+    "architectures": Key("Model types, or a model's head.", STRINGS, required=True),
+    "outputs": Key("How the names of the outputs that may differ begin.", STRINGS),
+    "reason": Key("Why they may.", required=True),
+}
+
+
 @cache
 def exemptions() -> Mapping[str, Mapping[str, PaddingExemption]]:
     """The rows of `padding_exemptions.toml`: architecture, or `architecture:task` -> variant."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    source.check_top({"exemption": Key("Models and the variants that they are exempt from.", ANY)})
     found: dict[str, dict[str, PaddingExemption]] = {}
-    for row in tomllib.loads(text)["exemption"]:
+    for row in source.check_rows("exemption", KEYS):
         outputs = tuple(row["outputs"]) if "outputs" in row else None
         for architecture in row["architectures"]:
             for variant in row["variants"]:

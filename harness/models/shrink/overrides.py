@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from harness.toolkit.dataclass_keys import keys_of
+from harness.toolkit.toml_file import TomlFile
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -34,8 +36,9 @@ class ConfigOverride:
 @cache
 def overrides() -> Mapping[str, ConfigOverride]:
     """The tables of `overrides.toml`, by model type or the name of a config or model class."""
-    tables = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    source = TomlFile(TABLE)
+    source.check_tables(keys_of(ConfigOverride))
     return {
         name: ConfigOverride(**{**table, "keep": frozenset(table.get("keep", ()))})
-        for name, table in tables.items()
+        for name, table in source.tables.items()
     }

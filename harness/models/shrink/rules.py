@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import ANY, INTEGER, NUMBER, PATTERNS, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
 
@@ -28,10 +31,20 @@ class ShrinkRule:
     factor: float | None = None
 
 
+#: The keys of a `[[rule]]`.
+KEYS: Mapping[str, Key] = {
+    "kind": Key("What the field counts.", required=True),
+    "match": Key("Each matches the whole name of a field.", PATTERNS, required=True),
+    "to": Key("The small value at most.", INTEGER),
+    "factor": Key("The small value at most of a multiplier of sizes.", NUMBER),
+}
+
+
 @cache
 def rules() -> tuple[ShrinkRule, ...]:
     """The rows of `rules.toml`, in order."""
-    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["rule"]
+    source = TomlFile(TABLE)
+    source.check_top({"rule": Key("The rules, in order.", ANY)})
     return tuple(
         ShrinkRule(
             row["kind"],
@@ -39,7 +52,7 @@ def rules() -> tuple[ShrinkRule, ...]:
             row.get("to"),
             row.get("factor"),
         )
-        for row in rows
+        for row in source.check_rows("rule", KEYS)
     )
 
 
