@@ -135,7 +135,7 @@ def read_backend(path: Path) -> Backend:
     """
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also of too many digits, or brackets
         sys.exit(f"{path}: expected a TOML file, found: {error}. Fix that line.")
     check(path, facts, {"title": str, "torch_backend": str, "python": list, "platforms": list})
     check(path, facts, {"hardware": dict})

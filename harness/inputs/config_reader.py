@@ -26,14 +26,15 @@ KEYS: Mapping[str, Key] = dict.fromkeys(
 )
 
 
-def _fields() -> Mapping[str, list[str]]:
+def fields() -> Mapping[str, list[str]]:
+    """What `config_reader.toml` holds."""
     source = TomlFile(Path(__file__).with_suffix(".toml"))
     source.check_top(KEYS)
     return source.tables
 
 
 #: Fields that mean the same in one config class or another, in the order in which they are asked.
-FIELDS: Mapping[str, list[str]] = _fields()
+FIELDS: Mapping[str, list[str]] = fields()
 
 
 #: Endings of fields with the id of a special token, or several.

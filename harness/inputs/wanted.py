@@ -15,9 +15,16 @@ from harness.toolkit.toml_keys import STRINGS, Key
 KEYS: Mapping[str, Key] = dict.fromkeys(
     ("usual", "main", "text", "companions"), Key("Arguments.", STRINGS, required=True)
 )
-_FILE = TomlFile(Path(__file__).with_suffix(".toml"))
-_FILE.check_top(KEYS)
-USUAL, MAIN, TEXT, COMPANIONS = (_FILE.tables[key] for key in KEYS)
+
+
+def arguments() -> Mapping[str, list[str]]:
+    """What `wanted.toml` holds."""
+    source = TomlFile(Path(__file__).with_suffix(".toml"))
+    source.check_top(KEYS)
+    return {key: source.tables[key] for key in KEYS}
+
+
+USUAL, MAIN, TEXT, COMPANIONS = arguments().values()
 
 
 def wanted_arguments(
