@@ -6,6 +6,7 @@ emulated one, and then the faster one first. What was never run is not guessed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,8 +76,8 @@ def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[C
             emulated=runs[cell.run_id].emulated,
             inference_seconds=cell.inference,
             load_seconds=cell.load,
-            score=cell.score,
-            floor=cell.noise_floor,
+            score=_finite(cell.score),
+            floor=_finite(cell.noise_floor),
             device_memory_mb=memory.get((cell.run_id, cell.head, cell.precision)),
             peak_rss_mb=cell.peak_rss_mb,
             fault=_fault(cell),
@@ -84,6 +85,11 @@ def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[C
         for cell in cells
     ]
     return sorted(found, key=lambda choice: choice.rank)
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that JSON has; a score is infinite where an output is missing or NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _fault(cell: CellRow) -> str:

@@ -33,7 +33,7 @@ def check(path: Path) -> str:
         reading = reader.read(path, clean=None)
     if reading.kind == "schema":
         raise HarnessError(other_schema(path, reading.text))
-    if reading.kind in ("locked", "forbidden", "irregular"):
+    if reading.kind in ("locked", "forbidden", "irregular", "interrupted"):
         raise HarnessError(_cannot_use(path, reading))
     if reading.kind:
         where = set_aside.set_aside(path)
@@ -80,6 +80,8 @@ def _cannot_use(path: Path, reading: Reading) -> str:
             f"{path}: expected to be its one writer, found it open in {who}{look}. "
             "Fix: wait for it or end it, or write elsewhere with `--results DIR`"
         )
+    if reading.kind == "interrupted":
+        return f"{path} could not be checked: {reading.text}. It is as it was. Fix: run again"
     return (
         f"{path} cannot be opened for writing: {reading.text}. Fix: "
         f"{'make it readable and writable' if reading.kind == 'forbidden' else 'move it away'}, "

@@ -5,9 +5,11 @@ What crashes, hangs or eats memory while it is read takes down that process, and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -23,6 +25,15 @@ from harness.results.schema import SCHEMA_VERSION
 
 #: Where `python -m harness...` finds this harness.
 _HOME = Path(__file__).resolve().parents[2]
+
+#: CPU seconds for a small file: far more than it takes.
+SECONDS = 5
+
+#: Signals by which a file ends its reader: a crash of DuckDB, or the limit on CPU time.
+_OWN_DOING = {
+    getattr(signal, name, 0)
+    for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGXCPU")
+} - {0}
 
 #: The names that the screening process is told.
 _NAMES = {"stages": list(Stage), "outcomes": list(Outcome), "verdicts": list(Verdict)}
@@ -46,7 +57,7 @@ class Reading:
 
     Attributes:
         kind: why it cannot be used: `schema`, `structure`, `locked`, `forbidden`, `irregular` (no
-            plain file), `damaged`; empty where it can.
+            plain file), `damaged`, `interrupted` (nothing is known); empty where it can.
         text: of the reason, in the words of whoever found it.
         problems: the rows that were left out, as `harness.results.screening` names them.
     """
@@ -57,9 +68,14 @@ class Reading:
 
 
 class Reader:
-    """The screening process, started when it is first needed. Use it as a context manager."""
+    """The screening process, started when it is first needed. Use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: CPU seconds for each file, besides those that its size gives it.
+    """
+
+    def __init__(self, seconds: int = SECONDS) -> None:
+        self._seconds = seconds
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -98,17 +114,18 @@ class Reader:
             "path": str(path.absolute()),
             "clean": str(clean.absolute()) if clean is not None else "",
             "now": moment.isoformat(),
+            "seconds": self._seconds,
         }
         answer = self._ask(json.dumps(request))
-        if answer is None:
-            return Reading("damaged", "reading it crashed, or took too long")
+        if isinstance(answer, Reading):
+            return answer
         if "kind" not in answer:
             return Reading(problems=tuple(answer["problems"]))
         kind, text = str(answer["kind"]), str(answer["text"])
         return Reading(_unreadable(text) if kind == "unreadable" else kind, text)
 
-    def _ask(self, request: str) -> dict[str, Any] | None:
-        """The answer of the process; None where it ended instead."""
+    def _ask(self, request: str) -> dict[str, Any] | Reading:
+        """The answer of the process, or what its end says of the file."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.results.screening"],
@@ -125,15 +142,29 @@ class Reader:
             line = process.stdout.readline()
             answer: dict[str, Any] = json.loads(line)
         except (OSError, ValueError):
-            self._end()
-            return None
+            return self._ended(process)
         return answer
 
+    def _ended(self, process: subprocess.Popen[str]) -> Reading:
+        """The reading of a file at which the process ended: the file's doing, or not."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+        status = process.poll()
+        self._end()
+        if status is not None and -status in _OWN_DOING:
+            name = signal.Signals(-status).name
+            return Reading("damaged", f"reading it ended with {name}: a crash, or too much work")
+        return Reading("interrupted", f"its reader was ended from outside (status {status})")
+
     def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            with self._process:
-                self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what was not read there
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
 
 
 def explained(path: Path, reading: Reading) -> LeftOut:
@@ -165,6 +196,8 @@ def explained(path: Path, reading: Reading) -> LeftOut:
         return LeftOut(
             path, f"expected a file, found {text}.", f"move {shlex.quote(str(path))} elsewhere"
         )
+    if reading.kind == "interrupted":
+        return LeftOut(path, f"{text}.", "nox -s report, once more")
     if "version number" in text:
         return LeftOut(path, f"another DuckDB wrote it: {text}", "pip install --upgrade duckdb")
     return LeftOut(path, f"truncated, damaged or no DuckDB file: {text.rstrip('.')}.", again)

@@ -13,6 +13,7 @@ import contextlib
 import faulthandler
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -29,8 +30,8 @@ from harness.toolkit import printable
 #: The tables that a file must have.
 TABLES = ("runs", "cells", "metrics")
 
-#: CPU seconds for one file: so many, and one more for each of so many bytes on disk.
-CPU_SECONDS, CPU_BYTES = 5, 10_000_000
+#: Bytes on disk for which a file gets a further CPU second.
+BYTES_A_SECOND = 10_000_000
 
 #: Seconds of wall time for one file, in CPU seconds: a busy machine shares its cores.
 PATIENCE = 12
@@ -68,12 +69,14 @@ def main() -> int:
     The process imports little, so that it starts fast: the names that a cell's stage, outcome and
     verdict can have come in the first line.
     """
+    # The parent gets Ctrl-C too, and ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cell_rules = rules.of_cells(**json.loads(sys.stdin.readline()))
     for line in sys.stdin:
         request = json.loads(line)
         clean = Path(request["clean"]) if request["clean"] else None
         path = Path(request["path"])
-        _limit(path)
+        _limit(path, request["seconds"])
         answer = answered(path, clean, cell_rules, datetime.fromisoformat(request["now"]))
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(answer), flush=True)
@@ -102,13 +105,15 @@ def answered(
         return {"kind": refusal.kind, "text": str(refusal)}
     except (duckdb.Error, OSError, UnicodeError) as error:
         return {"kind": "unreadable", "text": " ".join(str(error).split())[:400]}
+    except Exception as error:  # a fault of this code says nothing about the file
+        return {"kind": "interrupted", "text": f"its reader failed: {error!r}"[:400]}
 
 
-def _limit(path: Path) -> None:
+def _limit(path: Path, seconds: int) -> None:
     """Limit the time for one file: this process ends when it is over."""
     size = sum(part.stat().st_size for part in (path, Path(f"{path}.wal")) if part.is_file())
-    seconds = CPU_SECONDS + size // CPU_BYTES
-    faulthandler.dump_traceback_later(seconds * PATIENCE, exit=True)
+    seconds += size // BYTES_A_SECOND
+    faulthandler.dump_traceback_later((seconds + 1) * PATIENCE, exit=True)
     with contextlib.suppress(ImportError):  # Windows has no such limit
         import resource
 
