@@ -7,7 +7,7 @@ import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
-from workplace import Workplace
+from workplace import ROOT, Workplace
 
 from harness.__main__ import main
 from harness.commands import report
@@ -35,7 +35,9 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> Loud:
     workplace = Workplace(tmp_path_factory.mktemp("loud"))
     workplace.write(vision=ENTRIES)
     junit = workplace.folder / "junit.xml"
-    done = workplace.run("loud", "-v", "-rA", f"--junitxml={junit}", CI="true")
+    # The fork server finds the module that the backend has it import.
+    path = str(ROOT / "tests")
+    done = workplace.run("loud", "-v", "-rA", f"--junitxml={junit}", CI="true", PYTHONPATH=path)
     assert set(workplace.cells("loud")) == set(ENTRIES.split()), done.stdout
     return workplace, done
 
@@ -44,6 +46,7 @@ def test_a_run_prints_nothing_raw_and_nothing_whole(loud: Loud) -> None:
     _, done = loud
     assert raw(done.stdout) == []
     assert len(done.stdout) < 30_000
+    assert done.stdout.count("as it is imported") == 3  # by the fork server
     assert "device: Loud \\x1b[2J" in done.stdout
     assert "more characters, in the results" in done.stdout
     assert re.search(r"^\\::error file=x::no", done.stdout, re.MULTILINE)
