@@ -7,6 +7,7 @@ chosen, with `--backend NAME` or `HARNESS_BACKEND=NAME`. Only then are the hooks
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -34,6 +35,13 @@ _NEED_BACKEND = (
 )
 
 
+def _path(text: str) -> Path:
+    """The path that an option names; nothing is no name for the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found an empty name. Fix: name one")
+    return Path(text)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of a run to pytest's."""
     group = parser.getgroup("harness", "every model on one backend (see README.md)")
@@ -54,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--size", choices=["tiny", "full"], help="tiny shrinks each architecture (the default)")
     add(
         "--checkpoints",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="run with the real weights in DIR: ORGANISATION/NAME, or the hub's cache",
     )
@@ -84,9 +92,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("--repro", metavar="ENTRY", help="run this entry here, without limits, for a debugger")
     add("--fault", metavar="KIND=ENTRY", action="append", help="a fault for the backend to inject")
-    add("--results", type=Path, metavar="DIR", help="where the results go; results/")
-    add("--backends-dir", type=Path, metavar="DIR", help="where the backends are; backends/")
-    add("--lists", type=Path, metavar="DIR", help="where the model lists are; model_lists/")
+    add("--results", type=_path, metavar="DIR", help="where the results go; results/")
+    add("--backends-dir", type=_path, metavar="DIR", help="where the backends are; backends/")
+    add("--lists", type=_path, metavar="DIR", help="where the model lists are; model_lists/")
 
 
 def pytest_configure(config: pytest.Config) -> None:

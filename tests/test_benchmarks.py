@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sweep
+from benchmarks import sweep, toml_mutations
 from harness.contract import CellResult, Outcome
 from harness.session import summary
 from harness.session.cost import Cost
@@ -44,3 +44,17 @@ def test_has_a_quick_run_that_continuous_integration_runs(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     assert f"python -m benchmarks.{path.stem} --quick" in docstring
     assert f"benchmarks.{path.stem} --quick" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_a_spoilt_toml_file_ends_in_no_traceback(
+    seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toml_mutations.main(["--quick", "--seed", seed]) == 0
+    assert "100 mutations of" in capsys.readouterr().out
+
+
+def test_a_reader_that_raises_something_else_is_counted() -> None:
+    path = ROOT / "harness" / "catalog" / "heads.toml"
+    error = toml_mutations.read(path, b"x = 1", lambda: int(path.read_bytes()))
+    assert isinstance(error, ValueError)

@@ -176,9 +176,10 @@ def test_place_and_limit_come_from_the_environment(
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.setenv("HARNESS_CACHE_MB", "7")
     assert Cache.of({}) == Cache(tmp_path, 7_000_000)
-    monkeypatch.setenv("HARNESS_CACHE_MB", "much")
-    with pytest.raises(HarnessError, match="HARNESS_CACHE_MB"):
-        Cache.of({})
+    for wrong in ("much", "", "-1", "1.5", "inf", "9" * 10, "9" * 5000, "٣"):
+        monkeypatch.setenv("HARNESS_CACHE_MB", wrong)
+        with pytest.raises(HarnessError, match="HARNESS_CACHE_MB"):
+            Cache.of({})
 
 
 def test_a_run_begins_with_why_nothing_can_be_kept(

@@ -147,6 +147,8 @@ class TestBackends:
         ("text", "message"),
         [
             ("title = ", "expected a TOML file"),
+            (f"title = {'9' * 5000}", "expected a TOML file"),
+            (f"title = {'[' * 100_000}", "expected a TOML file"),
             ('torch_backend = "cpu"', 'expected title = "..."'),
             ('title = "A"\nplatforms = "linux"', "expected platforms to be a list of strings"),
             ('title = "A"\npython = [3.11]', "expected python to be a list of strings"),
@@ -155,6 +157,7 @@ class TestBackends:
             ('title = "A"\n[hardware]\npaths = "/dev/gpu"', "expected paths to be a list"),
             ('title = "A"\n[hardware]\npaths = ["/dev/gpu"]', "expected found, fix"),
         ],
+        ids=lambda value: repr(value)[:30],
     )
     def test_broken_file_names_itself(
         self, noxfile: Any, tmp_path: Path, text: str, message: str

@@ -62,6 +62,7 @@ def read(folder: Path, text: str | bytes) -> TomlFile:
         ('"a\\u0000b" = 1', "a name without NUL"),
         ("x = 'a\0b'", "expected TOML, found"),
     ],
+    ids=lambda value: repr(value)[:20],
 )
 def test_what_nothing_has_a_use_for_is_refused(
     tmp_path: Path, text: str | bytes, message: str

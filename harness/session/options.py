@@ -13,8 +13,14 @@ import pytest
 from harness.catalog import backend_spec, model_lists
 from harness.contract import HarnessError
 from harness.toolkit.checkout import ROOT
+from harness.toolkit.toml_file import cut
 from harness.workers.limits import Limits
 from harness.workers.settings import cores
+
+#: The most that limits may say: eleven days, a petabyte. Beyond, timers and addresses overflow.
+MOST_SECONDS, MOST_MB = 1e6, 1e9
+#: The largest seed that every generator of random numbers takes.
+MOST_SEED = 2**32 - 1
 
 #: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
@@ -62,19 +68,19 @@ def options_of(config: pytest.Config, backend: str) -> Options:
     named["fault"] = ",".join(faults)
     named["cache"] = "off" if config.getoption("no_cache") else ""
     limits = Limits(
-        _positive("--timeout", given("timeout", Limits().seconds)),
-        int(_positive("--memory", given("memory", Limits().memory_mb))),
+        _within("--timeout", given("timeout", Limits().seconds), MOST_SECONDS, "s"),
+        int(_within("--memory", given("memory", Limits().memory_mb), MOST_MB, "MB")),
     )
     default = Options(backend)
     repro = given("repro", "")
     return Options(
         backend=backend,
         models=repro or given("models", ""),
-        precisions=comma_separated(given("precision", "")) or default.precisions,
+        precisions=_precisions(given("precision", "")) or default.precisions,
         heads=given("heads", ""),
         checkpoints=_folder("--checkpoints", given("checkpoints", None)),
         size=given("size", default.size),
-        seed=given("seed", default.seed),
+        seed=_seed(given("seed", default.seed)),
         limits=limits,
         workers=cells_at_once(given("workers", "auto")),
         shard=_shard(given("shard", "1/1")),
@@ -97,10 +103,34 @@ def _folder(option: str, path: Path | None) -> Path | None:
     return path.resolve() if path is not None else None
 
 
-def _positive(option: str, value: float) -> float:
-    if value <= 0:
-        raise HarnessError(f"expected {option} to be above 0, found {value:g}. Fix: raise it")
+def _within(option: str, value: float, most: float, unit: str) -> float:
+    if not 0 < value <= most:  # not a number is neither
+        fix = "raise it" if value <= 0 else "choose one in between"
+        raise HarnessError(
+            f"expected {option} to be above 0 {unit} and at most {most:g} {unit}, found "
+            f"{cut(str(value))}. Fix: {fix}"
+        )
     return value
+
+
+def _seed(value: int) -> int:
+    if not 0 <= value <= MOST_SEED:
+        raise HarnessError(
+            f"expected --seed to be a number from 0 to {MOST_SEED}, found {cut(str(value))}. "
+            "Fix: choose one in between"
+        )
+    return value
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    """The names of precisions, or `all` alone."""
+    names = comma_separated(text)
+    if "all" in names and len(names) > 1:
+        raise HarnessError(
+            f"expected --precision to be all, or names of precisions, found {text!r}. "
+            "Fix: leave out either"
+        )
+    return names
 
 
 def cells_at_once(text: str) -> int:

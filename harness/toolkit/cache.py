@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,10 +78,10 @@ class Cache:
             return cls(None)
         folder = os.environ.get(FOLDER_VARIABLE)
         said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
-        if not said.isdecimal():
+        if not re.fullmatch(r"[0-9]{1,9}", said):
             raise HarnessError(
-                f"expected {LIMIT_VARIABLE} to be a number of megabytes, found {said!r}. "
-                "Fix: set it to one, or unset it"
+                f"expected {LIMIT_VARIABLE} to be a number of megabytes, found {said[:80]!r}. "
+                "Fix: set it to one of at most 9 digits, or unset it"
             )
         return cls(Path(folder) if folder else FOLDER, int(said) * 1_000_000)
 

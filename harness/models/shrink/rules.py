@@ -31,9 +31,15 @@ class ShrinkRule:
     factor: float | None = None
 
 
+#: What fields count; `rules.toml` and `scalars.py` say how each shrinks.
+KINDS = (
+    "cap", "channels", "doubled", "experts", "ff", "head_dim", "heads", "hidden", "image", "keep",
+    "kv_heads", "layers", "multiplier", "patch", "positions", "rotary", "token", "topk", "vocab",
+    "window",
+)  # fmt: skip
 #: The keys of a `[[rule]]`.
 KEYS: Mapping[str, Key] = {
-    "kind": Key("What the field counts.", required=True),
+    "kind": Key("What the field counts.", choices=KINDS, required=True),
     "match": Key("Each matches the whole name of a field.", PATTERNS, required=True),
     "to": Key("The small value at most.", INTEGER),
     "factor": Key("The small value at most of a multiplier of sizes.", NUMBER),
