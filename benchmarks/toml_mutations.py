@@ -1,8 +1,8 @@
 """Mutations of every TOML file that people write: each is read, or refused with a message.
 
-    .nox/tests/bin/python -m benchmarks.toml_mutations             # 1,000 mutations, two minutes
-    .nox/tests/bin/python -m benchmarks.toml_mutations --quick     # 100
-    .nox/tests/bin/python -m benchmarks.toml_mutations --seed 7    # others
+    .nox/mock/bin/python -m benchmarks.toml_mutations            # 1,000 mutations, half a minute
+    .nox/mock/bin/python -m benchmarks.toml_mutations --quick     # 100
+    .nox/mock/bin/python -m benchmarks.toml_mutations --seed 7    # others
 
 A mutation spoils one file in memory: a character, a line, a value, a name, the encoding. Its reader
 must answer with its tables or a `HarnessError` that names the file. A name that was misspelt and is
