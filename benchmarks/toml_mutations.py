@@ -1,6 +1,6 @@
 """Mutations of every TOML file that people write: each is read, or refused with a message.
 
-    .nox/mock/bin/python -m benchmarks.toml_mutations            # 1,000 mutations, half a minute
+    .nox/mock/bin/python -m benchmarks.toml_mutations             # 1,000 mutations, half a minute
     .nox/mock/bin/python -m benchmarks.toml_mutations --quick     # 100
     .nox/mock/bin/python -m benchmarks.toml_mutations --seed 7    # others
 
