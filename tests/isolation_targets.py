@@ -216,6 +216,14 @@ def signalled_once(argument: tuple[str, int], report: Report) -> str:
     return "survived"
 
 
+def full_once(marker: str, report: Report) -> str:
+    """Finds the disk full, as neighbours have filled it, unless a file says that it has."""
+    if not Path(marker).exists():
+        Path(marker).touch()
+        raise OSError(28, "No space left on device")
+    return "survived"
+
+
 def cleaned(argument: Any, report: Report) -> str:
     """A cleaner of temporary files removes those of the whole session while a cell uses them."""
     report(Stage.RUN)

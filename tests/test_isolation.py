@@ -294,6 +294,10 @@ def test_a_signal_from_outside_costs_a_second_try(tmp_path: Path, number: int) -
     assert ending.before.startswith("crash at run: ")
 
 
+def test_a_disk_that_neighbours_fill_costs_a_second_try(tmp_path: Path) -> None:
+    assert end_of("full_once", str(tmp_path / "full")).value == "survived"
+
+
 def test_a_cleaner_of_temporary_files_costs_no_cell() -> None:
     endings = run_all([task("cleaned"), *(task("echo", number) for number in range(3))], workers=1)
     assert [ending.outcome for ending in endings] == [None] * 4, endings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -48,6 +49,9 @@ STACKS = 2 * MB
 
 #: Bytes of a child's output at which the file is emptied.
 LARGEST_OUTPUT = 64 * MB
+
+#: Part of the message of an OSError on a full disk, or one without inodes.
+NO_ROOM = f"[Errno {errno.ENOSPC}]"
 
 #: Name of the file with a child's output, in the child's folder.
 OUTPUT = "output"
@@ -206,12 +210,12 @@ class RunningChild(Generic[T]):
     def _is_disturbed(self, ending: Ending) -> bool:
         """Whether something outside may be the cause of a failure.
 
-        A signal that no fault of a process's own sends, the end of the fork server, or a cleaner of
-        temporary files.
+        A signal that no fault of a process's own sends, the end of the fork server, a cleaner of
+        temporary files, or a disk that neighbours have filled.
         """
         if failure_scope(ending) is FailureScope.NONE:
             return False
-        if not self._folder.is_dir():
+        if not self._folder.is_dir() or NO_ROOM in failure_line(ending):
             return True
         if isinstance(self.last_message, Raised):
             return self.last_message.kind == KeyboardInterrupt.__name__
