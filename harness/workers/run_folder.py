@@ -84,9 +84,10 @@ def new_folder() -> Path:
 
 def no_room(folder: Path, error: OSError) -> HarnessError:
     """The error for a temporary folder or file that could not be made."""
+    place = tempfile.gettempdir()
     return HarnessError(
         f"expected room for temporary files in {folder}, found: {error}. What was stored before is "
-        f"kept. Fix: make room (`df -h {folder}` and `df -i {folder}` show it), or choose another "
+        f"kept. Fix: make room (`df -h {place}` and `df -i {place}` show it), or choose another "
         "folder with TMPDIR=DIR, and run again"
     )
 
