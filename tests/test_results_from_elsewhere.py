@@ -267,6 +267,45 @@ class TestClock:
         assert "1 run of a clock that was wrong." in text  # HTML
         assert "**A clock was wrong:**" in text  # Markdown
 
+    def test_of_very_many_runs_some_are_named(self, tmp_path: Path) -> None:
+        def many(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO runs SELECT * EXCLUDE i REPLACE ('a' || i AS run_id, "
+                "TIMESTAMP '2027-01-01' AS started_at, 10 + i AS sequence) "
+                "FROM runs, range(100) t(i) WHERE run_id = 'r1'"
+            )
+            connection.execute(
+                "INSERT INTO cells SELECT * EXCLUDE i "
+                "REPLACE ('a' || i AS run_id, 'e' || i AS entry) "
+                "FROM cells, range(100) t(i) WHERE run_id = 'r1'"
+            )
+
+        gathered = merged.gather([write(tmp_path / "a.duckdb", many)], None, NOW)
+        assert len(gathered.doubts) == 5
+        assert "run a95 (and 95 earlier ones)" in str(gathered.doubts[0])
+
+
+def test_bad_runs_are_named_by_kind(tmp_path: Path) -> None:
+    def many(connection: Connection) -> None:
+        connection.execute(
+            "INSERT INTO runs SELECT * EXCLUDE i REPLACE ('a' || i AS run_id, '../' AS backend) "
+            "FROM runs, range(100) t(i) WHERE run_id = 'r1'"
+        )
+
+    (left,) = merged.gather([write(tmp_path / "a.duckdb", many)], None).left_out
+    assert "100 of 102 rows of runs left out: expected backend" in left.found
+
+
+def test_more_runs_than_anybody_makes_are_refused(tmp_path: Path) -> None:
+    def many(connection: Connection) -> None:
+        connection.execute(
+            "INSERT INTO runs SELECT * EXCLUDE i REPLACE ('a' || i AS run_id) "
+            "FROM runs, range(20001) t(i)"
+        )
+
+    (left,) = merged.gather([write(tmp_path / "a.duckdb", many)], None).left_out
+    assert "found more than 20000 runs" in left.found
+
 
 def test_injected_faults_count_nowhere(folder: Path) -> None:
     store(folder / "good.duckdb", "fault", outcome=Outcome.FAIL, faults="wrong=albert",

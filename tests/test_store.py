@@ -138,6 +138,18 @@ class TestLastGreen:
                 store.add(f"r{number}", make_result("bert", outcome=outcome, verdict=verdict))
             assert store.last_green("good")["bert", "base", "default"] is last
 
+    def test_a_forged_sequence_costs_no_later_run(
+        self, stored: Path, make_run: Make, make_result: Make
+    ) -> None:
+        change(stored, "UPDATE runs SET sequence = 9223372036854775807")
+        with Store.open(stored) as store:
+            for name in ("next", "last"):
+                store.begin(make_run(name))
+                store.add(name, make_result("bert"))
+        assert rows(stored, "SELECT run_id FROM runs ORDER BY sequence") == [
+            ("next",), ("last",), ("before",)
+        ]  # fmt: skip
+
     def test_injected_faults_are_no_history(
         self, stored: Path, make_run: Make, make_result: Make
     ) -> None:

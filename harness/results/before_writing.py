@@ -34,7 +34,7 @@ def check(path: Path) -> str:
     if reading.kind == "schema":
         raise HarnessError(other_schema(path, reading.text))
     if reading.kind in ("locked", "forbidden", "irregular", "interrupted"):
-        raise HarnessError(_cannot_use(path, reading))
+        raise HarnessError(cannot_use(path, reading))
     if reading.kind:
         where = set_aside.set_aside(path)
         return (
@@ -72,7 +72,8 @@ def other_schema(path: Path, found: str) -> str:
     )
 
 
-def _cannot_use(path: Path, reading: Reading) -> str:
+def cannot_use(path: Path, reading: Reading) -> str:
+    """The message for a file that is in use, unreadable or no file."""
     if reading.kind == "locked":
         who = holder(reading.text)
         look = f" (see it with `ps -p {who.split()[-1]}`)" if who.startswith("process") else ""

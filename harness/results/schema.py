@@ -7,6 +7,9 @@ from collections.abc import Mapping
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
 SCHEMA_VERSION = 3
 
+#: The largest sequence that a run can have.
+LARGEST_SEQUENCE = 10**12
+
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
 #: `peak_rss_mb` is in units of 10^6 bytes, `device_share` lies in 0..1. `sequence` counts the runs
 #: of a file in the order in which they began, whatever the clock said.

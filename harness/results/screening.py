@@ -24,7 +24,13 @@ import duckdb
 
 from harness.results import clock, rules, set_aside
 from harness.results.rules import Rule
-from harness.results.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, STAND_INS
+from harness.results.schema import (
+    LARGEST_SEQUENCE,
+    MIGRATIONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    STAND_INS,
+)
 from harness.toolkit import printable
 
 #: The tables that a file must have.
@@ -40,10 +46,13 @@ PATIENCE = 12
 MEMORY = "1500MB"
 
 #: Longest JSON text of a run, in characters.
-LONGEST_JSON = 50_000
+LONGEST_JSON = 20_000
 
-#: The largest sequence of a run.
-LARGEST_SEQUENCE = 10**12
+#: The most runs of one file: a nightly run of fifty years.
+MOST_RUNS = 20_000
+
+#: How many runs of one file are named, of a clock that was wrong.
+MOST_DOUBTS = 5
 
 _PLAIN = re.compile(rules.PLAIN_NAME)
 
@@ -285,11 +294,7 @@ def _copy(
     supplying = {
         row[0] for row in connection.execute("SELECT DISTINCT run_id FROM kept").fetchall()
     }
-    problems += [
-        {"table": "clock", "found": start.doubt, "where": f"run {start.run_id}"}
-        for start in doubts
-        if start.run_id in supplying
-    ]
+    problems += _doubted([start for start in doubts if start.run_id in supplying])
     connection.commit()
     return problems
 
@@ -322,8 +327,11 @@ def _copy_runs(
     )
     rows = connection.execute(
         f"SELECT {read}, {times}, emulated, seed, sequence, left(coalesce(faults, ''), 1000) "
-        f"FROM {source} ORDER BY row"
+        f"FROM {source} ORDER BY row LIMIT {MOST_RUNS + 1}"
     ).fetchall()
+    if len(rows) > MOST_RUNS:
+        raise Refused("structure", f"more than {MOST_RUNS} runs")
+    broken_runs: dict[str, dict[str, Any]] = {}
     good: dict[str, tuple[Any, ...]] = {}
     starts = []
     for row in rows:
@@ -334,11 +342,13 @@ def _copy_runs(
             broken = ("run_id", "each run once", given["run_id"])
         if broken is not None:
             column, expected, found = broken
-            problems.append(
-                {"table": "runs", "count": 1, "of": len(rows), "column": column,
+            problem = broken_runs.setdefault(
+                column,
+                {"table": "runs", "count": 0, "of": len(rows), "column": column,
                  "expected": expected, "found": _shown(found),
-                 "where": f"run {_shown(given['run_id'])}"}
+                 "where": f"run {_shown(given['run_id'])}"},
             )  # fmt: skip
+            problem["count"] += 1
             continue
         began = _EPOCH + timedelta(microseconds=start)
         ended = None if unfinished else _EPOCH + timedelta(microseconds=finish)
@@ -349,6 +359,7 @@ def _copy_runs(
             given["run_id"], given["backend"], began, ended, given["device"][:500], emulated,
             *(given[name] for name in texts[3:]), seed, sequence, faults,
         )  # fmt: skip
+    problems += broken_runs.values()
     ordered = clock.ranked(starts, now)
     connection.execute(
         """
@@ -364,6 +375,17 @@ def _copy_runs(
             f"INSERT INTO clean.runs VALUES ({marks})", [*good[at.run_id], at.effective]
         )
     return [start for start in ordered if start.doubt]
+
+
+def _doubted(starts: Sequence[clock.Start]) -> list[dict[str, Any]]:
+    """The runs of a clock that was wrong, one by one; of many, the last ones."""
+    named = starts[-MOST_DOUBTS:]
+    found = [
+        {"table": "clock", "found": start.doubt, "where": f"run {start.run_id}"} for start in named
+    ]
+    if len(starts) > len(named) and found:
+        found[0]["where"] += f" (and {len(starts) - len(named)} earlier ones)"
+    return found
 
 
 def _broken_run(

@@ -19,15 +19,17 @@ import duckdb
 from harness.contract import GREEN, CellResult, HarnessError, Outcome, RunInfo
 from harness.results import before_writing, schema
 from harness.results.errors import first_line, fix_of
-from harness.results.schema import SCHEMA, SCHEMA_VERSION
+from harness.results.reader import Reading, is_locked
+from harness.results.schema import LARGEST_SEQUENCE, SCHEMA, SCHEMA_VERSION
 from harness.toolkit import printable
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Store"]
 
-_RUN = """
+_RUN = f"""
 INSERT INTO runs (run_id, backend, started_at, device, emulated, versions, lock_sha256, git_commit,
                   host, arguments, seed, faults, sequence)
 SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + coalesce(max(sequence), 0) FROM runs
+WHERE sequence < {LARGEST_SEQUENCE}
 """
 
 _CELL = """
@@ -240,6 +242,8 @@ def _bring_to_schema(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _cannot_open(path: Path, error: Exception) -> str:
+    if is_locked(str(error)):  # since the check
+        return before_writing.cannot_use(path, Reading("locked", str(error)))
     return (
         f"{path} cannot be opened for writing: {first_line(error)} What it holds is kept. "
         f"Fix: {fix_of(error, path)}"
