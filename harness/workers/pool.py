@@ -125,7 +125,8 @@ class Pool(Generic[T]):
                 self._start_waiting()
                 self._look_after()
         except BaseException as error:  # a fault of ours: no future may stay open
-            self.error = error
+            # After all endings before it, whose results count.
+            self._finisher.submit(self._fail, error).result()
         finally:
             for running in self._running:
                 running.kill()
@@ -135,6 +136,9 @@ class Pool(Generic[T]):
                 running.release()
             self._running.clear()
             self._finisher.submit(self._cancel_all)
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = self.error or error
 
     def _cancel_all(self) -> None:
         """Cancel the futures of all tasks that have no result."""
