@@ -47,7 +47,7 @@ def interpreter(spec: BackendSpec, package: str, version: str) -> Path:
     environment = folder() / f"{spec.name}-{package}-{version}"
     python = environment / "bin" / "python"
     stamp = environment / STAMP
-    wanted = _pins(spec, package, version, environment.with_suffix(".in"))
+    wanted = _pins(spec, package, version, environment.with_name(f"{environment.name}.in"))
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     shutil.rmtree(environment, ignore_errors=True)
