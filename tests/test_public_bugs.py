@@ -16,7 +16,7 @@ from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 BLAME = ("causal", "future")
-PASSED = Row("zamba2", "base", "default", "verify", "pass", "ok", "", "")
+PASSED = Row("zamba2", "base", "default", "verify", "pass", "ok", "")
 CAUSAL = replace(
     PASSED, stage="reference", outcome="untested", verdict="new", reason="Causal: moved"
 )
@@ -101,8 +101,10 @@ def test_a_failure_that_names_the_bug_is_caught() -> None:
     assert caught == Judgement(Sighting.CAUGHT, "reference", "Causal: moved")
 
 
-def test_the_traceback_names_a_bug_as_well() -> None:
-    assert judge(BLAME, [replace(SHAPE, error="no future")], [PASSED]).sighting is Sighting.CAUGHT
+def test_a_word_within_a_word_names_no_bug() -> None:
+    elsewhere = replace(SHAPE, reason="no BertForCausalLM, futures or is_causal")
+    assert judge(BLAME, [elsewhere], [PASSED]).sighting is Sighting.OTHER_BLAME
+    assert judge(BLAME, [replace(SHAPE, reason="no Future")], [PASSED]).sighting is Sighting.CAUGHT
 
 
 def test_an_expected_failure_that_names_the_bug_is_caught_as_such() -> None:
@@ -215,8 +217,16 @@ def test_rows_come_from_a_results_file(tmp_path: Path) -> None:
         store.begin(run)
         store.add("1", result)
     assert public_bugs.rows_of(tmp_path / "mock.duckdb") == [
-        Row("bert", "base", "default", "verify", "fail", "new", "off", "trace")
+        Row("bert", "base", "default", "verify", "fail", "new", "off")
     ]
+
+
+def test_recorded_signatures_are_left_out(tmp_path: Path) -> None:
+    spec = backends.find("torch-cpu")
+    public_bugs.without_snapshot(spec.folder, tmp_path / "torch_cpu")
+    copy = backends.discover(tmp_path)["torch-cpu"]
+    assert (spec.snapshot, copy.snapshot) == (True, False)
+    assert copy.expectations.is_file()
 
 
 # ---- the environments
