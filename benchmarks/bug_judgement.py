@@ -7,7 +7,6 @@ is about, and the same failure is not there on the right version. Judged on rows
 from __future__ import annotations
 
 import re
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
