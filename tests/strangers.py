@@ -331,14 +331,16 @@ def main() -> int:
             results, output = folder / "results", folder / "out" / "deep"
             store(results / "good.duckdb", "good")
             write(results / "openvino.duckdb", poison)
-            began, text, fault = time.monotonic(), "", ""
+            text, fault, seconds = "", "", 0.0
             try:
-                text = said_and_written(results, output, list(COMMANDS))
+                for command in COMMANDS:
+                    began = time.monotonic()
+                    text += said_and_written(results, output, [command])
+                    seconds = max(seconds, time.monotonic() - began)
             except HarnessError as error:
                 fault = f"stopped: {error}"
             except Exception:
                 fault = traceback.format_exc()
-            seconds = time.monotonic() - began
             leaks += SECRET in text
             strays += len(outside(folder, output))
             tracebacks += bool(fault)
@@ -348,7 +350,7 @@ def main() -> int:
                 print(fault)
     print(
         f"{len(kinds)} kinds: {leaks} leaks, {strays} writes outside, {tracebacks} tracebacks; "
-        f"the slowest took {slowest:.1f} s for five commands"
+        f"the slowest command took {slowest:.1f} s"
     )
     return 1 if leaks or strays or tracebacks or slowest > 10 else 0
 
