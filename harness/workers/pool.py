@@ -7,8 +7,8 @@ Each limit is enforced twice: in the child, with the kernel's help (`harness.wor
 that a huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by
 the dispatcher, which watches clock and memory and kills.
 
-A task that something outside has ended, such as the end of the fork server, is run again, once and
-with nothing beside it: what fails then is its own fault.
+A task that something outside has ended, such as the end of the fork server, is run again, twice at
+most and with nothing beside it: what fails then is its own fault.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _Process = tuple[BaseProcess, Connection, Sequence[Connection], Path]
 #: Seconds that the dispatcher is given to end, before the fork server is killed and after.
 CLOSING = 3.0
 
+#: How often a task is tried that something outside ends again and again.
+TRIES = 3
+
 #: Seconds between two looks at the memory of the children.
 WATCH = 0.1
 
@@ -66,7 +69,7 @@ class Pool(Generic[T]):
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
-        self._again: deque[tuple[Task, Future[T], Ending]] = deque()  # ended from outside
+        self._again: deque[tuple[Task, Future[T], Ending, int]] = deque()  # ended from outside
         self._futures: list[Future[T]] = []
         self._running: list[RunningChild[T]] = []
         self._stopping = False
@@ -158,11 +161,11 @@ class Pool(Generic[T]):
             self._waiting.popleft()
             self._start(RunningChild(task, future, *process, self._settings.limits))
         if self._again and not self._running and not self._stopping:
-            task, future, ending = self._again[0]
+            task, future, ending, tries = self._again[0]
             process = self._process_for(task)
             self._again.popleft()
             again = RunningChild(task, future, *process, self._settings.limits)
-            again.first = ending
+            again.first, again.tries = ending, tries + 1
             self._start(again)
 
     def _process_for(self, task: Task) -> _Process:
@@ -254,8 +257,8 @@ class Pool(Generic[T]):
         """Conclude the task of a child whose process is gone, or have it run again."""
         ending = running.end()
         running.release()
-        if ending.disturbed and running.first is None:
-            self._again.append((running.task, running.future, ending))
+        if ending.disturbed and running.tries < TRIES:
+            self._again.append((running.task, running.future, ending, running.tries))
         else:
             self._conclude(running.task, running.future, ending)
 

@@ -80,6 +80,7 @@ class RunningChild(Generic[T]):
         bytes_at_start: resident memory as the task began.
         peak_bytes: the most resident memory seen, the child's descendants included.
         first: the ending that something outside has caused, where the task now runs again.
+        tries: how often the task has been started, this time included.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class RunningChild(Generic[T]):
         self.bytes_at_start = 0
         self.peak_bytes = 0
         self.first: Ending | None = None
+        self.tries = 1
         self._folder = folder
         self._leads_group = False
         self._descendants: list[psutil.Process] = []
