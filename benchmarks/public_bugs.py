@@ -11,8 +11,9 @@ the pins of a backend with one package swapped: a minute and 1 GB of disk, 0.1 G
 uv is on the same file system. They stay in `~/.cache/hf-hardware-matrix/public-bugs` until
 `--remove`.
 
-The bugs are data: what users reported, chosen before anyone looked at whether the harness sees
-them. Nothing in the harness may be tuned to one of them; a bug that is missed stays in the table.
+The bugs are data: what users reported. All but the first ten were chosen before anyone looked at
+whether the harness sees them. Nothing in the harness may be tuned to one of them; a bug that is
+missed stays in the table.
 Exits with 1 where a right version gave a false alarm, whatever the share of the bugs caught.
 """
 
