@@ -15,7 +15,7 @@ from harness.contract import Outcome, Verdict
 
 
 class Sighting(StrEnum):
-    """What the harness made of a public bug."""
+    """The harness's answer to a public bug."""
 
     CAUGHT = "caught"
     OTHER_BLAME = "other blame"  # red, but no failure names what the bug is about

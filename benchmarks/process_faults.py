@@ -86,7 +86,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Cost:
-    """What a fault has cost, each as a list of what was found."""
+    """The losses that a fault has caused, each as a list of findings."""
 
     rows_lost: list[str] = field(default_factory=list)
     stored_wrongly: list[str] = field(default_factory=list)

@@ -62,7 +62,7 @@ TABLES: Mapping[str, Callable[[], object]] = {
     "toolkit/padding_exemptions.toml": padding_exemptions.exemptions.__wrapped__,
 }
 
-#: What stands in the place of a value.
+#: TOML text that stands in the place of a value.
 VALUES = (
     "9" * 5000, "0x" + "f" * 5000, "-9223372036854775809", "1e400", "nan", "-inf", "1e-400",
     "[" * 2000, "[" * 40 + "]" * 40, "{a = " * 2000, "[[[1]]]", "[1, 'a', true]", "[]", "{}",
@@ -71,7 +71,7 @@ VALUES = (
 )  # fmt: skip
 
 
-#: What is done to a file; the likelier ones stand here more often.
+#: Kinds of mutation; the likelier ones stand here more often.
 KINDS = (
     "character", "line dropped", "line twice", "value", "value", "value", "key", "key", "table",
     "string", "encoding", "stray line",
@@ -167,7 +167,7 @@ def _misspelt(word: str, draw: random.Random) -> str:
 
 
 def read(path: Path, data: bytes, reader: Callable[[], object]) -> BaseException | None:
-    """What a reader raises when a file holds other bytes; None where it reads them."""
+    """The exception of a reader whose file holds other bytes; None where it reads them."""
     plain = Path.read_bytes
 
     def read_bytes(self: Path) -> bytes:

@@ -61,7 +61,7 @@ SAID = (
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of one planted fault on one model."""
+    """The result of one planted fault on one model."""
 
     name: str
     fault: Fault
@@ -70,7 +70,7 @@ class Observation:
 
     @property
     def text(self) -> str:
-        """What a user is told of the cell, in a line."""
+        """The reason or the notes of the cell that a user reads, in a line."""
         result = self.result
         if result.outcome is Outcome.PASS:
             return "; ".join(notes(result)) or "pass"

@@ -292,7 +292,7 @@ COMMANDS: dict[str, tuple[ModuleType, list[str]]] = {
 
 
 def said_and_written(results: Path, output: Path, names: Sequence[str]) -> str:
-    """What commands, as `COMMANDS` lists them, print and write over a folder."""
+    """Text that commands, as `COMMANDS` lists them, print and write over a folder."""
     printed = io.StringIO()
     root = ["--root", str(checkout.ROOT)]
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

@@ -154,7 +154,9 @@ def test_a_command_runs(
     words = with_examples(command)
     if words[0] == "duckdb":
         with duckdb.connect(str(results / Path(words[1]).name), read_only=True) as connection:
-            assert connection.execute(words[2]).fetchall()
+            found = connection.execute(words[2])
+            # Only a session with such a fault has these metrics.
+            assert found.fetchall() or "FROM metrics" in words[2]
     elif words[:3] == ["nox", "-s", "mock"] or words[:2] == ["HARNESS_BACKEND=mock", "python"]:
         posargs = words[4:]
         done = run_mock(posargs, tmp_path)
@@ -288,6 +290,7 @@ def with_own_folders(word: str, own: dict[str, str]) -> str:
 def collect(backend: str, words: list[str], checkout: Path) -> None:
     """Collect the cells of a backend's session, which opens no SDK: at least one is there."""
     own = {"~/models": str(checkout / "models"), "../my-repository": str(checkout)}
+    own["$CI_NODE_INDEX/$CI_NODE_TOTAL"] = "1/4"
     given = [with_own_folders(word, own) for word in words]
     if "--precision" in given:
         named = given.index("--precision") + 1

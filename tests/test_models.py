@@ -329,6 +329,10 @@ def test_real_weights_come_from_the_checkpoints_folder(tmp_path: Path) -> None:
     want = saved.module().state_dict()
     assert all((value == want[name]).all() for name, value in found.module().state_dict().items())
     head = TinyCase(entry, seed=0, head="fill-mask", checkpoints=tmp_path)
+    with pytest.raises(Absent, match="requires the weights of cls of BertForMaskedLM"):
+        head.module()
+    TinyCase(entry, seed=7, head="fill-mask").save(tmp_path / "someone" / "a-bert")
+    head = TinyCase(entry, seed=0, head="fill-mask", checkpoints=tmp_path)
     assert head.model_name == "BertForMaskedLM"
 
 

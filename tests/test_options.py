@@ -14,7 +14,7 @@ from harness.session.options import options_of
 
 
 def config(words: list[str]) -> Any:
-    """What pytest makes of a command line, as far as options are read from it."""
+    """The configuration that pytest makes of a command line, as far as options are read from it."""
     parser = pytest.Parser(_ispytest=True)
     plugin.pytest_addoption(parser)
     known = parser.parse_known_args(words)

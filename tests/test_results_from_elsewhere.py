@@ -62,7 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(folder: Path, names: Sequence[str] = tuple(COMMANDS)) -> str:
-    """What commands print and write over a folder."""
+    """Text that commands print and write over a folder."""
     output = folder.parent / "out" / "deep"
     text = said_and_written(folder, output, names)
     assert outside(folder.parent, output) == []

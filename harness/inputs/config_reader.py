@@ -27,7 +27,7 @@ KEYS: Mapping[str, Key] = dict.fromkeys(
 
 
 def fields() -> Mapping[str, list[str]]:
-    """What `config_reader.toml` holds."""
+    """Names of config fields by meaning, from `config_reader.toml`."""
     source = TomlFile(Path(__file__).with_suffix(".toml"))
     source.check_top(KEYS)
     return source.tables

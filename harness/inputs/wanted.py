@@ -18,7 +18,7 @@ KEYS: Mapping[str, Key] = dict.fromkeys(
 
 
 def arguments() -> Mapping[str, list[str]]:
-    """What `wanted.toml` holds."""
+    """Names of forward arguments by kind, from `wanted.toml`."""
     source = TomlFile(Path(__file__).with_suffix(".toml"))
     source.check_top(KEYS)
     return {key: source.tables[key] for key in KEYS}

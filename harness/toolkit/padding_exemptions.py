@@ -17,7 +17,7 @@ from harness.toolkit.toml_keys import ANY, STRINGS, Key
 
 #: The variant that stands for both sides: the model takes no padded batch.
 PADDED = "padded"
-#: What a row may exempt from.
+#: Variants that a row may exempt from.
 VARIANTS = ("left-padded", "right-padded", PADDED)
 
 

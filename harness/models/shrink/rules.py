@@ -31,7 +31,7 @@ class ShrinkRule:
     factor: float | None = None
 
 
-#: What fields count; `rules.toml` and `scalars.py` say how each shrinks.
+#: Kinds of size that a field may be; `rules.toml` and `scalars.py` say how each shrinks.
 KINDS = (
     "cap", "channels", "doubled", "experts", "ff", "head_dim", "heads", "hidden", "image", "keep",
     "kv_heads", "layers", "multiplier", "patch", "positions", "rotary", "token", "topk", "vocab",

@@ -23,7 +23,7 @@ from harness.toolkit import numerics
 from harness.toolkit.padded_inputs import MASK
 
 Change = Callable[[Array], Array]
-#: What a fault makes of the right outputs: (program, outputs) -> what the backend returns.
+#: A fault applied to the right outputs: (program, outputs) -> what the backend returns.
 Call = Callable[[Any, Any], Any]
 
 
