@@ -340,6 +340,16 @@ class Generation:
     suppressed: tuple[int, ...] = ()  # ids that stand for an image or a sound, never for text
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Greedily generated tokens, and the logits that each was chosen by."""
+
+    sequences: Array  # (batch, length + tokens) token ids, those given included
+    #: (batch, tokens, vocabulary), floating, before any token is suppressed; None where the SDK
+    #: does not tell.
+    logits: Array | None = None
+
+
 @runtime_checkable
 class Case(Protocol):
     """One entry, built small; lazy, so that a backend that needs no module never builds one.
@@ -460,10 +470,10 @@ class Backend(Protocol):
     own is not wanted, `narrowed(case) -> Case` where the SDK's classes take fewer inputs or return
     fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
-    `generate(case, precision, inputs, tokens) -> (batch, length + tokens) token ids`, greedily,
-    `memory() -> int` (device bytes, not below 0), `dynamic: bool` (False where a program takes the
-    shapes that it was prepared for and no others; true where it is not said). The pipeline of a
-    case that generates returns its sequences as the one output named `case.generation.argument`.
+    `generate(case, precision, inputs, tokens) -> Generated`, greedily, `memory() -> int` (device
+    bytes, not below 0), `dynamic: bool` (False where a program takes the shapes that it was
+    prepared for and no others; true where it is not said). The pipeline of a case that generates
+    returns its sequences as the one output named `case.generation.argument`.
     """
 
     precisions: Sequence[Precision]  # one is called `default`

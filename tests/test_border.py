@@ -21,6 +21,7 @@ from harness.contract import (
     BrokenContract,
     CellResult,
     Device,
+    Generated,
     Outcome,
     Placement,
     Precision,
@@ -282,17 +283,34 @@ def test_what_the_optional_members_return(run: Runner) -> None:
         assert found is None or result.reason.endswith(f"found {found}")
 
 
-def test_tokens_that_are_none() -> None:
+def test_generated_tokens_that_are_none() -> None:
     given = np.ones((2, 4), np.int64)
-    assert border.tokens(np.ones((2, 6), np.int32), given).shape == (2, 6)
+    ids = np.ones((2, 6), np.int32)
+    assert border.generated(Generated(ids), given).sequences.shape == (2, 6)
+    raw: Any
     for raw in (None, [[1]], np.ones((2, 6)), np.ones((3, 6), np.int64), np.ones(6, np.int64)):
         with pytest.raises(BrokenContract, match="contract: generate: expected integer"):
-            border.tokens(raw, given)
+            border.generated(Generated(raw), given)
+    with pytest.raises(BrokenContract, match=r"expected a harness\.contract\.Generated"):
+        border.generated(ids, given)
+
+
+def test_logits_of_generated_tokens_have_a_row_a_step() -> None:
+    given, ids = np.ones((2, 4), np.int64), np.ones((2, 6), np.int64)
+    border.generated(Generated(ids, np.ones((2, 2, 9), np.float32)), given)
+    raw: Any
+    for raw in ([], np.ones((2, 3, 9)), np.ones((1, 2, 9)), np.ones((2, 2, 9), int), np.ones(2)):
+        with pytest.raises(BrokenContract, match=r"expected logits of shape .* \(2, 2\)"):
+            border.generated(Generated(ids, raw), given)
 
 
 def test_a_pipeline_that_does_not_say_what_it_went_on_from() -> None:
+    ids = np.ones((2, 6), np.int64)
+    assert border.continued({"input_ids": ids}, {"input_ids": ids[:, :4]}, "input_ids")
     with pytest.raises(BrokenContract, match="contract: pipeline: expected the token ids"):
-        border.tokens(np.ones((2, 6), np.int64), None)
+        border.continued({"input_ids": ids}, {}, "input_ids")
+    with pytest.raises(BrokenContract, match="contract: pipeline: expected token ids, by the name"):
+        border.continued({"tokens": ids}, {"input_ids": ids}, "input_ids")
 
 
 def test_a_device_that_is_none() -> None:

@@ -21,6 +21,7 @@ from harness.contract import (
     Arrays,
     Case,
     Device,
+    Generated,
     Precision,
     Unavailable,
     Unsupported,
@@ -117,8 +118,8 @@ class Backend:
 
     def generate(
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
-    ) -> Array:
-        """Greedy `generate()` with its cache: token ids, those given included."""
+    ) -> Generated:
+        """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by."""
         return pipelines.generate(self.prepare(case, precision).model, case, inputs, tokens)
 
     def _made(self, case: Case, precision: Precision) -> tuple[Any, str]:

@@ -9,9 +9,10 @@ from typing import Any
 import transformers
 
 from backends._shared import pipeline_outputs
+from backends._shared.generated import WITH_LOGITS, generated
 from backends.openvino_optimum.optimum_imports import optimum_intel
 from backends.openvino_optimum.program import tensors
-from harness.contract import Array, Arrays, Case
+from harness.contract import Array, Arrays, Case, Generated
 
 
 def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
@@ -40,15 +41,14 @@ def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
     return pipeline_outputs.arrays(asked, answered, fed, case)
 
 
-def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Array:
-    """Greedy `generate()` with its cache: token ids, those given included."""
+def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Generated:
+    """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by."""
     _make_greedy(model, case)
     if case.generation is not None and case.generation.argument == "decoder_input_ids":
         # Given ids that begin with it are taken as they are; others get it in front.
         start = int(inputs["decoder_input_ids"][0, 0])
         model.generation_config.decoder_start_token_id = start
-    made: Array = model.generate(**tensors(inputs), max_new_tokens=tokens).cpu().numpy()
-    return made
+    return generated(model.generate(**tensors(inputs), max_new_tokens=tokens, **WITH_LOGITS))
 
 
 def _make_greedy(model: Any, case: Case) -> None:

@@ -18,6 +18,7 @@ from harness.contract import (
     BrokenContract,
     Case,
     Device,
+    Generated,
     Placement,
     Precision,
     Program,
@@ -205,8 +206,8 @@ def arrays(raw: Any, what: str) -> dict[str, Array]:
     return found
 
 
-def tokens(raw: Any, given: Array | None) -> Array:
-    """Generated sequences as a backend returned them, which must be token ids.
+def generated(raw: Any, given: Array) -> Generated:
+    """Generated tokens and their logits as a backend returned them.
 
     Args:
         raw: what the backend returned.
@@ -216,16 +217,20 @@ def tokens(raw: Any, given: Array | None) -> Array:
     Raises:
         BrokenContract: it is something else.
     """
-    if given is None:
-        raise BrokenContract("pipeline", "the token ids that it went on from", "none")
-    if not isinstance(raw, np.ndarray):
-        found = type_name(raw)
-    elif raw.ndim == 2 and raw.dtype.kind in "ui" and raw.shape[0] == given.shape[0]:
-        return raw
-    else:
-        found = f"{raw.dtype.name} of shape {raw.shape}"
-    expected = "integer token ids of shape (batch, length + tokens), a numpy array"
-    raise BrokenContract("generate", expected, found)
+    if not isinstance(raw, Generated):
+        raise BrokenContract("generate", "a harness.contract.Generated", type_name(raw))
+    ids, logits = raw.sequences, raw.logits
+    rows, length = given.shape
+    right = isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype.kind in "ui"
+    if not right or ids.shape[0] != rows:
+        expected = "integer token ids of shape (batch, length + tokens), a numpy array"
+        raise BrokenContract("generate", expected, _described(ids))
+    steps = (rows, ids.shape[1] - length)
+    right = isinstance(logits, np.ndarray) and logits.ndim == 3 and is_floating(logits)
+    if logits is not None and (not right or logits.shape[:2] != steps):
+        expected = f"logits of shape (batch, tokens, vocabulary), the first two {steps}"
+        raise BrokenContract("generate", expected, _described(logits))
+    return raw
 
 
 def answered(raw: Any) -> tuple[Arrays, Arrays] | None:
@@ -241,6 +246,24 @@ def answered(raw: Any) -> tuple[Arrays, Arrays] | None:
             "pipeline", "None, or (outputs, the arrays they are computed from)", type_name(raw)
         )
     return arrays(raw[0], "pipeline"), arrays(raw[1], "pipeline")
+
+
+def continued(outputs: Arrays, fed: Arrays, argument: str) -> Generated:
+    """The tokens among a pipeline's answer, where the case generates.
+
+    Args:
+        outputs: of the pipeline; the sequences have the name of the argument.
+        fed: the arrays that the outputs were computed from.
+        argument: of forward, that generation goes on with.
+
+    Raises:
+        BrokenContract: the outputs are no token ids that go on from given ones.
+    """
+    for found, expected in ((fed, "the token ids that it went on from"), (outputs, "token ids")):
+        if argument not in found:
+            names = ", ".join(found) or "none"
+            raise BrokenContract("pipeline", f"{expected}, by the name {argument}", names)
+    return generated(Generated(outputs[argument]), fed[argument])
 
 
 def placement(raw: Any) -> Placement:
@@ -390,6 +413,12 @@ def unpatched(before: Mapping[str, Callable[..., Any]]) -> None:
     replaced = sorted(name for name, value in before.items() if now.get(name) is not value)
     if replaced:
         raise BrokenContract("numpy", "its functions as they were", f"{replaced[0]} replaced")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name} of shape {value.shape}"
+    return type_name(value)
 
 
 def type_name(value: Any) -> str:

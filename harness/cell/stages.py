@@ -14,7 +14,7 @@ from harness.catalog import backends
 from harness.cell import border
 from harness.cell.border import CheckedProgram
 from harness.cell.errors import record_error
-from harness.cell.judgement import compare, judge_tokens, named_alike, verify, with_own_floor
+from harness.cell.judgement import compare, judge_generated, named_alike, verify, with_own_floor
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import repeat
@@ -151,9 +151,8 @@ def _further(
             if answered is not None:
                 got, fed = answered
                 if case.generation is not None:
-                    argument = case.generation.argument
-                    sequences = border.tokens(got.get(argument), fed.get(argument))
-                    judge_tokens(case, fed, sequences, reference, progress)
+                    made = border.continued(got, fed, case.generation.argument)
+                    judge_generated(case, fed, made, reference, progress)
                 else:
                     expected = case.reference(fed, reference.dtype)
                     got, expected = named_alike(got, expected)
@@ -171,8 +170,8 @@ def _further(
             given = generation.prompt(base, case.generation.argument)
             lent = {name: border.read_only(array) for name, array in given.items()}
             ids = given[case.generation.argument]
-            sequences = border.tokens(generate(case, precision, lent, GENERATED_TOKENS), ids)
-            judge_tokens(case, given, sequences, reference, progress)
+            made = border.generated(generate(case, precision, lent, GENERATED_TOKENS), ids)
+            judge_generated(case, given, made, reference, progress)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
         with progress.stage(Stage.ROUNDTRIP), tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,9 @@
-"""Greedy decoding, checked: each generated token must be the reference's likeliest next token.
+"""Greedy decoding, checked: logits and tokens of every step against one pass of the reference.
 
-Generation uses a cache, which a single inference never does. The reference has none: it reads the
-whole sequence at once, so a cache that forgets, repeats or misplaces a token shows in its logits.
+Generation uses a key-value cache, which a single inference never does. The reference has none: it
+reads the whole sequence at once. A cache that forgets, repeats or misplaces a token moves the
+logits of the next step, often without another token becoming the likeliest: a tiny model with tied
+embeddings, as `gpt2` is, repeats itself whatever it reads.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from harness.toolkit.numerics import LIMIT, has_value
 MASKS = ("attention_mask", "image_attention_mask", "cross_attention_mask")
 TYPES = ("token_type_ids", "mm_token_type_ids", "image_embeds_position_mask")
 
+#: The input on which logits differ, as a reason names it.
+LOGITS = "while generating"
+
 #: How far a logit may lie from the reference's, in noise floors times the logits' RMS: a floor is
 #: an error in L2, and one of some hundred values may have four times its share; two are compared.
 SPREAD = 8.0
@@ -33,6 +38,20 @@ class Judged:
 
     tokens: int  # that were judged
     score: float  # the worst logit's distance from the best, in noise floors; at most LIMIT
+
+
+def steps_of(sequences: Array, logits: Array, began: int) -> Array:
+    """The logits by which each generated token was to be chosen.
+
+    Args:
+        sequences: (batch, began + tokens) token ids.
+        logits: (batch, began + tokens, vocabulary), of one inference on `sequences`.
+        began: the number of given tokens.
+
+    Returns:
+        (batch, tokens, vocabulary).
+    """
+    return logits[:, began - 1 : sequences.shape[1] - 1]
 
 
 def judge(
@@ -53,9 +72,8 @@ def judge(
         Inconclusive: the floor is so high that half of all other tokens would pass too.
     """
     began = fed[generated.argument].shape[1]
-    count = sequences.shape[1] - began
     chosen = sequences[:, began:, None]
-    steps = logits[:, -count - 1 : -1].astype(np.float64)
+    steps = steps_of(sequences, logits, began).astype(np.float64)
     steps[..., [i for i in generated.suppressed if i < steps.shape[-1]]] = -np.inf
     likely = has_value(steps)
     unit = SPREAD * floor * float(np.sqrt(np.mean(steps[likely] ** 2)))
@@ -75,7 +93,7 @@ def judge(
             f"{steps[row, step, best]:.4g}, got {chosen[row, step, 0]} with "
             f"{steps[row, step, chosen[row, step, 0]]:.4g}"
         )
-    return Judged(count, float(found.max()))
+    return Judged(chosen.shape[1], float(found.max()))
 
 
 def check_sequences(sequences: Array, given: Array, vocabulary: int) -> None:

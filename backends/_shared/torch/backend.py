@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from backends._shared import pipeline_outputs
+from backends._shared.generated import WITH_LOGITS, generated
 from harness.contract import (
     Array,
     Arrays,
     Case,
     Device,
+    Generated,
     Placement,
     Precision,
 )
@@ -168,8 +170,8 @@ class TorchBackend:
 
     def generate(
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
-    ) -> Array:
-        """Greedy `generate()` with its cache: token ids, those given included.
+    ) -> Generated:
+        """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by.
 
         It runs the module itself, eagerly, in `compile` too.
         """
@@ -182,9 +184,10 @@ class TorchBackend:
             module.generation_config.decoder_start_token_id = start
         program = self.program(module, case, self.device, mode)
         with torch.inference_mode(), autocast(self.device, mode):
-            raw = program.module.generate(**program.tensors(inputs), max_new_tokens=tokens)
-        made: Array = raw.cpu().numpy()
-        return made
+            raw = program.module.generate(
+                **program.tensors(inputs), max_new_tokens=tokens, **WITH_LOGITS
+            )
+        return generated(raw)
 
     def _module(self, case: Case, mode: Mode) -> Any:
         """The small model on the device; where it generates, greedily and to the last token."""

@@ -13,7 +13,7 @@ from typing import Any
 from fakes.vendor.faults import FAULTS, Fault, FaultyProgram, Where
 
 from backends._shared.torch.backend import MODES, CpuBackend, TorchProgram
-from harness.contract import Array, Case, Precision
+from harness.contract import Array, Case, Generated, Precision
 
 #: The mode of `backends._shared.torch` that all of them compute in.
 MODE = MODES["f32"]
@@ -49,7 +49,7 @@ class Backend(CpuBackend):
         fault = _fault(precision)
         if fault.where is not Where.GENERATED:
             return right
-        return fault.call(None, {"sequences": right})
+        return Generated(fault.call(None, {"sequences": right.sequences}))
 
     def memory(self) -> Any:
         """No bytes at all, on the CPU."""
