@@ -58,7 +58,7 @@ def make_reference(
     sanity.sane(want, exemptions.exempt_outputs(job.cell.entry.architecture, job.cell.head))
     outputs = {"base": want, "other": case.reference(inputs["other"], dtype)}
     sanity.sensitive(want, outputs["other"])
-    noisy = _noisy(case, dtype, precision)
+    noisy = noisy_inference(case, dtype, precision)
     floor, mismatch = 0.0, 0.0
     dtypes: dict[str, np.dtype[Any]] = {}
     for name, right in outputs.items():
@@ -115,7 +115,7 @@ def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:
     return case.reference(inputs, "float32"), "float32"
 
 
-def _noisy(case: Case, dtype: str, precision: Precision) -> families.Call:
+def noisy_inference(case: Case, dtype: str, precision: Precision) -> families.Call:
     """An inference in the backend's dtype, or with weights moved where the reference has it too.
 
     They are moved too where PyTorch cannot run the model in 16 bits, because its code makes tensors

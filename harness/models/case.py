@@ -23,11 +23,12 @@ from harness.contract import (
     Array,
     Arrays,
     Entry,
+    Generated,
     Generation,
     PipelineCase,
     Unsupported,
 )
-from harness.models import calibrate, example_seeds, function_defaults, libraries
+from harness.models import calibrate, damaged_cache, example_seeds, function_defaults, libraries
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, tensors
@@ -251,6 +252,25 @@ class TinyCase:
         if argument not in self.inputs() or able is None or not able():
             return None
         return Generation(argument, self._library.placeholders(self._template, self._config))
+
+    def with_damaged_cache(
+        self, inputs: Mapping[str, Array], tokens: int, damage: str | None
+    ) -> Generated | None:
+        """Greedy generation with a cache that is damaged before each step.
+
+        Args:
+            inputs: with the prompt.
+            tokens: how many to generate; the first one needs no cache.
+            damage: one of `harness.models.damaged_cache.DAMAGES`; None for none.
+
+        Returns:
+            None where no inference was given a cache that the damage can touch.
+        """
+        if self.generation is None:
+            return None
+        return damaged_cache.generate(
+            self.module(), self.generation, inputs, tokens, damage, self.seed
+        )
 
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""

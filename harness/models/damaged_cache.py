@@ -7,8 +7,14 @@ values of attention (`gpt2`), states of a recurrence (`mamba`).
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
+
+from harness.contract import Array, Generated, Generation
+from harness.toolkit import greedy_generation
 
 #: Arguments of forward that hold a cache, beside those whose class is called one.
 ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "past_buckets_states", "mems")
@@ -17,24 +23,35 @@ ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "past_buckets_
 CROSS = "cross_attention_cache"
 
 
-def zeroed(name: str, tensor: Any) -> None:
-    """The past is forgotten."""
+def zeroed(name: str, tensor: Any) -> bool:
+    """The past is forgotten; whether there was one."""
+    some = bool(tensor.any())
     tensor.zero_()
+    return some
 
 
-def shifted(name: str, tensor: Any) -> None:
-    """Keys lie one place beside their values: (batch, heads, length, size). States stay."""
-    if name in ("keys", "values") and tensor.ndim == 4:
-        tensor.copy_(tensor.roll(1, dims=2))
+def shifted(name: str, tensor: Any) -> bool:
+    """Keys and values, (batch, heads, length, size), lie one place later; the last one is lost."""
+    if name not in ("keys", "values") or tensor.ndim != 4:
+        return False
+    changed = _rolled(tensor, 2)
+    tensor[:, :, 0] = 0
+    return changed
 
 
-def of_another_row(name: str, tensor: Any) -> None:
-    """Each row of the batch remembers another one's text."""
-    tensor.copy_(tensor.roll(1, dims=0))
+def of_another_row(name: str, tensor: Any) -> bool:
+    """Each row of the batch remembers another one's text; whether it differs."""
+    return _rolled(tensor, 0)
+
+
+def _rolled(tensor: Any, axis: int) -> bool:
+    before = tensor.clone()
+    tensor.copy_(before.roll(1, dims=axis))
+    return not bool(tensor.equal(before))
 
 
 #: Ways of damage by name.
-DAMAGES: Mapping[str, Callable[[str, Any], None]] = {
+DAMAGES: Mapping[str, Callable[[str, Any], bool]] = {
     "zeroed": zeroed,
     "shifted": shifted,
     "of another row": of_another_row,
@@ -50,7 +67,7 @@ def damaged(module: Any, damage: str) -> Iterator[list[int]]:
         damage: one of `DAMAGES`.
 
     Yields:
-        A list that grows by the number of tensors at each inference that was given a cache.
+        A list that grows by the number of tensors that were changed, at each inference with any.
     """
     change, touched, depth = DAMAGES[damage], list[int](), 0
 
@@ -59,10 +76,9 @@ def damaged(module: Any, damage: str) -> Iterator[list[int]]:
         depth += 1
         if depth == 1:
             found = list(_tensors([*given, keywords], set()))
-            for name, tensor in found:
-                change(name, tensor)
-            if found:
-                touched.append(len(found))
+            changed = [change(name, tensor) for name, tensor in found]
+            if any(changed):
+                touched.append(sum(changed))
 
     def after(*_: Any) -> None:
         nonlocal depth
@@ -78,9 +94,41 @@ def damaged(module: Any, damage: str) -> Iterator[list[int]]:
             hook.remove()
 
 
-def _takes_cache(module: Any) -> bool:
-    import inspect
+def generate(
+    module: Any,
+    generation: Generation,
+    inputs: Mapping[str, Array],
+    tokens: int,
+    damage: str | None,
+    seed: int,
+) -> Generated | None:
+    """Greedy generation on the CPU in float32, the cache damaged before each inference.
 
+    Args:
+        module: a float32 model; it is changed.
+        generation: how it generates.
+        inputs: arrays by argument name, with the prompt.
+        tokens: how many to generate.
+        damage: one of `DAMAGES`; None for none.
+        seed: of the global random generator.
+
+    Returns:
+        None where the damage found nothing to touch.
+    """
+    import torch
+
+    given = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
+    greedy_generation.make_greedy(module, generation)
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        if damage is None:
+            return greedy_generation.generate(module, generation, given, tokens)
+        with damaged(module, damage) as touched:
+            made = greedy_generation.generate(module, generation, given, tokens)
+    return made if touched else None
+
+
+def _takes_cache(module: Any) -> bool:
     return any(name in ARGUMENTS for name in inspect.signature(module.forward).parameters)
 
 

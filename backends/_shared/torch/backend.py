@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from backends._shared import pipeline_outputs
-from backends._shared.generated import WITH_LOGITS, generated
 from harness.contract import (
     Array,
     Arrays,
@@ -22,7 +21,7 @@ from harness.contract import (
     Placement,
     Precision,
 )
-from harness.toolkit import hardware
+from harness.toolkit import greedy_generation, hardware
 from harness.toolkit.dtype_cast import cast
 
 
@@ -177,33 +176,16 @@ class TorchBackend:
         """
         mode = replace(MODES[precision.name], compiled=False)
         self.set_global_flags(mode)
-        module = self._module(case, mode)
-        if case.generation is not None and case.generation.argument == "decoder_input_ids":
-            # Given ids that begin with it are taken as they are; others get it in front.
-            start = int(inputs["decoder_input_ids"][0, 0])
-            module.generation_config.decoder_start_token_id = start
-        program = self.program(module, case, self.device, mode)
+        program = self.program(self._module(case, mode), case, self.device, mode)
         with torch.inference_mode(), autocast(self.device, mode):
-            raw = program.module.generate(
-                **program.tensors(inputs), max_new_tokens=tokens, **WITH_LOGITS
+            return greedy_generation.generate(
+                program.module, case.generation, program.tensors(inputs), tokens
             )
-        return generated(raw)
 
     def _module(self, case: Case, mode: Mode) -> Any:
         """The small model on the device; where it generates, greedily and to the last token."""
         module = cast(case.module(), mode.weights).to(self.device)
-        if case.generation is not None:
-            from transformers import GenerationConfig
-
-            suppressed = list(case.generation.suppressed) or None
-            for part in module.modules():  # a composite model lets its text model generate
-                if hasattr(part, "generation_config"):
-                    part.generation_config = GenerationConfig(
-                        do_sample=False, pad_token_id=0, suppress_tokens=suppressed
-                    )
-                    for name in ("forced_bos_token_id", "forced_eos_token_id"):
-                        if getattr(part.config, name, None) is not None:
-                            setattr(part.config, name, None)
+        greedy_generation.make_greedy(module, case.generation)
         return module
 
 
