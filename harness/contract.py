@@ -338,6 +338,8 @@ class Generation:
 
     argument: str  # of forward, that it goes on with: (batch, length) token ids
     suppressed: tuple[int, ...] = ()  # ids that stand for an image or a sound, never for text
+    #: Kinds of tokens by argument (`token_type_ids`), as a generated token has them; else 0.
+    types: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

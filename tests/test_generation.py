@@ -125,7 +125,7 @@ def test_what_goes_with_a_token_grows_with_the_sequence(fed: Arrays) -> None:
         "pixel_values": np.zeros((BATCH, GIVEN, 3), dtype=np.float32),
     }
     sequences = greedy(fed["input_ids"], 2)
-    made = generation.extended(given, "input_ids", sequences)
+    made = generation.extended(given, HOW, sequences)
     assert (made["input_ids"] == sequences).all()
     assert made["attention_mask"].tolist() == [[1] * 6] * BATCH
     assert made["mm_token_type_ids"].tolist() == [[1] * 4 + [0] * 2] * BATCH
@@ -134,10 +134,17 @@ def test_what_goes_with_a_token_grows_with_the_sequence(fed: Arrays) -> None:
     assert made["pixel_values"] is given["pixel_values"]
 
 
+def test_generated_tokens_are_of_the_kind_that_the_model_gives_them(fed: Arrays) -> None:
+    given = {**fed, "token_type_ids": np.zeros_like(fed["input_ids"])}
+    how = Generation("input_ids", types={"token_type_ids": 1})
+    made = generation.extended(given, how, greedy(fed["input_ids"], 2))
+    assert made["token_type_ids"].tolist() == [[0] * GIVEN + [1] * 2] * BATCH
+
+
 def test_only_the_decoders_own_arguments_grow_with_its_tokens(fed: Arrays) -> None:
     target = fed["input_ids"]
     given = {**fed, "decoder_input_ids": target, "decoder_attention_mask": np.ones_like(target)}
-    made = generation.extended(given, "decoder_input_ids", greedy(target, 3))
+    made = generation.extended(given, Generation("decoder_input_ids"), greedy(target, 3))
     assert made["decoder_attention_mask"].shape == (BATCH, GIVEN + 3)
     assert made["attention_mask"].shape == made["input_ids"].shape == (BATCH, GIVEN)
 

@@ -211,8 +211,7 @@ def generated(raw: Any, given: Array) -> Generated:
 
     Args:
         raw: what the backend returned.
-        given: token ids that generation began with, (batch, length); None where a pipeline does
-            not say.
+        given: token ids that generation began with, (batch, length).
 
     Raises:
         BrokenContract: it is something else.

@@ -177,7 +177,7 @@ def judge_generated(
     assert generated is not None
     vocabulary = generation.logits_of(reference.outputs["base"]).shape[-1]
     generation.check_sequences(made.sequences, fed[generated.argument], vocabulary)
-    whole = generation.extended(fed, generated.argument, made.sequences)
+    whole = generation.extended(fed, generated, made.sequences)
     logits = generation.logits_of(case.reference(whole, reference.dtype))
     began = fed[generated.argument].shape[1]
     if made.logits is not None:

@@ -128,12 +128,18 @@ def prompt(inputs: Arrays, argument: str) -> Arrays:
     return {n: a[:, :1] if n.startswith("decoder_") else a for n, a in inputs.items()}
 
 
-def extended(fed: Arrays, argument: str, sequences: Array) -> Arrays:
+def extended(fed: Arrays, generated: Generation, sequences: Array) -> Arrays:
     """The inputs of one inference over all of a generated sequence.
 
     What goes with each token of the argument grows with it: masks as they end, types of tokens
-    as text.
+    as the model gives them to what it generates.
+
+    Args:
+        fed: what generation began with.
+        generated: how the model generates.
+        sequences: (batch, length + tokens) token ids.
     """
+    argument = generated.argument
     shape = fed[argument].shape
     more = sequences.shape[1] - shape[1]
     own = "decoder_" if argument.startswith("decoder_") else ""
@@ -144,7 +150,8 @@ def extended(fed: Arrays, argument: str, sequences: Array) -> Arrays:
         elif name in {own + mask for mask in MASKS} and array.shape[:2] == shape:
             made[name] = _grown(array, array[:, -1:], more)
         elif name in TYPES and not own:
-            made[name] = _grown(array, np.zeros_like(array[:, -1:]), more)
+            kind = np.full_like(array[:, -1:], generated.types.get(name, 0))
+            made[name] = _grown(array, kind, more)
         else:
             made[name] = array
     return made

@@ -29,6 +29,7 @@ class Recipe:
     seeded: bool = False  # forward draws random numbers, the same ones under one seed
     plain_attention: str = "eager"  # what the reference computes attention with
     reference: str = "float64"  # the widest dtype that the reference is computed in
+    generated: Mapping[str, int] = field(default_factory=dict)  # an argument at each new token; 0
     length: int | None = None
     batch: int | None = None
     reason: str = ""
@@ -52,6 +53,7 @@ def recipes() -> Mapping[str, Recipe]:
             seeded=t.get("seeded", False),
             plain_attention=t.get("plain_attention", "eager"),
             reference=t.get("reference", "float64"),
+            generated=t.get("generated", {}),
             length=t.get("length"),
             batch=t.get("batch"),
             reason=t.get("reason", ""),

@@ -251,7 +251,8 @@ class TinyCase:
         able = getattr(self._template, "can_generate", None)
         if argument not in self.inputs() or able is None or not able():
             return None
-        return Generation(argument, self._library.placeholders(self._template, self._config))
+        suppressed = self._library.placeholders(self._template, self._config)
+        return Generation(argument, suppressed, self._recipe.generated)
 
     def with_damaged_cache(
         self, inputs: Mapping[str, Array], tokens: int, damage: str | None

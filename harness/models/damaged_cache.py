@@ -19,7 +19,7 @@ from harness.toolkit import greedy_generation
 #: Arguments of forward that hold a cache, beside those whose class is called one.
 ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "past_buckets_states", "mems")
 
-#: What an encoder said is no memory of the generated text: damage to it shows anyway.
+#: Keys and values of the encoder, no memory of the generated text: damage to them shows anyway.
 CROSS = "cross_attention_cache"
 
 

@@ -50,17 +50,18 @@ def generate(
         tokens: how many to generate.
 
     Returns:
-        No logits where the model's own `generate()` does not pass them on.
+        No logits where the model's own `generate()` does not pass them on, nor before
+        transformers 4.38.
     """
     import torch
+    from transformers import GenerationConfig
 
     if generation is not None and generation.argument == "decoder_input_ids":
         # Given ids that begin with it are taken as they are; others get it in front.
         start = int(inputs["decoder_input_ids"][0, 0])
         model.generation_config.decoder_start_token_id = start
-    raw = model.generate(
-        **inputs, max_new_tokens=tokens, output_logits=True, return_dict_in_generate=True
-    )
+    told = {"output_logits": True} if hasattr(GenerationConfig(), "output_logits") else {}
+    raw = model.generate(**inputs, max_new_tokens=tokens, return_dict_in_generate=True, **told)
     if isinstance(raw, torch.Tensor):
         return Generated(raw.cpu().numpy())
     logits = getattr(raw, "logits", None)

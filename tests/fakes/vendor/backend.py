@@ -13,7 +13,8 @@ from typing import Any
 from fakes.vendor.faults import FAULTS, Fault, FaultyProgram, Where
 
 from backends._shared.torch.backend import MODES, CpuBackend, TorchProgram
-from harness.contract import Array, Case, Generated, Precision
+from harness.contract import Array, Case, Precision
+from harness.models.case import TinyCase
 
 #: The mode of `backends._shared.torch` that all of them compute in.
 MODE = MODES["f32"]
@@ -45,11 +46,12 @@ class Backend(CpuBackend):
         self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
     ) -> Any:
         """Greedy `generate()`, wrong as the precision says."""
-        right = super().generate(case, Precision("f32", "float32"), inputs, tokens)
         fault = _fault(precision)
-        if fault.where is not Where.GENERATED:
-            return right
-        return Generated(fault.call(None, {"sequences": right.sequences}))
+        if fault.damage:
+            assert isinstance(case, TinyCase)
+            return case.with_damaged_cache(inputs, tokens, fault.damage)
+        right = super().generate(case, Precision("f32", "float32"), inputs, tokens)
+        return fault.call(None, right) if fault.where is Where.GENERATED else right
 
     def memory(self) -> Any:
         """No bytes at all, on the CPU."""

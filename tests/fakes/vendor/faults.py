@@ -10,14 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from backends._shared.torch.backend import TorchProgram
-from harness.contract import Array, Arrays, Placement, Unsupported, is_floating
+from harness.contract import Array, Arrays, Generated, Placement, Unsupported, is_floating
 from harness.models.quantized import quantize
 from harness.toolkit import numerics
 from harness.toolkit.padded_inputs import MASK
@@ -354,6 +354,16 @@ def baked_input(program: FaultyProgram, inputs: Mapping[str, Array]) -> Mapping[
 # --- Other things than an inference -----------------------------------------------------------
 
 
+def tokens(change: Change) -> Call:
+    """Generated tokens, changed; their logits are not told."""
+    return lambda _, made: Generated(change(made.sequences))
+
+
+def logits(change: Change) -> Call:
+    """Logits of the generated tokens, changed."""
+    return lambda _, made: replace(made, logits=change(made.logits))
+
+
 def instead(action: Callable[[], object]) -> Call:
     """Something else happens first."""
 
@@ -477,6 +487,7 @@ class Fault:
         placed: what it says of the placement.
         where: which way to the model is wrong.
         dtype: of the precision.
+        damage: to the cache before each step of `generate()`, of `harness.models.damaged_cache`.
         needs: the input that a model must have.
         bare: the pipeline's answer is returned without the arrays behind it.
         patience: a share of the limit on time that is enough.
@@ -491,6 +502,7 @@ class Fault:
     placed: Callable[[], Any] = everything
     where: Where = Where.PROGRAM
     dtype: str = "float32"
+    damage: str = ""
     needs: str = ""
     bare: bool = False
     patience: float = 1.0
@@ -506,6 +518,7 @@ PLACEMENT = "fail at verify: contract: placement: "
 WROTE = "fail at run: .*contract: wrote into its input"
 ALIASED = "fail at run: .*contract: aliased outputs"
 LATER = "fail at verify: nondeterminism: inference"
+LOGITS = "fail at generate: on input 'while generating': .*relative error"
 CRASH = "crash at run: "
 
 FAULTS: Mapping[str, Fault] = {
@@ -711,16 +724,32 @@ FAULTS: Mapping[str, Fault] = {
         instead(print_into_the_pipe)),
     # Generation
     "token-wrong": Fault("`generate()` ends in another token", "fail at generate: generate: token",
-        lambda _, o: np.concatenate([o["sequences"][:, :-1], o["sequences"][:, -1:] ^ 1], 1),
+        tokens(lambda ids: np.concatenate([ids[:, :-1], ids[:, -1:] ^ 1], 1)),
         where=Where.GENERATED),
     "token-unknown": Fault("`generate()` ends in a token that there is not",
         "fail at generate: generate: expected token ids from 0 to .*found 1000000",
-        lambda _, o: np.concatenate([o["sequences"][:, :-1], 0 * o["sequences"][:, -1:] + 10**6],
-            1), where=Where.GENERATED),
+        tokens(lambda ids: np.concatenate([ids[:, :-1], 0 * ids[:, -1:] + 10**6], 1)),
+        where=Where.GENERATED),
     "token-missing": Fault("`generate()` returns less than it was given",
         "fail at generate: generate: expected .* more after them",
-        lambda _, o: o["sequences"][:, :0], where=Where.GENERATED),
+        tokens(lambda ids: ids[:, :0]), where=Where.GENERATED),
     "token-floats": Fault("`generate()` returns floats",
         "fail at generate: contract: generate: .*float32",
-        lambda _, o: o["sequences"].astype(np.float32), where=Where.GENERATED),
+        tokens(lambda ids: ids.astype(np.float32)), where=Where.GENERATED),
+    "tokens-bare": Fault("`generate()` returns token ids alone",
+        "fail at generate: contract: generate: .*expected a harness.contract.Generated",
+        lambda _, made: made.sequences, where=Where.GENERATED),
+    "logits-late": Fault("`generate()` returns the logits of the step before", LOGITS,
+        logits(lambda steps: np.roll(steps, 1, axis=1)), where=Where.GENERATED),
+    "logits-off": Fault("`generate()` returns logits that are larger by a thousandth", LOGITS,
+        logits(by(1.001)), where=Where.GENERATED),
+    "logits-missing": Fault("`generate()` returns the logits of all steps but the last",
+        "fail at generate: contract: generate: .*expected logits of shape",
+        logits(lambda steps: steps[:, :-1]), where=Where.GENERATED),
+    "cache-zeroed": Fault("the cache forgets the tokens before", LOGITS,
+        damage="zeroed", where=Where.GENERATED),
+    "cache-shifted": Fault("the cache holds each token one place later", LOGITS,
+        damage="shifted", where=Where.GENERATED),
+    "cache-of-another-row": Fault("the cache holds another row's tokens", LOGITS,
+        damage="of another row", where=Where.GENERATED),
 }  # fmt: skip
