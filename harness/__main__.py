@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
+    "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),
     "set-aside": (
         "harness.commands.set_aside",
         "move a damaged results file away whole, with its log",

@@ -54,7 +54,7 @@ PROJECT_SESSIONS = {
 }
 
 #: Commands of `python -m harness` that write nothing, without `--write`.
-READ_ONLY = {"advise", "devices", "discover", "expectations", "list", "operators"}
+READ_ONLY = {"advise", "devices", "diff", "discover", "expectations", "list", "operators"}
 
 #: Programs with parsers of their own, whose commands all stand in the list.
 OTHER_PROGRAMS = {"pip", "docker", ".ci/run", "towncrier", "perf"}
@@ -104,10 +104,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of one cell of the mock backend, under the name of every session."""
+    """Results of two runs of one cell of the mock backend, under the name of every session."""
     folder = tmp_path_factory.mktemp("results")
-    done = run_mock(["--models", "bert", "--heads", "base"], folder)
-    assert done.returncode == 0, done.stdout
+    for _ in range(2):
+        done = run_mock(["--models", "bert", "--heads", "base"], folder)
+        assert done.returncode == 0, done.stdout
     stored = Workplace(folder).results
     for document in documents.documents():
         for command in documents.commands(document):

@@ -14,6 +14,7 @@ from harness.results.causes import Cause, causes
 from harness.results.merged import Gathered
 from harness.results.queries import CellRow, Column, RunRow
 from harness.results.reader import LeftOut
+from harness.results.run_changes import environment_changes
 from harness.results.totals import Total
 from harness.results.uncounted import (
     Absence,
@@ -201,15 +202,5 @@ def _mixtures(runs: Sequence[RunRow]) -> tuple[Mixture, ...]:
 
 def _differences(run: RunRow, main: RunRow) -> tuple[str, ...]:
     """Versions, device and seed that two runs differ in, as `transformers 5.22.0, not 5.23.0`."""
-    found = [
-        f"{name} {run.versions.get(name, 'absent')}, not {main.versions.get(name, 'absent')}"
-        for name in sorted({*run.versions, *main.versions})
-        if run.versions.get(name) != main.versions.get(name)
-    ]
-    if run.device != main.device:
-        found.append(f"device {run.device}, not {main.device}")
-    if run.lock_sha256 != main.lock_sha256 and not found:
-        found.append(f"lock {run.lock_sha256[:8]}, not {main.lock_sha256[:8]}")
-    if run.seed != main.seed:
-        found.append(f"seed {run.seed}, not {main.seed}")
-    return tuple(found)
+    changes = environment_changes(main, run)
+    return tuple(f"{change.name} {change.after}, not {change.before}" for change in changes)

@@ -7,7 +7,7 @@ row that does not hold is left out with the reason, and costs the others nothing
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +90,10 @@ def find(folder: Path) -> list[Path]:
 
 
 def gather(
-    paths: Iterable[Path], entries: Sequence[Entry] | None, now: datetime | None = None
+    paths: Iterable[Path],
+    entries: Sequence[Entry] | None,
+    now: datetime | None = None,
+    runs: Collection[str] | None = None,
 ) -> Gathered:
     """Read results files into one database in memory; a bad file raises nothing.
 
@@ -99,6 +102,7 @@ def gather(
         entries: the entries of the model lists; results of others no longer count. None when the
             lists could not be read: then every entry that has a result is taken as listed.
         now: the time of reading, UTC without a time zone; the clock's where it is not given.
+        runs: ids of the runs whose cells count; None: all runs.
     """
     connection = duckdb.connect(":memory:")
     connection.execute(SCHEMA)
@@ -110,7 +114,7 @@ def gather(
     with Reader() as reader, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         for number, path in enumerate(paths):
             clean = Path(folder, f"{number}.duckdb")
-            reading = reader.read(path, clean, now)
+            reading = reader.read(path, clean, now, runs)
             if reading.kind:
                 left_out.append(explained(path, reading))
                 continue

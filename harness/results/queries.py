@@ -118,10 +118,13 @@ def runs(connection: Connection) -> list[RunRow]:
         ORDER BY backend, effective_start DESC, sequence DESC, run_id DESC
         """
     )
-    return [
-        replace(run, versions=_mapping(run.versions), arguments=_sequence(run.arguments))
-        for run in typed(RunRow, rows)
-    ]
+    return [run_row(row) for row in dicts(rows)]
+
+
+def run_row(row: Mapping[str, Any]) -> RunRow:
+    """A run from the columns of its row, by their names; columns that no field has are dropped."""
+    run = _instance(RunRow, row)
+    return replace(run, versions=_mapping(run.versions), arguments=_sequence(run.arguments))
 
 
 def columns(connection: Connection) -> list[Column]:
@@ -172,8 +175,11 @@ def dicts(rows: Connection) -> list[dict[str, Any]]:
 
 def typed(kind: type[RowT], rows: Connection) -> list[RowT]:
     """Rows as instances of a dataclass, by column name; columns it does not name are dropped."""
-    wanted = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return [kind(**{name: row[name] for name in wanted}) for row in dicts(rows)]
+    return [_instance(kind, row) for row in dicts(rows)]
+
+
+def _instance(kind: type[RowT], row: Mapping[str, Any]) -> RowT:
+    return kind(**{field.name: row[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def _mapping(text: object) -> dict[str, str]:

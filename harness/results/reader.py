@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +89,13 @@ class Reader:
     ) -> None:
         self._end()
 
-    def read(self, path: Path, clean: Path | None, now: datetime | None = None) -> Reading:
+    def read(
+        self,
+        path: Path,
+        clean: Path | None,
+        now: datetime | None = None,
+        runs: Collection[str] | None = None,
+    ) -> Reading:
         """Screen one file.
 
         Args:
@@ -97,6 +103,7 @@ class Reader:
             clean: where its clean copy goes, a file that does not exist; None: the file is only
                 read from end to end.
             now: the time of reading, UTC without a time zone.
+            runs: ids of the runs whose cells count; None: all runs.
         """
         try:
             mode = path.stat().st_mode
@@ -115,6 +122,7 @@ class Reader:
             "clean": str(clean.absolute()) if clean is not None else "",
             "now": moment.isoformat(),
             "seconds": self._seconds,
+            "runs": None if runs is None else sorted(runs),
         }
         answer = self._ask(json.dumps(request))
         if isinstance(answer, Reading):

@@ -3,8 +3,8 @@
 The file is attached read-only to a database that may open nothing else. Its tables must be base
 tables with the columns of the schema, so that reading them runs no SQL of the file's author. Each
 row is held against `harness.results.rules`; those that hold, and of every cell the last result
-only, go to the clean copy. `harness.results.reader` starts this process and reads its answers: one
-JSON object a line.
+only, go to the clean copy: the last of all runs, or of those that are asked for.
+`harness.results.reader` starts this process and reads its answers: one JSON object a line.
 """
 
 from __future__ import annotations
@@ -86,14 +86,19 @@ def main() -> int:
         clean = Path(request["clean"]) if request["clean"] else None
         path = Path(request["path"])
         _limit(path, request["seconds"])
-        answer = answered(path, clean, cell_rules, datetime.fromisoformat(request["now"]))
+        now = datetime.fromisoformat(request["now"])
+        answer = answered(path, clean, cell_rules, now, request["runs"])
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(answer), flush=True)
     return 0
 
 
 def answered(
-    path: Path, clean: Path | None, cell_rules: Sequence[Rule], now: datetime
+    path: Path,
+    clean: Path | None,
+    cell_rules: Sequence[Rule],
+    now: datetime,
+    runs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The answer to one request: a `kind` and `text` where the file is refused, else `problems`.
 
@@ -102,6 +107,7 @@ def answered(
         clean: where the clean copy goes; None: everything is read, nothing is copied.
         cell_rules: for the table of cells.
         now: the time of reading, UTC without a time zone.
+        runs: ids of the runs whose cells count; None: all runs.
     """
     try:
         with _opened(path, clean) as connection:
@@ -109,7 +115,7 @@ def answered(
             if clean is None:
                 _read_all(connection)
                 return {"problems": []}
-            return {"problems": _copy(connection, present, cell_rules, now)}
+            return {"problems": _copy(connection, present, cell_rules, now, runs)}
     except Refused as refusal:
         return {"kind": refusal.kind, "text": str(refusal)}
     except (duckdb.Error, OSError, UnicodeError) as error:
@@ -248,12 +254,14 @@ def _copy(
     present: Mapping[str, set[str]],
     cell_rules: Sequence[Rule],
     now: datetime,
+    runs: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     """Write the clean copy; returns the rows that were left out, grouped, and doubted times."""
     problems: list[dict[str, Any]] = []
     connection.begin()  # one transaction, which is written to the disk once
     doubts = _copy_runs(connection, _source("runs", present), now, problems)
     cells, metrics = _source("cells", present), _source("metrics", present)
+    connection.execute("SET VARIABLE wanted = ?::VARCHAR[]", [runs])
     connection.execute(
         f"""
         CREATE TEMP TABLE judged AS
@@ -263,7 +271,8 @@ def _copy(
         FROM {cells};
         CREATE TEMP TABLE kept AS
         SELECT judged.row, run_id, entry, head, precision, backend, judged.fallback, faults
-        FROM judged JOIN clean.runs USING (run_id) WHERE broken IS NULL
+        FROM judged JOIN clean.runs USING (run_id)
+        WHERE broken IS NULL AND coalesce(list_contains(getvariable('wanted'), run_id), true)
         QUALIFY row_number() OVER (
             PARTITION BY backend, faults <> '', judged.fallback, entry, head, precision
             ORDER BY sequence DESC, run_id DESC, judged.row DESC) = 1;

@@ -1,0 +1,100 @@
+"""`python -m harness diff`: regressed, improved, changed, new and gone cells between two results.
+
+Exit status: 0 no cell is worse; 1 a cell fails, newly or otherwise than before, and nobody expects
+it; 2 a side cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.contract import HarnessError
+from harness.report.comparison import markdown, text
+from harness.results import side
+from harness.results.changed_cells import Kind
+from harness.results.comparison import Comparison, compare, with_kinds
+from harness.toolkit import checkout
+from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.printable import show, show_json
+
+ABOUT = """\
+Compares two sides, each of which is
+  a file of results, or a folder with such files, as the artefacts of CI shards;
+  a backend for its last run, or BACKEND~1 for the run before it;
+  the id of a run, or its beginning;
+  git:REVISION for the expectations of that revision, git: for those as they are.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness diff`."""
+    parser.description = ABOUT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("before", metavar="A", help="the one side, as torch-cpu~1")
+    parser.add_argument(
+        "after",
+        metavar="B",
+        nargs="?",
+        help="the other side (default: the last run of A's backend; for git:REVISION the "
+        "expectations as they are; for files the results folder)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as Markdown, for a step summary")
+    parser.add_argument(
+        "--only",
+        metavar="KIND,...",
+        help=f"show some changes only: {', '.join(Kind)}; the exit status follows from all",
+    )
+    parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
+    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the difference; returns 1 where a cell is worse and nobody expects it.
+
+    Raises:
+        HarnessError: a side is none, or has nothing that can be read.
+    """
+    folder = args.results or args.root / "results"
+    kinds = _kinds(args.only)
+    before = side.find(args.before, folder, args.root)
+    after = side.find(args.after or _counterpart(args.before, folder), folder, args.root)
+    found = compare(before, after)
+    shown = with_kinds(found, kinds) if kinds else found
+    if args.json:
+        show_json(as_json(shown))
+    elif args.markdown:
+        show(markdown(shown), end="")
+    else:
+        show(text(shown))
+    for remark in found.remarks:
+        show(remark, file=sys.stderr)
+    return 1 if found.worse else 0
+
+
+def as_json(found: Comparison) -> dict[str, object]:
+    """The comparison as an object of JSON, with the number of cells that are worse."""
+    return {**asdict(found), "worse": found.worse}
+
+
+def _counterpart(before: str, folder: Path) -> str:
+    if before.startswith(side.REVISION):
+        return side.REVISION
+    if Path(before).exists():
+        return str(folder)
+    return side.backend_of(before, folder)
+
+
+def _kinds(names: str | None) -> set[Kind]:
+    wanted = [name.strip() for name in names.split(",")] if names else []
+    for name in wanted:
+        if name not in list(Kind):
+            raise HarnessError(
+                f"expected --only {','.join(Kind)} or some of them, found {name!r}."
+                f"{did_you_mean(name, list(Kind))}"
+            )
+    return set(map(Kind, wanted))
