@@ -1,4 +1,4 @@
-"""The script of a workflow that chooses what to run, with nox and GitHub played by files."""
+"""The scripts of the nightly workflow, with nox and GitHub played by files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
-from workplace import ROOT
+import yaml
+from workplace import FAKES, ROOT, Workplace
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("jq") and shutil.which("bash")), reason="the workflow's runner has both"
@@ -75,3 +78,86 @@ def test_a_backend_that_would_not_run_is_an_error(
     assert done.returncode == 1
     assert f"found {named}. Fix: nox -t backend -l" in done.stdout
     assert "include=" not in done.stdout
+
+
+def job(name: str) -> list[dict[str, Any]]:
+    """The steps of a job in backends.yml."""
+    text = (ROOT / ".github/workflows/backends.yml").read_text(encoding="utf-8")
+    steps: list[dict[str, Any]] = yaml.safe_load(text)["jobs"][name]["steps"]
+    return steps
+
+
+def night(folder: Path, history: Path, number: int, scale: float = 1.0) -> str:
+    """One run of the scripts of a backend's job in a fresh checkout; returns what they print.
+
+    Args:
+        folder: of all nights.
+        history: what the cache keeps from one night to the next.
+        number: of the night.
+        scale: of the backend's outputs: 1 is right.
+    """
+    checkout = folder / f"night-{number}"
+    checkout.mkdir()
+    place = Workplace(checkout)
+    place.write(encoder_only="bert albert esm")
+    fakes = checkout / FAKES.name
+    shutil.copytree(FAKES, fakes)
+    source = fakes / "good" / "backend.py"
+    source.write_text(source.read_text("utf-8").replace("v.astype(", f"{scale} * v.astype("))
+    command = " ".join(f"'{word}'" for word in place.command("good", backends=fakes)[:-1])
+    programs = checkout / "bin"
+    programs.mkdir()
+    (programs / "nox").write_text(f"#!/bin/sh\n{command} --results=results $ADDED\n", "utf-8")
+    (programs / "nox").chmod(0o755)
+    if history.exists():
+        shutil.copytree(history, checkout / "history")
+    told = ""
+    for step in job("backend"):
+        if "name" not in step or "run" not in step:
+            continue
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+            cwd=checkout,
+            env=place.environment(
+                PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
+                SESSION="good", SHARD="1/1", PART="1-of-1", MODELS="",
+            ),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        told += done.stdout
+    shutil.rmtree(history, ignore_errors=True)
+    shutil.copytree(checkout / "history", history)
+    return told
+
+
+def test_a_regression_is_called_so_on_the_second_night(tmp_path: Path) -> None:
+    history = tmp_path / "cache"
+    first = night(tmp_path, history, 1)
+    assert "3 ok" in first, first
+    second = night(tmp_path, history, 2, scale=1.01)
+    assert "3 regressed" in second, second
+    before, after = (tmp_path / "night-2" / name for name in ("before", "results"))
+    assert [path.name for path in before.iterdir()] == ["good.1-of-1.duckdb"]
+    (summarise,) = (step for step in job("report") if step.get("name") == "summarise")
+    report = tmp_path / "report"
+    for folder in (before, after):
+        shutil.copytree(folder, report / folder.name)
+    (report / "results" / "report.md").write_text("the report\n", encoding="utf-8")
+    python = report / ".nox" / "report" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n', "utf-8")
+    python.chmod(0o755)
+    subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", summarise["run"]],
+        cwd=report,
+        env={**os.environ, "GITHUB_STEP_SUMMARY": str(report / "summary.md")},
+        timeout=120, check=True,
+    )  # fmt: skip
+    summary = (report / "summary.md").read_text(encoding="utf-8")
+    assert "3 regressed" in summary
+    assert summary.endswith("the report\n")
+
+
+def test_a_first_night_has_no_history(tmp_path: Path) -> None:
+    told = night(tmp_path, tmp_path / "cache", 1, scale=1.01)
+    assert "3 new" in told, told
