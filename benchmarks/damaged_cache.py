@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.catalog import heads, model_lists
 from harness.catalog.backend_spec import BACKENDS
 from harness.cell import judgement, reference
-from harness.cell.progress import CellProgress
+from harness.cell.progress import CellProgress, Report
 from harness.cell.request import Job
 from harness.checks import generation, negative_control, variants
 from harness.contract import (
@@ -58,7 +58,7 @@ SEEN, BY_TOKENS = "seen", "seen by tokens"
 FLOAT32 = Precision("default", "float32")
 
 
-def check(job: Job, report: Callable[[Stage], None]) -> CellResult:
+def check(job: Job, report: Report) -> CellResult:
     """Generates with each damage, and notes which of them the check sees; runs in a child."""
     entry = job.cell.entry
     result = CellResult(

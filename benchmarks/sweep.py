@@ -43,7 +43,7 @@ from harness.contract import Cell
 from harness.cell.request import Job
 entry = model_lists.load().entries[sys.argv[1]]
 job = Job(Cell(entry, "torch-cpu"), 0, "tiny", backend_spec.BACKENDS)
-result = stages.run(job, lambda stage: None)
+result = stages.run(job, lambda *_: None)
 sys.exit(result.outcome != "pass")
 """
 

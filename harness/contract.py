@@ -276,9 +276,33 @@ class Metric:
     unit: str
 
 
+@dataclass(frozen=True, slots=True)
+class CellFailure:
+    """One failure of a cell: its stage, its outcome and the reason in one line."""
+
+    stage: Stage
+    outcome: Outcome
+    reason: str
+    cause: str  # fingerprint
+    error: str  # the whole traceback
+
+    @property
+    def line(self) -> str:
+        """Outcome, stage and reason, as `fail at generate: token 3 of row 0: ...`."""
+        return f"{self.outcome} at {self.stage}: {self.reason}"
+
+
+#: How many failures of a cell are kept after its first one.
+MOST_FURTHER = 20
+
+
 @dataclass(slots=True)
 class CellResult:
-    """The result of one cell; `verdict` is filled in by the judge, in the parent."""
+    """The result of one cell; `verdict` is filled in by the judge, in the parent.
+
+    Stage, outcome, reason, cause and error are those of the first failure. `further` holds the
+    failures after it, because a failed check does not keep the next ones from running.
+    """
 
     entry: str
     family: str
@@ -299,6 +323,23 @@ class CellResult:
     verdict: Verdict | None = None
     fallback: str = ""  # what stood in for the missing device: such a row counts for no device
     metrics: list[Metric] = field(default_factory=list)
+    further: list[CellFailure] = field(default_factory=list)  # at most `MOST_FURTHER`
+
+    @property
+    def failures(self) -> list[CellFailure]:
+        """Every failure, the first one first; none of a cell that passes."""
+        if self.outcome is Outcome.PASS:
+            return []
+        own = CellFailure(self.stage, self.outcome, self.reason, self.cause, self.error)
+        return [own, *self.further]
+
+    def fail(self, failure: CellFailure) -> None:
+        """Keep a failure: the first one as the result's own, a later one in `further`."""
+        if self.outcome is Outcome.PASS:
+            self.stage, self.outcome = failure.stage, failure.outcome
+            self.reason, self.cause, self.error = failure.reason, failure.cause, failure.error
+        elif len(self.further) < MOST_FURTHER:
+            self.further.append(failure)
 
 
 @dataclass(frozen=True, slots=True)

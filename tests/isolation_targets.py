@@ -19,9 +19,18 @@ from typing import Any
 import numpy as np
 
 from harness.cell.request import Job
-from harness.contract import Cell, CellResult, Entry, HarnessError, Outcome, Stage, Unavailable
+from harness.contract import (
+    Cell,
+    CellFailure,
+    CellResult,
+    Entry,
+    HarnessError,
+    Outcome,
+    Stage,
+    Unavailable,
+)
 
-Report = Callable[[Stage], None]
+Report = Callable[..., None]
 
 
 def echo(argument: Any, report: Report) -> Any:
@@ -288,6 +297,11 @@ def refuses(argument: Any, report: Report) -> None:
 
 def unavailable(argument: Any, report: Report) -> None:
     raise Unavailable("expected a device, found none.", "buy one")
+
+
+def fails_then_falls(argument: Any, report: Report) -> None:
+    report(Stage.GENERATE, [CellFailure(Stage.VERIFY, Outcome.FAIL, "wrong", "a cause", "T")])
+    ctypes.string_at(0)
 
 
 def odd_cell(changes: dict[str, Any], report: Report) -> CellResult:

@@ -77,7 +77,19 @@ METRIC = {
     "value": "1.0::DOUBLE",
     "unit": "'s'",
 }
-ROWS = {"runs": RUN, "cells": CELL, "metrics": METRIC}
+FURTHER = {
+    "run_id": "'r1'",
+    "entry": "'bert'",
+    "head": "'base'",
+    "precision": "'default'",
+    "number": "2",
+    "stage": "'generate'",
+    "outcome": "'fail'",
+    "reason": "'another reason'",
+    "cause": "'another cause'",
+    "error": "'another error'",
+}
+ROWS = {"runs": RUN, "cells": CELL, "metrics": METRIC, "further_failures": FURTHER}
 
 Connection = duckdb.DuckDBPyConnection
 Poison = Callable[[Connection], object]
@@ -241,6 +253,8 @@ ROWS_LEFT_OUT: dict[str, tuple[Poison, str]] = {
         changed("metrics", name="'load' || chr(10) || '::error::no'"),
         "name",
     ),
+    "a further failure before the second": (changed("further_failures", number="1"), "number"),
+    "a further failure nowhere": (changed("further_failures", stage="'later'"), "found later"),
 }
 
 #: Rows that are strange and harmless: they are reported.
@@ -260,8 +274,14 @@ HARMLESS: dict[str, Poison] = {
     "an infinite score": changed("cells", score="'inf'"),
 }
 
-#: Kinds of `ROWS_LEFT_OUT` that cost a measured number, and not the cell.
-MEASURES = {"a metric that is no number", "a metric that is endless", "a name that commands"}
+#: Kinds of `ROWS_LEFT_OUT` that cost a number or a further failure, and not the cell.
+MEASURES = {
+    "a metric that is no number",
+    "a metric that is endless",
+    "a name that commands",
+    "a further failure before the second",
+    "a further failure nowhere",
+}
 
 
 def store(

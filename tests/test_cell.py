@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from function_backend import (
 )
 
 from harness.contract import (
+    MOST_FURTHER,
     OURS,
     Absent,
     Array,
     Arrays,
+    CellFailure,
     CellResult,
     HarnessError,
     Inconclusive,
@@ -453,7 +455,7 @@ def test_an_error_is_ours_before_the_backends_part_begins(run: Runner, stage: St
     assert result.reason == "RuntimeError: mat1 and mat2"
     assert result.cause.startswith("RuntimeError: mat1 and mat2")
     assert "cannot be multiplied" in result.error
-    assert run.stages[-1] is stage
+    assert run.stages[-1] is (Stage.MEASURE if stage is Stage.VERIFY else stage)
 
 
 @pytest.mark.parametrize("stage", METHODS)
@@ -594,6 +596,80 @@ def test_what_cannot_be_saved_has_no_roundtrip(run: Runner) -> None:
     backend.made.save = failing(OSError("disk full"))  # type: ignore[method-assign]
     result = run(backend)
     assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.ROUNDTRIP)
+
+
+# ---- several failures
+
+
+def test_no_stage_hides_the_next(run: Runner) -> None:
+    backend = saved(1.01)
+    backend.pipeline = failing(KeyError("tokenizer"))  # type: ignore[attr-defined]
+    backend.memory = failing(OSError("no counter"))  # type: ignore[attr-defined]
+    backend.placed = Placement(0.5, "asked", {"Cos": 1})
+    backend.fault = lambda o: {**o, "y": o["y"] * np.float32(1.001)}
+    result = run(backend)
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert result.reason.startswith("on input 'base': y: relative error 0.001")
+    assert run.stages[-4:] == [Stage.VERIFY, Stage.PIPELINE, Stage.ROUNDTRIP, Stage.MEASURE]
+    found = [(failure.stage, failure.reason.split(": ")[0]) for failure in result.further]
+    assert found == [
+        (Stage.VERIFY, "placement"),
+        (Stage.PIPELINE, "KeyError"),
+        (Stage.ROUNDTRIP, "on input 'base, after from_pretrained'"),
+        (Stage.MEASURE, "OSError"),
+    ]
+    assert [failure.reason for failure in result.failures[:1]] == [result.reason]
+    assert {"wall_measure", "inference"} <= {metric.name for metric in result.metrics}
+
+
+def test_each_input_that_is_wrong_is_named(run: Runner) -> None:
+    result = run(FunctionBackend(fault=lambda o: {**o, "y": -o["y"]}))
+    assert result.further == []
+    assert result.reason.startswith("on input 'base': y: relative error 2, expected")
+    assert result.reason.endswith("; also on 'other', 'left-counts', 'right-counts', 'reshaped'")
+    # The fault is the same on however many inputs it shows.
+    alone = run(FunctionBackend(fault=lambda o: {**o, "y": -o["y"]} if len(o["y"]) == 2 else o))
+    assert alone.reason.endswith("; also on 'other', 'left-counts', 'right-counts'")
+    assert alone.cause == result.cause
+
+
+def test_an_inference_that_raises_hides_no_other_input(run: Runner) -> None:
+    def fault(outputs: Arrays) -> Arrays:
+        if len(outputs["y"]) == 3:
+            raise RuntimeError("expected 2 rows")
+        return {**outputs, "y": outputs["y"] * np.float32(1.001)}
+
+    result = run(FunctionBackend(fault=fault))
+    assert (result.stage, result.reason) == (
+        Stage.RUN, "on input 'reshaped': RuntimeError: expected 2 rows"
+    )  # fmt: skip
+    assert [failure.stage for failure in result.further] == [Stage.VERIFY]
+    assert result.further[0].reason.startswith("on input 'base': y: relative error 0.001")
+
+
+def test_the_parent_is_told_of_a_failure_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Stage, int]] = []
+
+    class Telling(Runner):
+        def _report(self, stage: Stage, failures: Sequence[CellFailure]) -> None:
+            told.append((stage, len(failures)))
+
+    backend = saved(1.01)
+    backend.fault = lambda o: {**o, "y": -o["y"]}
+    Telling(monkeypatch)(backend)
+    assert told[-5:] == [
+        (Stage.VERIFY, 0), (Stage.VERIFY, 1), (Stage.ROUNDTRIP, 1), (Stage.ROUNDTRIP, 2),
+        (Stage.MEASURE, 2),
+    ]  # fmt: skip
+
+
+def test_only_so_many_failures_are_kept() -> None:
+    result = CellResult("thing", "structured", "function", "base", "f32", Stage.RUN, Outcome.PASS)
+    for number in range(MOST_FURTHER + 5):
+        result.fail(CellFailure(Stage.GENERATE, Outcome.FAIL, f"{number}", "a cause", ""))
+    assert [failure.reason for failure in result.failures] == [
+        str(number) for number in range(MOST_FURTHER + 1)
+    ]
 
 
 # ---- signatures

@@ -158,7 +158,7 @@ def test_a_backend_that_is_wrong_at_other_times_is_found(monkeypatch: pytest.Mon
     spec = backends.find("mock")
     job = Job(Cell(entry, "mock"), 0, "tiny", spec.folder.parent)
     backend = type(backends.load(spec, {}))
-    assert stages.run(job, lambda stage: None).outcome is Outcome.PASS
+    assert stages.run(job, lambda *_: None).outcome is Outcome.PASS
     prepare = backend.prepare
 
     def late(self: Any, case: Any, precision: Any) -> Any:
@@ -174,7 +174,7 @@ def test_a_backend_that_is_wrong_at_other_times_is_found(monkeypatch: pytest.Mon
         return Program()
 
     monkeypatch.setattr(backend, "prepare", late)
-    result = stages.run(job, lambda stage: None)
+    result = stages.run(job, lambda *_: None)
     assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.GENERATE)
     assert "'denoising'" in result.reason
 

@@ -190,6 +190,39 @@ def test_a_cell_may_fail_at_one_of_two_stages(tmp_path: Path) -> None:
     assert not read(tmp_path, updated(found, [cell(outcome=Outcome.PASS)])).rows
 
 
+def several(*stages: Stage) -> CellResult:
+    """A cell that fails at each of these stages."""
+    first, *others = (cell(stage=stage, cause=f"CheckFailed: at {stage}") for stage in stages)
+    first.further = [failure for other in others for failure in other.failures]
+    return first
+
+
+def test_each_failure_of_a_cell_must_be_named(tmp_path: Path) -> None:
+    verify, generate = (
+        ROW.replace('"run"', f'"{stage}"').replace("RuntimeError: no kernel", f"at {stage}")
+        for stage in (Stage.VERIFY, Stage.GENERATE)
+    )
+    both = several(Stage.VERIFY, Stage.GENERATE)
+    assert read(tmp_path, verify + generate).judge(both, None) is Verdict.XFAIL
+    alone = read(tmp_path, verify)
+    assert alone.judge(several(Stage.VERIFY), None) is Verdict.XFAIL
+    assert alone.judge(both, None) is Verdict.CHANGED
+    assert [failure.stage for failure in alone.unexpected(both)] == [Stage.GENERATE]
+    assert read(tmp_path, "").judge(both, None) is Verdict.NEW
+    rewritten = read(tmp_path, updated(alone, [both]))
+    assert rewritten.judge(both, None) is Verdict.XFAIL
+    assert [row.failure.reason for row in rewritten.rows] == ["No kernel.", ""]
+
+
+def test_two_failures_at_one_stage_have_a_row_each(tmp_path: Path) -> None:
+    other = ROW.replace("RuntimeError: no kernel", "static cache")
+    found = read(tmp_path, ROW + other)
+    result = cell()
+    result.further = cell(cause="CheckFailed: static cache").failures
+    assert found.judge(result, None) is Verdict.XFAIL
+    assert set(read(tmp_path, updated(found, [result])).rows) == set(found.rows)
+
+
 def test_a_blank_reason_is_a_warning(tmp_path: Path) -> None:
     loaded = read(tmp_path, ROW.replace("No kernel.", " "))
     assert len(loaded.warnings) == 1

@@ -14,19 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cell.request import DeviceReport
-from harness.contract import CellResult, Device, Metric, Outcome, Precision, Stage
+from harness.contract import CellFailure, CellResult, Device, Metric, Outcome, Precision, Stage
 from harness.workers.frames import FrameError, decode, encode
 from harness.workers.messages import Entering, Message, Raised, Ready, Returned, Usage
 
 USAGE = Usage(1.5, None)
+FAILURE = CellFailure(Stage.VERIFY, Outcome.FAIL, "wrong", "CheckFailed: wrong", "Traceback ...")
 RESULT = CellResult(
     "bert", "encoder-only", "bert", "base", "f32", Stage.VERIFY, Outcome.FAIL,
     seconds=2, device_share=1.0, metrics=[Metric("load", 0.5, "s"), Metric("bad", math.inf, "1")],
+    further=[FAILURE],
 )  # fmt: skip
 DEVICE = Device("Fake", "npu", {"sdk": "1.0"}, memory_bytes=10**10, units=("npu:0", "npu:1"))
 MESSAGES: list[Message] = [
     Ready(True),
     Entering(Stage.RUN),
+    Entering(Stage.GENERATE, (FAILURE,)),
     Returned(RESULT, USAGE),
     Returned(DeviceReport(DEVICE, (Precision("default", "float32", 2.0),)), Usage(0.1, 20.0)),
     Returned({"a": [1, None, "x", True]}, USAGE),
@@ -78,8 +81,8 @@ def result(**changes: Any) -> bytes:
         (frame("Ready", {}), "Ready: expected the fields leads_group, found {}"),
         (frame("Ready", {"leads_group": 1}), "Ready.leads_group: expected true or false, found 1"),
         (frame("Ready", {"leads_group": True, "more": 1}), "expected the fields leads_group, foun"),
-        (frame("Entering", {"stage": None}), "Entering.stage: expected one of build, inputs"),
-        (frame("Entering", {"stage": ["run"]}), "expected one of build, inputs"),
+        (frame("Entering", {"stage": None, "failures": []}), "Entering.stage: expected one"),
+        (frame("Entering", {"stage": ["run"], "failures": []}), "expected one of build, inputs"),
         (frame("Returned", {"value": ["Path", "x"], "usage": {}}), "expected one of CellResult, D"),
         (result(outcome="great"), "CellResult.outcome: expected one of pass"),
         (result(outcome=None), "CellResult.outcome: expected one of pass"),
@@ -90,6 +93,7 @@ def result(**changes: Any) -> bytes:
         (result(parameters=1.5), "CellResult.parameters: expected an integer, found 1.5"),
         (result(parameters=True), "CellResult.parameters: expected an integer, found True"),
         (result(parameters=-(2**63) - 1), "expected an integer of 64 bits"),
+        (result(further=[{"stage": "run"}]), r"further\[0\]: expected the fields stage, outcome,"),
         (result(metrics={}), "CellResult.metrics: expected a list, found {}"),
         (result(metrics=[{"name": "a"}]), r"metrics\[0\]: expected the fields name, value, unit"),
         (result(error="x" * 1000, stage="x" * 1000), "found 'x{59}\\.\\.\\.$"),

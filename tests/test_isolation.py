@@ -132,7 +132,7 @@ def test_what_replaces_a_closed_connection_is_not_written_to(tmp_path: Path) -> 
         ("rubbish", b"\x00\x10\x00\x00cut", Stage.RUN, "result unreadable: it ends after"),
         ("frame", b"\x80\x04.", Stage.RUN, "result unreadable: expected JSON"),
         ("frame", b"[" * 100_000, Stage.RUN, "result unreadable: expected JSON"),
-        ("frame", b'["Entering", {"stage": "lunch"}]', Stage.RUN, "found 'lunch'"),
+        ("frame", b'["Entering", {"stage": "lunch", "failures": []}]', Stage.RUN, "found 'lunch'"),
         ("rubbish_then_sleep", b"\x00\x00\x00\x03abc", Stage.BUILD, "result unreadable"),
     ],
 )
@@ -511,6 +511,15 @@ def test_a_cell_without_a_result_gets_one(target: str, argument: Any, reason: st
     assert result.outcome is Outcome.CRASH
     assert reason in result.reason
     assert result.cause
+
+
+def test_a_crash_takes_no_earlier_failure_with_it() -> None:
+    result = cell_result.result_of(job(), end_of("fails_then_falls"))
+    assert (result.outcome, result.stage, result.reason) == (Outcome.FAIL, Stage.VERIFY, "wrong")
+    (crash,) = result.further
+    assert (crash.outcome, crash.stage) == (Outcome.CRASH, Stage.GENERATE)
+    assert "SIGSEGV" in crash.reason
+    assert "about" not in result.error
 
 
 def test_a_cell_says_nothing_that_is_the_parents_to_say() -> None:

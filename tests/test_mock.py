@@ -88,7 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, family: str, text: str, fault: str = ""
     entry = Entry("thing", family, "thing")
     options = {"fault": f"{fault}=thing"} if fault else {}
     job = Job(Cell(entry, "mock"), 0, "tiny", ROOT / "backends", options)
-    return stages.run(job, lambda stage: None)
+    return stages.run(job, lambda *_: None)
 
 
 # ---- mock models

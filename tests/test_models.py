@@ -68,7 +68,7 @@ def run(
 
     monkeypatch.setattr(backends, "load", lambda spec, options: Tampered(options))
     job = Job(Cell(entry(name), "torch-cpu"), 0, "tiny", backend_spec.BACKENDS, {}, signature)
-    return stages.run(job, lambda stage: None)
+    return stages.run(job, lambda *_: None)
 
 
 # ---- whole cells

@@ -19,6 +19,7 @@ from stored_results import MORNING, NIGHT, NOON, cell, run_info, session
 from harness.catalog import model_lists
 from harness.commands import report
 from harness.contract import (
+    CellFailure,
     HarnessError,
     Metric,
     Outcome,
@@ -27,6 +28,7 @@ from harness.contract import (
 )
 from harness.report import badges, content, html, labels, markdown, words
 from harness.results import merged, queries, store
+from harness.results.causes import causes
 from harness.results.queries import Column
 from harness.toolkit import checkout
 
@@ -82,6 +84,29 @@ def matrix(made: content.Report) -> dict[str, dict[Column, queries.CellRow]]:
 
 
 DEFAULT = Column("cpu", "default")
+
+
+def test_further_failures_are_causes_and_stand_beside_the_first(tmp_path: Path) -> None:
+    more = CellFailure(Stage.GENERATE, Outcome.FAIL, "forgets", "CheckFailed: forgets", "T")
+    wrong: dict[str, object] = {
+        "stage": Stage.VERIFY,
+        "reason": "wrong",
+        "cause": "CheckFailed: wrong",
+    }
+    path = session(
+        tmp_path / "cpu.duckdb", run_info("now", "cpu", "2026-11-01T00:00:00+00:00"),
+        cell("bert", Outcome.FAIL, further=[more], **wrong),
+        cell("gpt2", Outcome.FAIL, **wrong),
+    )  # fmt: skip
+    with merged.gather([path], None).connection as connection:
+        found = causes(connection)
+        cells = {row.entry: row for row in queries.cells(connection)}
+    assert [(cause.name, cause.entries) for cause in found] == [
+        ("CheckFailed: wrong", 2), ("CheckFailed: forgets", 1)
+    ]  # fmt: skip
+    assert found[1].places[0].stage == "generate"
+    assert cells["bert"].reasons == "wrong; and fail at generate: forgets"
+    assert cells["gpt2"].reasons == "wrong"
 
 
 class TestWhatCounts:

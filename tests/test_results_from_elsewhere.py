@@ -319,11 +319,13 @@ def test_injected_faults_count_nowhere(folder: Path) -> None:
     assert (cell.run_id, cell.outcome) == ("good", "pass")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_file_of_an_older_schema_is_read(tmp_path: Path, version: int) -> None:
     def older(connection: Connection) -> None:
-        connection.execute("ALTER TABLE runs DROP COLUMN sequence")
-        connection.execute("ALTER TABLE runs DROP COLUMN faults")
+        connection.execute("DROP TABLE further_failures")
+        if version <= 2:
+            connection.execute("ALTER TABLE runs DROP COLUMN sequence")
+            connection.execute("ALTER TABLE runs DROP COLUMN faults")
         if version == 1:
             connection.execute("ALTER TABLE cells DROP COLUMN fallback")
         connection.execute("UPDATE schema_version SET version = ?", [version])

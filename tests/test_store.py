@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
-from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage, Verdict
+from harness.contract import (
+    CellFailure,
+    CellResult,
+    HarnessError,
+    Metric,
+    Outcome,
+    RunInfo,
+    Stage,
+    Verdict,
+)
 from harness.results import schema
 from harness.results.errors import fix_of
 from harness.results.store import Store
@@ -379,6 +388,7 @@ def test_an_older_schema_that_nothing_leads_from_is_kept(
 
 #: To the schemas that earlier harnesses wrote, from the present one.
 BACK_TO = {
+    3: ("DROP TABLE further_failures",),
     2: ("ALTER TABLE runs DROP COLUMN sequence", "ALTER TABLE runs DROP COLUMN faults"),
     1: ("ALTER TABLE cells DROP COLUMN fallback",),
 }
@@ -399,7 +409,7 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     tables = {name: f"SELECT * FROM {name} ORDER BY ALL" for name in ("cells", "metrics")}
     runs = "SELECT run_id, backend, started_at, versions, host, seed FROM runs ORDER BY ALL"
     before = [rows(path, query) for query in (*tables.values(), runs)]
-    for step in range(2, version - 1, -1):
+    for step in range(3, version - 1, -1):
         change(path, *BACK_TO[step], f"UPDATE schema_version SET version = {step}")
     with Store.open(path) as store:
         assert store.note == ""
@@ -410,6 +420,25 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     ]  # fmt: skip
     change(path, "DELETE FROM runs WHERE run_id = 'new'")
     assert [rows(path, query) for query in (*tables.values(), runs)] == before
+
+
+def test_further_failures_are_kept_and_an_older_file_gets_their_table(
+    stored: Path, make_run: Make, make_result: Make
+) -> None:
+    change(stored, *BACK_TO[3], "UPDATE schema_version SET version = 3")
+    more = [
+        CellFailure(stage, Outcome.FAIL, f"wrong at {stage}", "a cause", "Traceback")
+        for stage in (Stage.GENERATE, Stage.ROUNDTRIP)
+    ]
+    with Store.open(stored) as store:
+        store.begin(make_run("now"))
+        store.add("now", make_result(outcome=Outcome.FAIL, stage=Stage.VERIFY, further=more))
+    assert rows(
+        stored, "SELECT run_id, entry, number, stage, outcome, reason FROM further_failures"
+    ) == [
+        ("now", "bert", 2, "generate", "fail", "wrong at generate"),
+        ("now", "bert", 3, "roundtrip", "fail", "wrong at roundtrip"),
+    ]
 
 
 def test_what_stood_in_for_a_device_has_a_history_of_its_own(

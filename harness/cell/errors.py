@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 
 from harness.contract import (
     OURS,
     Absent,
     BrokenContract,
-    CellResult,
+    CellFailure,
     CheckFailed,
     HarnessError,
     Inconclusive,
@@ -20,16 +21,24 @@ from harness.contract import (
 from harness.toolkit import fingerprints, printable
 
 
-def record_error(error: BaseException, result: CellResult) -> None:
-    """Classify an exception by its type and by the stage where it was raised.
+def failure_of(error: BaseException, stage: Stage, names: Iterable[str]) -> CellFailure:
+    """The failure that an exception is, classified by its type and its stage.
 
-    Of a long message, the result keeps as much as `harness.toolkit.printable` says.
+    Of a long message, the failure keeps as much as `harness.toolkit.printable` says.
+
+    Args:
+        error: the exception.
+        stage: where it was raised.
+        names: of the entry and its architecture, which are left out of the fingerprint.
     """
-    result.error = printable.kept("".join(traceback.format_exception(error)))
     where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
-    result.reason = printable.kept_line(where + _one_line(error))
-    result.cause = fingerprints.of(error, (result.entry, result.architecture))
-    result.outcome = _outcome(error, result.stage)
+    return CellFailure(
+        stage=stage,
+        outcome=_outcome(error, stage),
+        reason=printable.kept_line(where + _one_line(error)),
+        cause=fingerprints.of(error, names),
+        error=printable.kept("".join(traceback.format_exception(error))),
+    )
 
 
 def _outcome(error: BaseException, stage: Stage) -> Outcome:

@@ -20,6 +20,8 @@ from harness.contract import (
     CellResult,
     CheckFailed,
     Generated,
+    Inconclusive,
+    Placement,
 )
 from harness.toolkit import numerics
 
@@ -42,8 +44,10 @@ def verify(
 ) -> None:
     """Hold outputs, repeated ones, placement and negative control against the reference.
 
+    Each check that fails is a failure of the cell: wrong outputs (on however many inputs), repeated
+    inferences that differ, a check that cannot fail, work that ran elsewhere.
+
     Raises:
-        CheckFailed: an output is wrong, the check cannot fail, or work ran elsewhere.
         BrokenContract: the placement is none.
     """
     result = progress.result
@@ -54,19 +58,41 @@ def verify(
     for name, count in placement.counts.items():
         progress.metric(name, count, "1")
     result.score = 0.0
+    wrong: dict[str, CheckFailed | Inconclusive] = {}  # by input
     for name, got in outputs.items():
-        variant = reference.further.get(name)
-        real = variant.real if variant else {}
-        want = reference.outputs[name]
-        alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
-        noise = partial(_noise_on, reference, name, alike)
-        got, want = padded_outputs.selected(got, alike), padded_outputs.selected(want, alike)
-        compare(name, got, want, with_own_floor(reference, got, want, noise), result)
-    judge_repeats(repeats, outputs["base"], reference, progress)
-    detection = negative_control.must_fail(
-        outputs["base"], reference.wrong, reference.floor, reference.mismatch
-    )
-    progress.metric("detection_limit", detection, "1")
+        try:
+            _judge_outputs(name, got, reference, result)
+        except (CheckFailed, Inconclusive) as error:
+            wrong[name] = error
+    if wrong:
+        first, *others = wrong
+        progress.keep(wrong[first], others)
+    with progress.kept():
+        judge_repeats(repeats, outputs["base"], reference, progress)
+    with progress.kept():
+        judge_growth(repeats, progress)
+    if "base" not in wrong:
+        with progress.kept():
+            detection = negative_control.must_fail(
+                outputs["base"], reference.wrong, reference.floor, reference.mismatch
+            )
+            progress.metric("detection_limit", detection, "1")
+    with progress.kept():
+        _judge_placement(placement)
+
+
+def _judge_outputs(name: str, got: Arrays, reference: Reference, result: CellResult) -> None:
+    """Hold the outputs on one input against the reference, without those on padding."""
+    variant = reference.further.get(name)
+    real = variant.real if variant else {}
+    want = reference.outputs[name]
+    alike = {n: m for n, m in real.items() if n in got and got[n].shape == m.shape}
+    noise = partial(_noise_on, reference, name, alike)
+    got, want = padded_outputs.selected(got, alike), padded_outputs.selected(want, alike)
+    compare(name, got, want, with_own_floor(reference, got, want, noise), result)
+
+
+def _judge_placement(placement: Placement) -> None:
     if placement.device_share < ON_DEVICE:
         fallen = ", ".join(f"{op} x{n}" for op, n in placement.fallback_ops.items())
         fault = f"{PLACEMENT}expected all of the work on the device"
@@ -83,7 +109,7 @@ def judge_repeats(
     """Hold repeated inferences against the first one, and record how they differ.
 
     Raises:
-        CheckFailed: one differs by more than the limit, or the process grows too much with each.
+        CheckFailed: one differs by more than the limit.
     """
     if 0.0 < repeats.apart < math.inf:
         progress.metric(NONDETERMINISM, repeats.apart, "1")
@@ -96,6 +122,14 @@ def judge_repeats(
                 f"nondeterminism: inference {repeats.number}, again on input 'base', differs from "
                 f"the first one: {numerics.explain(found, floored.floor)}"
             )
+
+
+def judge_growth(repeats: Repeats, progress: CellProgress) -> None:
+    """Record by how much the process grows with each repeated inference.
+
+    Raises:
+        CheckFailed: it grows too much.
+    """
     if repeats.growth_mb > NOTED_MB:
         progress.metric(GROWTH, repeats.growth_mb, "MB")
     if repeats.growth_mb > GRAVE_MB:
@@ -143,6 +177,12 @@ def with_own_floor(
         floor=max(reference.floor, noise_floor(own, reference.precision)),
         mismatch=max(reference.mismatch, own.mismatched),
     )
+
+
+def is_wrong(got: Arrays, want: Arrays, reference: Reference) -> bool:
+    """Whether outputs differ from others by more than the limit."""
+    found = numerics.difference(got, want)
+    return numerics.is_wrong(found, reference.floor, reference.mismatch)
 
 
 def compare(name: str, got: Arrays, want: Arrays, reference: Reference, result: CellResult) -> None:

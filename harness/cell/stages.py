@@ -13,11 +13,17 @@ from pathlib import Path
 from harness.catalog import backends
 from harness.cell import border
 from harness.cell.border import CheckedProgram
-from harness.cell.errors import record_error
-from harness.cell.judgement import compare, judge_generated, named_alike, verify, with_own_floor
-from harness.cell.progress import CellProgress
+from harness.cell.judgement import (
+    compare,
+    is_wrong,
+    judge_generated,
+    named_alike,
+    verify,
+    with_own_floor,
+)
+from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
-from harness.cell.repeats import repeat
+from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import Job
 from harness.checks import generation, variants
 from harness.contract import (
@@ -34,14 +40,18 @@ from harness.contract import (
     Stage,
     Unsupported,
 )
+from harness.toolkit import fingerprints
 
 
-def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
+def run(job: Job, report: Report) -> CellResult:
     """Run one cell to its result; only a fault that kills the process escapes.
+
+    Each stage up to the plain inference needs the one before it. Those after it run whether or not
+    one of them fails, and each failure is kept.
 
     Args:
         job: which cell, and how.
-        report: called with a stage before it is entered.
+        report: called with a stage before it is entered, and with the failures so far.
     """
     entry = job.cell.entry
     result = CellResult(
@@ -55,12 +65,8 @@ def run(job: Job, report: Callable[[Stage], None]) -> CellResult:
     )
     progress = CellProgress(result, report)
     started = time.perf_counter()
-    try:
+    with progress.kept():
         _stages(job, progress)
-    except BaseException as error:
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            raise  # the process says how it ended
-        record_error(error, result)
     result.seconds = time.perf_counter() - started
     return result
 
@@ -97,19 +103,22 @@ def _stages(job: Job, progress: CellProgress) -> None:
         progress.metric("load", time.perf_counter() - began, "s")
         program = CheckedProgram(prepared, reference.dtypes, precision)
     with progress.stage(Stage.RUN):
-        outputs, seconds = _answers(program, reference.inputs)
-        repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
-        progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
-    with progress.stage(Stage.VERIFY):
+        outputs, seconds = _answers(program, reference.inputs, progress)
+        repeats = Repeats()
+        with progress.kept():
+            repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
+        if seconds or repeats.seconds:
+            progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
+    with progress.stage(Stage.VERIFY), progress.kept():
         border.unpatched(numpy_before)
         verify(program, reference, outputs, repeats, progress)
     if reference.loop is not None:
-        with progress.stage(Stage.GENERATE):
+        with progress.stage(Stage.GENERATE), progress.kept():
             ended = reference.loop.run(program, reference.loop.base)
             judged = replace(reference, floor=reference.drift)
             compare(reference.loop.name, ended, reference.ended, judged, result)
-    _further(backend, case, precision, reference, progress)
-    with progress.stage(Stage.MEASURE):
+    _further(backend, case, precision, reference, outputs["base"], progress)
+    with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
 
 
@@ -139,6 +148,7 @@ def _further(
     case: Case,
     precision: Precision,
     reference: Reference,
+    outputs: Arrays,
     progress: CellProgress,
 ) -> None:
     """The other ways in which users reach a model, where the backend has them."""
@@ -146,7 +156,7 @@ def _further(
     base, want = reference.inputs["base"], reference.outputs["base"]
     pipeline = getattr(backend, "pipeline", None)
     if pipeline is not None:
-        with progress.stage(Stage.PIPELINE):
+        with progress.stage(Stage.PIPELINE), progress.kept():
             answered = border.answered(pipeline(case, precision))
             if answered is not None:
                 got, fed = answered
@@ -166,7 +176,7 @@ def _further(
                 progress.metric("pipelines", 1, "1")
     generate = getattr(backend, "generate", None)
     if generate is not None and case.generation is not None:
-        with progress.stage(Stage.GENERATE):
+        with progress.stage(Stage.GENERATE), progress.kept():
             given = generation.prompt(base, case.generation.argument)
             lent = {name: border.read_only(array) for name, array in given.items()}
             ids = given[case.generation.argument]
@@ -174,24 +184,21 @@ def _further(
             judge_generated(case, given, made, reference, progress)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
-        with progress.stage(Stage.ROUNDTRIP), tempfile.TemporaryDirectory() as folder:
+        with (
+            progress.stage(Stage.ROUNDTRIP),
+            progress.kept(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             try:
                 case.save(Path(folder))
             except Unsupported:
                 return
             loaded = load(Path(folder), case, precision)
             program = CheckedProgram(loaded, reference.dtypes, precision)
-            compare("base, after from_pretrained", program(base), want, reference, result)
-
-
-def _answer(program: CheckedProgram, name: str, inputs: Arrays) -> Arrays:
-    """One inference; an exception names the variant of the inputs."""
-    try:
-        return program(inputs)
-    except Exception as error:
-        if name != "base":
-            error.add_note(f"on input {name!r}")
-        raise
+            # Wrong outputs must come back as they were: they are a failure at verify already.
+            was_wrong = is_wrong(outputs, want, reference)
+            expected = outputs if was_wrong else want
+            compare("base, after from_pretrained", program(base), expected, reference, result)
 
 
 def _count(further: variants.Variants, progress: CellProgress) -> None:
@@ -204,19 +211,31 @@ def _count(further: variants.Variants, progress: CellProgress) -> None:
 
 
 def _answers(
-    program: CheckedProgram, inputs: Mapping[str, Arrays]
+    program: CheckedProgram, inputs: Mapping[str, Arrays], progress: CellProgress
 ) -> tuple[dict[str, Arrays], list[float]]:
     """Outputs of the program by variant of the inputs, and the seconds of some inferences.
 
-    Those on inputs with the shapes of the plain ones are timed, after the first one.
+    Those on inputs with the shapes of the plain ones are timed, after the first one. A variant on
+    which the program fails is left out, and its failure kept: one failure for each cause.
     """
-    outputs: dict[str, Arrays] = {}
+    outputs = {"base": program(inputs["base"])}
     seconds = []
+    failed: dict[str, dict[str, Exception]] = {}  # cause -> input -> exception
     sizes = {name: array.shape for name, array in inputs["base"].items()}
     for name, given in inputs.items():
-        outputs[name] = _answer(program, name, given)
-        if name != "base" and {n: a.shape for n, a in given.items()} == sizes:
+        if name == "base":
+            continue
+        try:
+            outputs[name] = program(given)
+        except Exception as error:
+            error.add_note(f"on input {name!r}")
+            failed.setdefault(fingerprints.of(error), {})[name] = error
+            continue
+        if {n: a.shape for n, a in given.items()} == sizes:
             seconds.append(program.seconds)
+    for errors in failed.values():
+        first, *others = errors
+        progress.keep(errors[first], others)
     return outputs, seconds
 
 

@@ -1,4 +1,7 @@
-"""Causes of failure: each fault with the entries that it blocks, over all backends."""
+"""Causes of failure: each fault with the entries that it blocks, over all backends.
+
+Every failure of a cell counts, those after its first one too.
+"""
 
 from __future__ import annotations
 
@@ -39,19 +42,25 @@ def causes(connection: Connection) -> list[Cause]:
     rows = dicts(
         connection.execute(
             f"""
-            WITH places AS (
+            WITH failed AS (
+                SELECT entry, precision, position, backend, verdict, stage, outcome, reason, cause,
+                    error
+                FROM latest WHERE outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
+                UNION ALL
+                SELECT entry, precision, position, backend, verdict, further.stage, further.outcome,
+                    further.reason, further.cause, further.error
+                FROM latest JOIN further_failures AS further USING (run_id, entry, head, precision)
+            ), places AS (
                 SELECT {_CAUSE} AS name, backend, stage, outcome,
                     list(DISTINCT entry ORDER BY entry) AS entries,
                     count(*) FILTER ({NOT_GREEN}) AS unexpected,
                     arg_min(entry, (position, precision)) AS example,
                     arg_min(reason, (position, precision)) AS reason,
                     arg_min(error, (position, precision)) AS error
-                FROM latest WHERE outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
-                GROUP BY ALL
+                FROM failed GROUP BY ALL
             ), ranked AS (
                 SELECT {_CAUSE} AS name, count(DISTINCT entry) AS blocked
-                FROM latest WHERE outcome NOT IN ('{Outcome.PASS}', '{Outcome.ABSENT}')
-                GROUP BY ALL
+                FROM failed GROUP BY ALL
             )
             SELECT name, blocked, backend, stage, outcome, entries, unexpected, example, reason,
                 error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from harness.contract import CellResult, Outcome, Stage, Verdict
+from harness.contract import CellFailure, CellResult, Outcome, Stage, Verdict
 
 OWNERS = ("ours", "upstream", "never")
 
@@ -25,13 +25,13 @@ class Failure:
     reason: str = ""
     issue: str = ""
 
-    def fits(self, result: CellResult) -> bool:
-        """Whether the result fails at this stage, with this outcome, for this cause."""
-        if result.stage is not self.stage:
+    def fits(self, found: CellFailure) -> bool:
+        """Whether a cell's failure is at this stage, with this outcome, for this cause."""
+        if found.stage is not self.stage:
             return False
-        if self.outcome is not None and result.outcome is not self.outcome:
+        if self.outcome is not None and found.outcome is not self.outcome:
             return False
-        return any(self.match in text for text in (result.cause, result.reason, result.error))
+        return any(self.match in text for text in (found.cause, found.reason, found.error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Expectations:
     promised: Collection[str] | None = None
 
     def judge(self, result: CellResult, history: Outcome | None) -> Verdict:
-        """The verdict on a result.
+        """The verdict on a result: each of its failures must be expected.
 
         Args:
             result: of the cell.
@@ -89,7 +89,7 @@ class Expectations:
         rows = self.about(result)
         if result.outcome is Outcome.PASS:
             return Verdict.IMPROVED if rows else Verdict.OK
-        if any(row.failure.fits(result) for row in rows):
+        if rows and not self.unexpected(result):
             return Verdict.XFAIL
         if rows:
             return Verdict.CHANGED
@@ -100,6 +100,13 @@ class Expectations:
         unmet = result.reason.startswith(DECLARED_ABSENT)
         beyond = self.promised is not None and result.entry not in self.promised
         return result.outcome is Outcome.ABSENT and (unmet or beyond)
+
+    def unexpected(self, result: CellResult) -> list[CellFailure]:
+        """The failures of a result that no row about its cell names."""
+        rows = self.about(result)
+        return [
+            found for found in result.failures if not any(row.failure.fits(found) for row in rows)
+        ]
 
     def about(self, result: CellResult) -> list[Expectation]:
         """The narrowest rows whose scope holds the cell of a result."""

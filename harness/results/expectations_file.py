@@ -15,8 +15,10 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     issue = ""                                  # optional; a link
 
 `match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
-A narrower row (one that names a precision, a head or both) goes before a wider one. A cell that
-fails now here, now there has a row for each stage.
+A narrower row (one that names a precision, a head or both) goes before a wider one. A cell may have
+several failures, as at verify and at generate: a row for each, told apart by `stage` or `match`. A
+failure that no row names makes the cell red. A cell that fails now here, now there has a row for
+each stage, too.
 """
 
 from __future__ import annotations
@@ -125,18 +127,20 @@ class ExpectationsReader:
         tables = self.source.check_rows("expect", self.keys)
         rows: list[Expectation] = []
         warnings = []
-        first: dict[tuple[str, Scope, Stage], int] = {}
+        first: dict[tuple[str, Scope, Stage, str], int] = {}
         for index, table in enumerate(tables):
             for row in self._rows(index, table):
-                double = first.setdefault((row.entry, row.scope, row.failure.stage), index)
+                failure = row.failure
+                key = (row.entry, row.scope, failure.stage, failure.match)
+                double = first.setdefault(key, index)
                 if double != index or row in rows:
                     raise self._error(
                         index,
                         "entry",
-                        "one row a cell and stage",
+                        "one row a cell, stage and match",
                         f"a second one for {row.entry!r} (the first is at line "
                         f"{self._line(double)})",
-                        "drop one, or tell them apart by `precision`, `head` or `stage`",
+                        "drop one, or tell them apart by `precision`, `head`, `stage` or `match`",
                     )
                 rows.append(row)
             if not table["reason"].strip():

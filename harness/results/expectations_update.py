@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.contract import CellResult, Outcome
+from harness.contract import CellFailure, CellResult, Outcome
 from harness.results.expectations import Expectation, Expectations, Failure, Scope
 from harness.results.expectations_file import HEADER, as_keys
 from harness.toolkit import toml_text
@@ -51,11 +51,12 @@ def _rows_of_entry(
     for cell, result in cells.items():
         if result.outcome is Outcome.PASS or expectations.declared_absent(result):
             continue
-        fitting = [row for row in expectations.about(result) if row.failure.fits(result)]
-        failure = fitting[0].failure if fitting else _new_failure(result)
-        failures.setdefault(failure, set()).add(cell)
-        scopes = {row.scope for row in fitting if row.failure == failure}
-        kept.setdefault(failure, set()).update(scopes)
+        for found in result.failures:
+            fitting = [row for row in expectations.about(result) if row.failure.fits(found)]
+            failure = fitting[0].failure if fitting else _new_failure(found)
+            failures.setdefault(failure, set()).add(cell)
+            scopes = {row.scope for row in fitting if row.failure == failure}
+            kept.setdefault(failure, set()).update(scopes)
     rows = []
     for failure, failed in failures.items():
         old = kept[failure]
@@ -74,8 +75,8 @@ def _rows_of_entry(
     return [*untouched, *rows, *others]
 
 
-def _new_failure(result: CellResult) -> Failure:
-    return Failure(result.stage, result.outcome, result.cause or result.reason)
+def _new_failure(found: CellFailure) -> Failure:
+    return Failure(found.stage, found.outcome, found.cause or found.reason)
 
 
 def _scopes(cells: set[tuple[str, str]], ran: set[tuple[str, str]]) -> set[Scope]:

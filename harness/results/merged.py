@@ -35,6 +35,10 @@ _COPY = (
     INSERT INTO metrics BY NAME SELECT * FROM source.metrics
     ANTI JOIN main.metrics USING (run_id, entry, head, precision, name)
     """,
+    """
+    INSERT INTO further_failures BY NAME SELECT * FROM source.further_failures
+    ANTI JOIN main.further_failures USING (run_id, entry, head, precision, number)
+    """,
 )
 
 _LISTED = """

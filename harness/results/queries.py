@@ -7,7 +7,7 @@ the last result of each cell. How a report looks is no concern of a query.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -34,10 +34,14 @@ COLUMN_ORDER = "backend, precision <> 'default', precision"
 NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in sorted(GREEN)))
 
 _CELLS = f"""
-SELECT * FROM latest LEFT JOIN (
+SELECT * REPLACE (coalesce(further, []) AS further) FROM latest LEFT JOIN (
     SELECT run_id, entry, head, precision, any_value(value) FILTER (name = '{LOAD}') AS load,
         any_value(value) FILTER (name = '{INFERENCE}') AS inference
     FROM metrics GROUP BY ALL
+) USING (run_id, entry, head, precision) LEFT JOIN (
+    SELECT run_id, entry, head, precision,
+        list(outcome || ' at ' || stage || ': ' || reason ORDER BY number) AS further
+    FROM further_failures GROUP BY ALL
 ) USING (run_id, entry, head, precision)
 """
 
@@ -96,6 +100,12 @@ class CellRow:
     load: float | None
     inference: float | None
     run_id: str
+    further: Sequence[str]  # the failures after the first one, each in a line
+
+    @property
+    def reasons(self) -> str:
+        """The reason, and the failures after the first one, in one line."""
+        return "; and ".join([self.reason, *self.further])
 
     @property
     def column(self) -> Column:

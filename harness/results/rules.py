@@ -99,6 +99,16 @@ def of_cells(
     )
 
 
+def of_further_failures(stages: Sequence[str], outcomes: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules for the table of further failures; the names of stages and outcomes are given."""
+    return (
+        _number("number", "number BETWEEN 2 AND 1000", "from 2 to 1000", null=False),
+        _one_of("stage", stages),
+        _one_of("outcome", outcomes),
+        *(Rule(text, f"{text} IS NOT NULL", "a text") for text in LONGEST),
+    )
+
+
 #: The rules for the table of metrics.
 METRICS: tuple[Rule, ...] = (
     _shown("name"),

@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: The largest sequence that a run can have.
 LARGEST_SEQUENCE = 10**12
 
+#: The failures of a cell after its first one, which its row in `cells` holds.
+_FURTHER_FAILURES = """
+CREATE TABLE further_failures (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    number INTEGER NOT NULL,        -- from 2 upwards, in the order in which they came
+    stage VARCHAR NOT NULL,
+    outcome VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL,
+    cause VARCHAR NOT NULL,
+    error VARCHAR NOT NULL);
+"""
+
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
 #: `peak_rss_mb` is in units of 10^6 bytes, `device_share` lies in 0..1. `sequence` counts the runs
 #: of a file in the order in which they began, whatever the clock said.
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 CREATE TABLE runs (
     run_id VARCHAR PRIMARY KEY,
@@ -59,7 +74,10 @@ CREATE TABLE metrics (
     name VARCHAR NOT NULL,
     value DOUBLE NOT NULL,
     unit VARCHAR NOT NULL);
-"""
+{_FURTHER_FAILURES}"""
+
+#: Tables that older files lack, with the version that brought each; there they are empty.
+TABLES_SINCE: Mapping[str, int] = {"further_failures": 4}
 
 #: Columns that older files lack, by table, with the SQL that gives their values there. A file of
 #: before version 3 has its runs in the order of their insertion, and `--fault` in the arguments.
@@ -70,6 +88,7 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
     },
     "cells": {"fallback": "''"},
     "metrics": {},
+    "further_failures": {},
 }
 
 #: From each older version to the next: the statements that get there, run in one transaction.
@@ -81,4 +100,5 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE runs ADD COLUMN faults VARCHAR DEFAULT ''",
         f"UPDATE runs SET faults = {STAND_INS['runs']['faults']}",
     ),
+    3: (_FURTHER_FAILURES,),
 }

@@ -15,7 +15,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ from harness.results.schema import (
     SCHEMA,
     SCHEMA_VERSION,
     STAND_INS,
+    TABLES_SINCE,
 )
 from harness.toolkit import printable
 
 #: The tables that a file must have.
-TABLES = ("runs", "cells", "metrics")
+TABLES = ("runs", "cells", "metrics", "further_failures")
 
 #: Bytes on disk for which a file gets a further CPU second.
 BYTES_A_SECOND = 10_000_000
@@ -80,14 +81,14 @@ def main() -> int:
     """
     # The parent gets Ctrl-C too, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cell_rules = rules.of_cells(**json.loads(sys.stdin.readline()))
+    names = json.loads(sys.stdin.readline())
     for line in sys.stdin:
         request = json.loads(line)
         clean = Path(request["clean"]) if request["clean"] else None
         path = Path(request["path"])
         _limit(path, request["seconds"])
         now = datetime.fromisoformat(request["now"])
-        answer = answered(path, clean, cell_rules, now, request["runs"])
+        answer = answered(path, clean, names, now, request["runs"])
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(answer), flush=True)
     return 0
@@ -96,7 +97,7 @@ def main() -> int:
 def answered(
     path: Path,
     clean: Path | None,
-    cell_rules: Sequence[Rule],
+    names: Mapping[str, Sequence[str]],
     now: datetime,
     runs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def answered(
     Args:
         path: of the file.
         clean: where the clean copy goes; None: everything is read, nothing is copied.
-        cell_rules: for the table of cells.
+        names: that a cell's `stages`, `outcomes` and `verdicts` can have.
         now: the time of reading, UTC without a time zone.
         runs: ids of the runs whose cells count; None: all runs.
     """
@@ -113,9 +114,9 @@ def answered(
         with _opened(path, clean) as connection:
             present = _columns_present(connection)
             if clean is None:
-                _read_all(connection)
+                _read_all(connection, present)
                 return {"problems": []}
-            return {"problems": _copy(connection, present, cell_rules, now, runs)}
+            return {"problems": _copy(connection, present, names, now, runs)}
     except Refused as refusal:
         return {"kind": refusal.kind, "text": str(refusal)}
     except (duckdb.Error, OSError, UnicodeError) as error:
@@ -188,6 +189,7 @@ def _columns_present(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str
     return {
         table: _check_table(connection, table, STAND_INS[table] if old else frozenset())
         for table in TABLES
+        if version >= TABLES_SINCE.get(table, 1)
     }
 
 
@@ -234,13 +236,13 @@ def _check_table(
     return set(found)
 
 
-def _read_all(connection: duckdb.DuckDBPyConnection) -> None:
+def _read_all(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
     """Read every value of every table, so that damage shows.
 
     Raises:
         Refused: rows that are inserted here would set off SQL of the file's own.
     """
-    for table in TABLES:
+    for table in tables:
         connection.execute(f"SELECT bit_xor(hash(t)) FROM source.{table} AS t").fetchall()
     triggers = connection.execute(
         "SELECT count(*) FROM duckdb_triggers() WHERE database_name = 'source'"
@@ -252,12 +254,14 @@ def _read_all(connection: duckdb.DuckDBPyConnection) -> None:
 def _copy(
     connection: duckdb.DuckDBPyConnection,
     present: Mapping[str, set[str]],
-    cell_rules: Sequence[Rule],
+    names: Mapping[str, Sequence[str]],
     now: datetime,
     runs: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     """Write the clean copy; returns the rows that were left out, grouped, and doubted times."""
     problems: list[dict[str, Any]] = []
+    cell_rules = rules.of_cells(**names)
+    failure_rules = rules.of_further_failures(names["stages"], names["outcomes"])
     connection.begin()  # one transaction, which is written to the disk once
     doubts = _copy_runs(connection, _source("runs", present), now, problems)
     cells, metrics = _source("cells", present), _source("metrics", present)
@@ -293,11 +297,27 @@ def _copy(
         CREATE TABLE clean.metrics AS
         SELECT run_id, entry, head, precision, name, value, unit FROM {metrics}
         WHERE row IN (SELECT row FROM measured WHERE broken IS NULL);
+        CREATE TABLE clean.further_failures AS SELECT * FROM memory.main.further_failures LIMIT 0;
+        CREATE TEMP TABLE failed (row BIGINT, broken VARCHAR);
         """
     )
+    if "further_failures" in present:
+        further = _source("further_failures", present)
+        connection.execute(
+            f"""
+            INSERT INTO failed SELECT row, {rules.broken(failure_rules)}
+            FROM {further} SEMI JOIN kept USING (run_id, entry, head, precision)
+            QUALIFY row_number() OVER (
+                PARTITION BY run_id, entry, head, precision, number ORDER BY row) = 1;
+            INSERT INTO clean.further_failures BY NAME
+            SELECT run_id, entry, head, precision, number, stage, outcome, {texts} FROM {further}
+            WHERE row IN (SELECT row FROM failed WHERE broken IS NULL);
+            """
+        )
     for table, judged, table_rules in (
         ("cells", "judged", cell_rules),
         ("metrics", "measured", rules.METRICS),
+        ("further_failures", "failed", failure_rules),
     ):
         problems += _broken_rows(connection, table, judged, table_rules)
     supplying = {

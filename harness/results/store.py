@@ -39,6 +39,12 @@ INSERT INTO cells (run_id, entry, family, architecture, head, precision, stage, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_FURTHER = """
+INSERT INTO further_failures (run_id, entry, head, precision, number, stage, outcome, reason, cause,
+                              error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
 #: Green are passes too that nobody expected (`improved`). Absent cells say nothing of a cell.
@@ -133,12 +139,12 @@ class Store:
         )
 
     def add(self, run_id: str, result: CellResult) -> None:
-        """Store one cell with its metrics, committed at once.
+        """Store one cell with its metrics and further failures, committed at once.
 
         Raises:
             HarnessError: it could not be written; everything stored before is kept.
         """
-        key = [run_id, result.entry, result.head, result.precision]
+        key: list[object] = [run_id, result.entry, result.head, result.precision]
         cell = [
             run_id,
             result.entry,
@@ -163,6 +169,10 @@ class Store:
         try:
             self._connection.begin()
             self._connection.execute(_CELL, list(map(_storable, cell)))
+            for number, failure in enumerate(result.further, 2):
+                further = [*key, number, failure.stage.value, failure.outcome.value]
+                further += [failure.reason, failure.cause, failure.error]
+                self._connection.execute(_FURTHER, list(map(_storable, further)))
             if result.metrics:
                 names = [_storable(metric.name) for metric in result.metrics]
                 values = [float(metric.value) for metric in result.metrics]

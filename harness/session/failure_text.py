@@ -23,6 +23,7 @@ def failure_text(run: Run, result: CellResult) -> str:
     lines = [f"{result.verdict}: {outcome} at {stage}"]
     if result.reason:
         lines.append(printable.line(result.reason, whole=WHOLE))
+    lines += [f"and {printable.line(more.line, whole=WHOLE)}" for more in result.further]
     known = [
         row.failure
         for row in run.expectations.rows
@@ -36,6 +37,10 @@ def failure_text(run: Run, result: CellResult) -> str:
         lines.append(f"expected {rows}; it passes now. Fix: delete that row of {path}")
     elif result.verdict is Verdict.CHANGED:
         lines.append(f"expected {rows} ({path})")
+        left = run.expectations.unexpected(result)
+        if len(left) < len(result.failures):
+            found = "; ".join(f"{failure.outcome} at {failure.stage}" for failure in left)
+            lines.append(f"no row names {found}")
     elif result.verdict is Verdict.REGRESSED:
         lines.append("it passed before: its last green result is a pass")
     if result.error and outcome is not Outcome.PASS:

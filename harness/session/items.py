@@ -71,6 +71,7 @@ class CellItem(pytest.Item):
             ("outcome", result.outcome.value),
             ("verdict", str(result.verdict)),
             *([("cause", printable.line(result.cause))] if result.cause else []),
+            *(("further", printable.line(failure.line)) for failure in result.further),
             *([("fallback", result.fallback)] if result.fallback else []),
         ]
         for note in notes(result):
@@ -82,7 +83,7 @@ class CellItem(pytest.Item):
         if result.outcome is Outcome.ABSENT:
             pytest.skip(reason)
         if result.verdict is Verdict.XFAIL:
-            pytest.xfail(f"{result.outcome} at {result.stage}: {reason}")
+            pytest.xfail("; and ".join(printable.line(found.line) for found in result.failures))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The text of a cell that is not green, without the stack of the harness."""
@@ -107,8 +108,10 @@ class FailureReport:
 
     def __init__(self, result: CellResult, text: str) -> None:
         self.text = text
+        more = f" (and {len(result.further)} more)" if result.further else ""
         self.reprcrash = ShortSummary(
             f"{result.verdict}: {result.outcome} at {result.stage}: {printable.line(result.reason)}"
+            f"{more}"
         )
 
     def __str__(self) -> str:

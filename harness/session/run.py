@@ -17,6 +17,7 @@ from harness.cell.request import DeviceReport, Job, ProbeRequest
 from harness.contract import (
     BASE,
     Cell,
+    CellFailure,
     CellResult,
     Entry,
     HarnessError,
@@ -239,7 +240,7 @@ class Run:
         """Run a cell in this process, without limits, so that breakpoints work."""
         from harness.cell import stages  # only children import it otherwise
 
-        def report(stage: Stage) -> None:
+        def report(stage: Stage, failures: Sequence[CellFailure]) -> None:
             print(f"{cell.id}: {stage}", flush=True)
 
         began = time.monotonic()

@@ -127,9 +127,9 @@ def causes(results: Iterable[CellResult], *, everything: bool = False) -> list[s
     """Causes of failures, each with the entries that it blocks; most entries first."""
     blocked: dict[tuple[str, Stage, Outcome], list[CellResult]] = defaultdict(list)
     for result in results:
-        if result.outcome is not Outcome.PASS:
-            cause = result.cause or result.reason or "no reason given"
-            blocked[cause, result.stage, result.outcome].append(result)
+        for failure in result.failures:
+            cause = failure.cause or failure.reason or "no reason given"
+            blocked[cause, failure.stage, failure.outcome].append(result)
     ranked = sorted(
         blocked.items(), key=lambda item: (-len({r.entry for r in item[1]}), item[0][0])
     )

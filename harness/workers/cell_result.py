@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.cell.request import Job
-from harness.contract import Cell, CellResult, Metric, Outcome, label
+from harness.contract import MOST_FURTHER, Cell, CellFailure, CellResult, Metric, Outcome, label
 from harness.toolkit import printable
 from harness.workers.ending import Ending
 
@@ -34,11 +36,10 @@ def result_of(job: Job, ending: Ending) -> CellResult:
             head=cell.head,
             precision=cell.precision,
             stage=ending.stage,
-            outcome=outcome,
-            reason=reason,
-            cause=cause,
-            error=error,
+            outcome=Outcome.PASS,
         )
+        for failure in (*ending.failures, CellFailure(ending.stage, outcome, reason, cause, error)):
+            result.fail(failure)
     elif result.outcome is not Outcome.PASS and ending.error:
         result.error = f"{result.error.rstrip()}\n\n{ending.error}".lstrip()
     result.architecture = cell.entry.architecture
@@ -55,6 +56,15 @@ def result_of(job: Job, ending: Ending) -> CellResult:
     result.reason = printable.kept_line(result.reason)
     result.cause = printable.kept_line(result.cause)
     result.error = printable.kept(result.error)
+    result.further = [
+        replace(
+            failure,
+            reason=printable.kept_line(failure.reason),
+            cause=printable.kept_line(failure.cause),
+            error=printable.kept(failure.error),
+        )
+        for failure in result.further[:MOST_FURTHER]
+    ]
     return result
 
 

@@ -16,13 +16,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from harness.contract import HarnessError, Stage, Unavailable
+from harness.contract import CellFailure, HarnessError, Stage, Unavailable
 from harness.toolkit import fingerprints, printable
 from harness.workers import frames
 from harness.workers.child_setup import (
@@ -41,8 +41,8 @@ def main(connection: Connection, target: str, argument: Any, limits: Limits, fol
 
     Args:
         connection: the pipe to the parent; its end of file means that the parent is gone.
-        target: called as `function(argument, report)`, where `report(stage)` tells the parent
-            which stage comes next.
+        target: called as `function(argument, report)`, where `report(stage, failures)` tells the
+            parent which stage comes next, and the failures of the cell so far.
         argument: any picklable value.
         limits: of this process.
         folder: this child's own, for its output and temporary files.
@@ -101,8 +101,8 @@ def _last_message(
 ) -> bytes:
     """Run one target, its stages told to the parent; the frame of the last message."""
 
-    def report(stage: Stage) -> None:
-        _send(connection, Entering(Stage(stage)))
+    def report(stage: Stage, failures: Sequence[CellFailure] = ()) -> None:
+        _send(connection, Entering(Stage(stage), tuple(failures)))
 
     started = time.process_time()
     message = _call(target, argument, report)
@@ -116,7 +116,7 @@ def _last_message(
     return payload
 
 
-def _call(target: str, argument: Any, report: Callable[[Stage], None]) -> Returned | Raised:
+def _call(target: str, argument: Any, report: Callable[..., None]) -> Returned | Raised:
     try:
         module, _, function = target.partition(":")
         value = getattr(importlib.import_module(module), function)(argument, report)

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contract import HarnessError, Outcome, Stage, Unavailable
+from harness.contract import CellFailure, HarnessError, Outcome, Stage, Unavailable
 from harness.toolkit import fingerprints, printable
 from harness.workers.messages import Raised, Returned
 
@@ -40,7 +40,8 @@ class Ending:
     """Ending of a task: the value that its target returned, or its failure.
 
     `outcome` is None where the target returned. Otherwise `outcome` is `crash`, `timeout` or
-    `oom`, at `stage`, with the reason in one line.
+    `oom`, at `stage`, with the reason in one line; `failures` are those that the task reported
+    before.
     """
 
     outcome: Outcome | None
@@ -55,6 +56,7 @@ class Ending:
     refusal: HarnessError | Unavailable | None = None
     before: str = ""  # the first failure, where the task was then run again alone
     disturbed: bool = False  # whether something outside may be the cause, and not the task
+    failures: tuple[CellFailure, ...] = ()
 
 
 def reported_ending(

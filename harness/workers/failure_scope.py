@@ -23,7 +23,13 @@ _HARMLESS = frozenset({Outcome.UNSUPPORTED, Outcome.UNTESTED, Outcome.INCONCLUSI
 
 def failure_scope(ending: Ending) -> FailureScope:
     """The scope of a task's failure, from its outcome."""
-    outcome = outcome_of(ending)
+    result = _result(ending)
+    if isinstance(result, CellResult) and result.further:
+        return max(_scope_of(failure.outcome) for failure in result.failures)
+    return _scope_of(result.outcome)
+
+
+def _scope_of(outcome: Outcome | None) -> FailureScope:
     if outcome in (None, Outcome.PASS, Outcome.ABSENT):
         return FailureScope.NONE
     if outcome in (Outcome.CRASH, Outcome.TIMEOUT):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contract import Stage
+from harness.contract import CellFailure, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Entering:
-    """The stage that the child enters next."""
+    """The stage that the child enters next, or is in, and the failures of the cell so far."""
 
     stage: Stage
+    failures: tuple[CellFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

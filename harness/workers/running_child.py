@@ -20,7 +20,7 @@ from typing import Generic
 
 import psutil
 
-from harness.contract import Outcome, Stage
+from harness.contract import CellFailure, Outcome, Stage
 from harness.workers.ending import (
     DISTURBED,
     Ending,
@@ -71,6 +71,7 @@ class RunningChild(Generic[T]):
         childs_ends: the child's ends of all pipes, to be closed once the child has inherited them.
         unstarted: the ending, where the process could not be started.
         stage: the last one that the child has reported.
+        failures: of the cell, as the child has reported them.
         started: the start of the task, on the monotonic clock.
         deadline: on the monotonic clock; the parent then calls `overdue`.
         ready: whether the child is set up.
@@ -100,6 +101,7 @@ class RunningChild(Generic[T]):
         self.childs_ends = childs_ends
         self.unstarted: Ending | None = None
         self.stage = Stage.BUILD
+        self.failures: tuple[CellFailure, ...] = ()
         self.started = time.monotonic()
         self.deadline = self.started + STARTUP
         self.ready = False
@@ -124,7 +126,7 @@ class RunningChild(Generic[T]):
                     self._leads_group = message.leads_group
                     self.begin_task()
                 case Entering():
-                    self.stage = message.stage
+                    self.stage, self.failures = message.stage, message.failures
                 case Returned() | Raised():
                     self.last_message = message
                     self.deadline = time.monotonic() + GRACE
@@ -196,7 +198,8 @@ class RunningChild(Generic[T]):
         if self.last_message is None or self._killed is not None:
             return None
         seconds = time.monotonic() - self.started
-        return reported_ending(self.last_message, self.stage, seconds, self._output())
+        ending = reported_ending(self.last_message, self.stage, seconds, self._output())
+        return ending if ending.outcome is None else replace(ending, failures=self.failures)
 
     def end(self) -> Ending:
         """The ending of the task; call it once the process is gone."""
@@ -238,7 +241,8 @@ class RunningChild(Generic[T]):
             outcome, reason = Outcome.CRASH, exit_reason(code)
         seconds = time.monotonic() - self.started
         peak = self.peak_bytes / MB if self.peak_bytes else None
-        return unreported_ending(outcome, reason, self.stage, seconds, self._output(), peak)
+        ending = unreported_ending(outcome, reason, self.stage, seconds, self._output(), peak)
+        return replace(ending, failures=self.failures)
 
     def release(self) -> None:
         """Close the pipe and the process, and remove the child's folder."""

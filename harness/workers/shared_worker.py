@@ -46,7 +46,7 @@ class SharedWorker(RunningChild[T]):
         """Give a task to the worker, which must be idle."""
         self.task, self.future = task, future
         self.busy = True
-        self.stage = Stage.BUILD
+        self.stage, self.failures = Stage.BUILD, ()
         self.started = time.monotonic()
         self.deadline = self.started + STARTUP
         if self.ready:
