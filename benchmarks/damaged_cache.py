@@ -21,7 +21,8 @@ from harness.catalog.backend_spec import BACKENDS
 from harness.cell import judgement, reference
 from harness.cell.progress import CellProgress, Report
 from harness.cell.request import Job
-from harness.checks import generation, negative_control, variants
+from harness.checks import generation, negative_control
+from harness.checks.variant import Variants
 from harness.contract import (
     BASE,
     GENERATED_TOKENS,
@@ -120,7 +121,7 @@ def _known(case: TinyCase, base: Arrays) -> reference.Reference:
         reference.noise_floor(noise, FLOAT32),
         noise.mismatched,
         negative_control.WrongReference({}, "", 0.0, 0.0),
-        variants.Variants(),
+        Variants(),
     )
 
 

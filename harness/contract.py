@@ -41,6 +41,12 @@ FAMILIES: tuple[str, ...] = (
 RESHAPED = "reshaped"
 SIZES = ("odd-size", "other-size")  # of an image; the first that a model takes
 
+#: Media whose masks say what of a row is padding. `whole-sound` has the plain shapes and all masks
+#: that the model takes of sound, `short-sound` a shorter recording, and `hidden-sound` the plain
+#: shapes with the end of each recording masked, as of models for one length; so for the others.
+MASKED_MEDIA = ("sound", "image", "condition")
+WHOLE, SHORT, HIDDEN = "whole-", "short-", "hidden-"
+
 
 #: The dtypes that a precision may compute in: those with a noise floor.
 DTYPES: tuple[str, ...] = (
@@ -424,6 +430,8 @@ class Case(Protocol):
         `base` is the plain example; `other` has the same shapes and other values; `reshaped` has
         another batch size and length, `odd-size` an image whose sides are odd, `other-size` one
         twice as wide (raises `Unsupported` where the model takes none, or gives the base's shapes).
+        `whole-`, `short-` and `hidden-` before one of `MASKED_MEDIA` have the masks of that medium
+        that the model takes: with nothing masked, with less of the medium, with its end masked.
         """
 
     def padding(self) -> int:
@@ -515,8 +523,10 @@ class Backend(Protocol):
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generate(case, precision, inputs, tokens) -> Generated`, greedily, `memory() -> int` (device
     bytes, not below 0), `dynamic: bool` (False where a program takes the shapes that it was
-    prepared for and no others; true where it is not said). The pipeline of a case that generates
-    returns its sequences as the one output named `case.generation.argument`.
+    prepared for and no others; true where it is not said), `any_arguments: bool` (True where a
+    program takes arguments of forward that the plain inputs lack, as a mask of sound; false where
+    it is not said). The pipeline of a case that generates returns its sequences as the one output
+    named `case.generation.argument`.
     """
 
     precisions: Sequence[Precision]  # one is called `default`

@@ -164,7 +164,8 @@ def test_a_masked_token_counts_for_nothing_wherever_it_stands(
     padded = padded_inputs.padded(base, short, side, made.padding())
     want, brief = made.reference(base), made.reference(short)
     found = made.reference(padded)
-    mask = padded_outputs.real(found, want, brief, base["attention_mask"], side)
+    lengths = base["attention_mask"].shape[1], short["attention_mask"].shape[1]
+    mask = padded_outputs.real(found, want, brief, 2, side, lengths)
     assert padded_outputs.violation(found, want, brief, mask, 2) is None
     padded["attention_mask"][:] = 1
     wrong = padded_outputs.violation(made.reference(padded), want, brief, mask, 2)

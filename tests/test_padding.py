@@ -11,7 +11,7 @@ from harness.toolkit import padded_inputs
 from harness.toolkit.padded_inputs import Side
 
 ROWS, LENGTH, LEFT = 2, 16, 16 - padded_inputs.SHORTER
-MASK = np.ones((ROWS, LENGTH), dtype=np.int64)
+LENGTHS = LENGTH, LEFT
 
 
 def text() -> Arrays:
@@ -88,7 +88,7 @@ SHAPES = {
 def test_what_follows_the_tokens_is_real_where_they_are(name: str, side: Side) -> None:
     full, brief, axis, kept = SHAPES[name]
     base, short = {"y": np.ones(full)}, {"y": np.ones(brief)}
-    mask = padded_outputs.real(base, base, short, MASK, side)["y"]
+    mask = padded_outputs.real(base, base, short, ROWS, side, LENGTHS)["y"]
     assert mask[:-1].all()
     index = along(axis, full)[-1]
     expected = index >= full[axis] - kept if side == "left" else index < kept
@@ -97,7 +97,7 @@ def test_what_follows_the_tokens_is_real_where_they_are(name: str, side: Side) -
 
 def test_attention_is_real_where_both_tokens_are() -> None:
     base, short = {"y": np.ones((2, 16, 16))}, {"y": np.ones((2, 12, 12))}
-    mask = padded_outputs.real(base, base, short, MASK, "left")["y"]
+    mask = padded_outputs.real(base, base, short, ROWS, "left", LENGTHS)["y"]
     expected = np.zeros((16, 16), dtype=bool)
     expected[4:, 4:] = True
     np.testing.assert_array_equal(mask[-1], expected)
@@ -105,7 +105,7 @@ def test_attention_is_real_where_both_tokens_are() -> None:
 
 def test_the_rows_of_a_batch_may_stand_in_one_axis() -> None:
     base, short = {"y": np.ones((32, 8))}, {"y": np.ones((24, 8))}
-    mask = padded_outputs.real(base, base, short, MASK, "right")["y"]
+    mask = padded_outputs.real(base, base, short, ROWS, "right", LENGTHS)["y"]
     assert mask[:28].all()
     assert not mask[28:].any()
 
@@ -123,7 +123,7 @@ def test_where_it_cannot_be_told_nothing_is_real(
     full: tuple[int, ...], brief: tuple[int, ...], given: tuple[int, ...]
 ) -> None:
     mask = padded_outputs.real(
-        {"y": np.ones(given)}, {"y": np.ones(full)}, {"y": np.ones(brief)}, MASK, "left"
+        {"y": np.ones(given)}, {"y": np.ones(full)}, {"y": np.ones(brief)}, ROWS, "left", LENGTHS
     )
     assert mask["y"].shape == given
     assert not mask["y"].any()
@@ -131,7 +131,7 @@ def test_where_it_cannot_be_told_nothing_is_real(
 
 def test_what_does_not_follow_the_tokens_is_real_throughout() -> None:
     same = {"pooled": np.ones((2, 8)), "loss": np.array(1.0), "patches": np.ones((3, 8))}
-    mask = padded_outputs.real(same, same, same, MASK, "left")
+    mask = padded_outputs.real(same, same, same, ROWS, "left", LENGTHS)
     assert all(m.all() and m.shape == same[n].shape for n, m in mask.items())
 
 
@@ -167,7 +167,7 @@ def test_padding_changes_no_real_token(side: Side) -> None:
 
     base, short = made(LENGTH), made(LEFT)
     right = outputs(base, short, side)
-    mask = padded_outputs.real(right, base, short, MASK, side)
+    mask = padded_outputs.real(right, base, short, ROWS, side, LENGTHS)
     assert padded_outputs.violation(right, base, short, mask, ROWS, PAIRS) is None
     assert padded_outputs.finite(right, mask)
     for row in range(ROWS):
@@ -194,7 +194,7 @@ def test_two_labels_of_two_rows_are_no_pairs_of_rows() -> None:
     random = np.random.default_rng(0)
     base, short = ({"logits": random.standard_normal((ROWS, ROWS))} for _ in range(2))
     right = {"logits": np.stack([base["logits"][0], short["logits"][1]])}
-    mask = padded_outputs.real(right, base, short, MASK, "left")
+    mask = padded_outputs.real(right, base, short, ROWS, "left", LENGTHS)
     assert padded_outputs.violation(right, base, short, mask, ROWS) is None
     for row, label in ((0, 1), (1, 0)):
         wrong = {"logits": right["logits"].copy()}
@@ -213,7 +213,7 @@ def test_a_batch_of_another_size_tells_pairs_of_rows() -> None:
 
 def test_padding_changes_no_integer() -> None:
     base, short = {"codes": np.zeros((2, 16), dtype=int)}, {"codes": np.ones((2, 12), dtype=int)}
-    mask = padded_outputs.real(base, base, short, MASK, "right")
+    mask = padded_outputs.real(base, base, short, ROWS, "right", LENGTHS)
     assert padded_outputs.violation(base, base, short, mask, ROWS) == (
         "expected padding to change no integer; 42.9% changed"
     )

@@ -28,6 +28,8 @@ from harness.toolkit import padded_inputs, padding_exemptions
 
 LENGTH, WORDS = 16, 97
 
+PADDED_VARIANTS = [*padded_inputs.SIDES, *padded_inputs.ROWS.values()]
+
 Model = Callable[[Arrays, Arrays], Arrays]
 
 
@@ -158,8 +160,8 @@ def compared(result: CellResult) -> dict[str, bool]:
 def test_a_right_backend_passes_on_all_of_them(run: Runner) -> None:
     result = run(Wrapped(TextCase()))
     assert result.outcome is Outcome.PASS, result.error
-    assert compared(result) == {"left-padded": True, "right-padded": True, RESHAPED: True}
-    assert next(m.value for m in result.metrics if m.name == "variants") == 3
+    assert compared(result) == dict.fromkeys([*PADDED_VARIANTS, RESHAPED], True)
+    assert next(m.value for m in result.metrics if m.name == "variants") == 5
 
 
 def test_what_stands_on_padding_is_not_compared(run: Runner) -> None:
@@ -184,6 +186,11 @@ def test_an_image_is_odd_where_the_model_takes_that(run: Runner, least: int, nam
 def unmasked(program: FunctionProgram, inputs: Arrays) -> Arrays:
     mask = np.ones_like(inputs["attention_mask"])
     return FunctionProgram.__call__(program, {**inputs, "attention_mask": mask})
+
+
+def unmasked_when_alone(program: FunctionProgram, inputs: Arrays) -> Arrays:
+    call = unmasked if len(inputs["input_ids"]) == 1 else FunctionProgram.__call__
+    return call(program, inputs)
 
 
 def masked_as_first_row(program: FunctionProgram, inputs: Arrays) -> Arrays:
@@ -217,6 +224,10 @@ SILENT: Mapping[str, tuple[Callable[[FunctionProgram, Arrays], Arrays], str]] = 
     "takes one row's mask for all": (
         masked_as_first_row,
         "on input 'left-padded': y: relative error",
+    ),
+    "ignores the mask of a single row": (
+        unmasked_when_alone,
+        "on input 'left-padded-row': y: relative error",
     ),
     "NaN under left padding": (infinite, f"on input 'left-padded': {NOT_FINITE}"),
     "bakes the batch": (cut_to_the_batch, "on input 'reshaped': y: relative error"),
@@ -255,7 +266,7 @@ def one_shape(program: FunctionProgram, inputs: Arrays) -> Arrays:
 def test_what_a_program_raises_says_on_which_input(run: Runner) -> None:
     result = run(Wrapped(TextCase(), one_shape))
     assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.RUN)
-    assert result.reason == "on input 'reshaped': RuntimeError: expected shape [2, 16]"
+    assert result.reason.startswith("on input 'reshaped': RuntimeError: expected shape [2, 16]")
     assert result.cause.startswith("RuntimeError: expected shape")
 
 
@@ -266,6 +277,7 @@ def test_a_backend_for_one_shape_says_so_and_still_gets_padded_rows(run: Runner)
         result = run(backend)
         assert result.outcome is outcome, result.error
         assert compared(result)["left-padded"]
+        assert not compared(result)["left-padded-row"]
         assert not compared(result)[RESHAPED]
 
 
@@ -311,6 +323,30 @@ def test_a_model_that_gives_padded_rows_something_else(
     assert run(Wrapped(made, unmasked)).reason.startswith("on input 'left-padded': y: relative")
 
 
+def test_a_model_that_leaves_the_mask_of_a_single_row_out(run: Runner) -> None:
+    def unless_alone(x: Arrays, w: Arrays) -> Arrays:
+        alone = len(x["input_ids"]) == 1
+        mask = np.ones_like(x["attention_mask"]) if alone else x["attention_mask"]
+        return attention({**x, "attention_mask": mask}, w)
+
+    result = run(Wrapped(TextCase(unless_alone)))
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert result.reason.startswith(
+        "on input 'left-padded-row': expected padding to change no real token; y moved by"
+    )
+
+
+def test_a_model_that_raises_on_a_padded_single_row(run: Runner) -> None:
+    def refuses(x: Arrays, w: Arrays) -> Arrays:
+        if len(x["input_ids"]) == 1:
+            raise ValueError("expected two rows")
+        return attention(x, w)
+
+    result = run(Wrapped(TextCase(refuses)))
+    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert result.reason == "on input 'left-padded-row': ValueError: expected two rows"
+
+
 def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, str], None]) -> None:
     def refuses(x: Arrays, w: Arrays) -> Arrays:
         if (x["attention_mask"] == 0).any():
@@ -319,11 +355,11 @@ def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, st
 
     result = run(Wrapped(TextCase(refuses)))
     assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
-    assert result.reason == "NotImplementedError: no padding here"
+    assert result.reason == "on input 'left-padded': NotImplementedError: no padding here"
     spare(padding_exemptions.PADDED, "Says so.")
     result = run(Wrapped(TextCase(refuses)))
     assert result.outcome is Outcome.PASS
-    assert compared(result) == {"left-padded": False, "right-padded": False, RESHAPED: True}
+    assert compared(result) == {**dict.fromkeys(PADDED_VARIANTS, False), RESHAPED: True}
 
 
 def test_the_padded_batches_are_those_that_a_cell_is_asked_with(
@@ -355,7 +391,7 @@ def test_a_case_without_a_shorter_text_is_recorded(run: Runner) -> None:
 
     result = run(Wrapped(Recorded()))
     assert result.outcome is Outcome.PASS
-    assert compared(result) == {"left-padded": False, "right-padded": False, RESHAPED: True}
+    assert compared(result) == {**dict.fromkeys(PADDED_VARIANTS, False), RESHAPED: True}
 
 
 @pytest.mark.parametrize("least", [8, 9])
@@ -388,7 +424,9 @@ def test_a_mask_that_only_single_precision_holds(run: Runner) -> None:
 
     result = run(Wrapped(TextCase(narrowing)))
     assert result.outcome is Outcome.PASS, result.error
-    assert run(Wrapped(TextCase(narrowing), infinite)).reason.endswith(NOT_FINITE)
+    assert run(Wrapped(TextCase(narrowing), infinite)).reason.startswith(
+        f"on input 'left-padded': {NOT_FINITE}"
+    )
 
 
 # ---- the table of exemptions
@@ -397,7 +435,7 @@ def test_a_mask_that_only_single_precision_holds(run: Runner) -> None:
 def test_every_exemption_has_a_reason_and_names_what_exists() -> None:
     entries = model_lists.load().entries.values()
     listed = {label(e.architecture, head) for e in entries for head in (BASE, *e.heads)}
-    known = {padding_exemptions.PADDED, *padded_inputs.SIDES}
+    known = set(padding_exemptions.VARIANTS)
     for architecture, spared in padding_exemptions.exemptions().items():
         assert architecture in listed, f"no entry has the architecture {architecture}"
         assert spared.keys() <= known, architecture

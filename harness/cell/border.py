@@ -369,14 +369,20 @@ def case(raw: Any) -> Case:
     return found
 
 
-def dynamic(raw: Any) -> bool:
-    """A backend's `dynamic`.
+def flag(backend: Any, name: str, *, otherwise: bool) -> bool:
+    """A backend's `dynamic` or `any_arguments`.
+
+    Args:
+        backend: which may have the attribute.
+        name: of the attribute.
+        otherwise: what holds where the backend has none.
 
     Raises:
         BrokenContract: it is no bool.
     """
+    raw = getattr(backend, name, otherwise)
     if not isinstance(raw, bool):
-        raise BrokenContract("dynamic", "True or False", type_name(raw))
+        raise BrokenContract(name, "True or False", type_name(raw))
     return raw
 
 

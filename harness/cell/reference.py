@@ -11,6 +11,7 @@ import numpy as np
 from harness.catalog import exemptions
 from harness.cell.request import Job
 from harness.checks import families, negative_control, sanity, variants
+from harness.checks.variant import Variant, Variants
 from harness.contract import (
     RESHAPED,
     Absent,
@@ -41,14 +42,20 @@ class Reference:
     floor: float
     mismatch: float
     wrong: negative_control.WrongReference  # what the check must refuse
-    further: variants.Variants  # beyond the family's probes
+    further: Variants  # beyond the family's probes
     loop: families.Loop | None = None  # in which the family's models are used
     ended: Arrays = field(default_factory=dict)  # where that ends
     drift: float = 0.0  # the loop's own noise floor
 
 
 def make_reference(
-    case: Case, inputs: Mapping[str, Arrays], precision: Precision, job: Job, *, dynamic: bool
+    case: Case,
+    inputs: Mapping[str, Arrays],
+    precision: Precision,
+    job: Job,
+    *,
+    dynamic: bool,
+    any_arguments: bool,
 ) -> Reference:
     """The reference on every input, its noise floor, and the controls on the model itself."""
     base = inputs["base"]
@@ -77,7 +84,7 @@ def make_reference(
             check = f"{entry.family} check {probe.name!r}"
             raise CheckFailed(f"{check}: {violation}", fault=check)
         given[probe.name], outputs[probe.name] = probe.inputs, answer
-    further = variants.of(case, base, want, dtype, dynamic=dynamic)
+    further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
     for variant in further.made:
         given[variant.name], outputs[variant.name] = variant.inputs, variant.outputs
     found = Reference(
@@ -158,7 +165,7 @@ def _signature(
     want: Arrays,
     dtype: str,
     job: Job,
-    reshaped: variants.Variant | None,
+    reshaped: Variant | None,
 ) -> None:
     """Holds the model against its line of the snapshot, where the session asks for it."""
     if job.expected_signature is None:
@@ -182,7 +189,7 @@ def describe(
     base: Arrays,
     want: Arrays,
     dtype: str,
-    reshaped: variants.Variant | None = None,
+    reshaped: Variant | None = None,
     alike: Sequence[Arrays] = (),
 ) -> signature.Signature:
     """The signature of a case, its symbolic dimensions from a second batch and length.

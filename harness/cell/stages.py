@@ -25,7 +25,8 @@ from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import Job
-from harness.checks import generation, variants
+from harness.checks import generation
+from harness.checks.variant import Variants
 from harness.contract import (
     GENERATED_TOKENS,
     REAL_WEIGHTS,
@@ -93,8 +94,14 @@ def _stages(job: Job, progress: CellProgress) -> None:
                 fault = "has another shape in the other example"
                 raise CheckFailed(f"inputs: {name} {fault}", fault=f"inputs: one {fault}")
     with progress.stage(Stage.REFERENCE):
-        dynamic = border.dynamic(getattr(backend, "dynamic", True))
-        reference = make_reference(case, inputs, precision, job, dynamic=dynamic)
+        reference = make_reference(
+            case,
+            inputs,
+            precision,
+            job,
+            dynamic=border.flag(backend, "dynamic", otherwise=True),
+            any_arguments=border.flag(backend, "any_arguments", otherwise=False),
+        )
         result.noise_floor = reference.floor
         _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
@@ -201,7 +208,7 @@ def _further(
             compare("base, after from_pretrained", program(base), expected, reference, result)
 
 
-def _count(further: variants.Variants, progress: CellProgress) -> None:
+def _count(further: Variants, progress: CellProgress) -> None:
     """Keeps which variants are compared (1), and which the model or the backend refuses (0)."""
     progress.metric("variants", len(further.made), "1")
     for variant in further.made:

@@ -13,14 +13,21 @@ import numpy as np
 
 from harness.contract import Array, Arrays, is_floating
 from harness.toolkit import numerics
-from harness.toolkit.padded_inputs import SHORTER, Side
+from harness.toolkit.padded_inputs import Side
 
 #: Relative error between a row with padding and without: the rounding of float32, which some models
 #: compute a softmax in, whatever their own dtype is. What padding does move, it moves by 1e-2.
 SAME = 1e-4
 
 
-def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) -> Arrays:
+def real(
+    outputs: Arrays,
+    base: Arrays,
+    short: Arrays,
+    rows: int,
+    side: Side,
+    lengths: tuple[int, int] | None,
+) -> Arrays:
     """Boolean masks of the elements of padded outputs that do not stand on padding.
 
     An axis of the outputs on the plain inputs that is shorter on the shortened ones, in proportion
@@ -32,13 +39,15 @@ def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) 
         outputs: on padded inputs.
         base: outputs on the plain inputs.
         short: outputs on the shortened ones.
-        mask: of the plain text, (rows, length).
+        rows: of the batch.
         side: where padding stands.
+        lengths: of the plain text and of the shortened one, where an axis of another proportion
+            holds something else beside it; None for a sound or an image, whose features are fewer
+            than in proportion.
 
     Returns:
         Booleans of the shape of each output.
     """
-    rows, length = mask.shape
     found: Arrays = {}
     for name, array in outputs.items():
         known = found[name] = np.ones(array.shape, dtype=np.bool_)
@@ -50,7 +59,7 @@ def real(outputs: Arrays, base: Arrays, short: Arrays, mask: Array, side: Side) 
         view = _by_row(known, rows)
         sizes = _by_row(short[name], rows).shape
         for axis, (full, kept) in enumerate(zip(view.shape, sizes, strict=True)):
-            if full * (length - SHORTER) != kept * length and full != kept:
+            if lengths and full * lengths[1] != kept * lengths[0] and full != kept:
                 view[-1] = False
             elif kept < full:
                 padding = slice(0, full - kept) if side == "left" else slice(kept, full)

@@ -85,6 +85,11 @@ class DenoiserInputs(ExampleValues):
         return self.resized(sides)
 
     @property
+    def text_length(self) -> int:
+        """Tokens of the text that conditions."""
+        return self.less("condition", self.length)
+
+    @property
     def text_widths(self) -> list[int]:
         """The width of each text that a layer attends to; two in a model with two encoders."""
         widths = self.get(
@@ -171,16 +176,23 @@ def _text(number: int) -> Function:
         if m.get("encoder_hid_dim_type") == "image_proj" or number >= len(m.text_widths):
             return None
         name = f"encoder_hidden_states/{number}"
-        return m.floats(name, m.batch, m.length, m.text_widths[number])
+        return m.floats(name, m.batch, m.text_length, m.text_widths[number])
 
     return make
 
 
-def _text_mask(m: DenoiserInputs) -> Array | None:
-    """Which tokens are no padding; left out where leaving it out means all."""
-    parameter = inspect.signature(m.module.forward).parameters["encoder_attention_mask"]
-    needed = parameter.default is parameter.empty
-    return np.ones((m.batch, m.length), dtype=np.int64) if needed else None
+def _text_mask(mask: str, number: int) -> Function:
+    """Which tokens are no padding; left out of plain inputs where that means all."""
+
+    def make(m: DenoiserInputs) -> Array | None:
+        parameter = inspect.signature(m.module.forward).parameters[mask]
+        needed = m.masked == "condition" or parameter.default is parameter.empty
+        applies = needed and _text(number)(m) is not None
+        if not applies:
+            return None
+        return m.hidden("condition", np.ones((m.batch, m.text_length), dtype=np.int64), 1)
+
+    return make
 
 
 def _class_labels(m: DenoiserInputs) -> Array | None:
@@ -260,7 +272,9 @@ ARGUMENTS: dict[str, Function] = {
     "timestep": _timestep,
     "encoder_hidden_states": _text(0),
     "encoder_hidden_states_1": _text(1),
-    "encoder_attention_mask": _text_mask,
+    "encoder_attention_mask": _text_mask("encoder_attention_mask", 0),
+    "encoder_attention_mask_1": _text_mask("encoder_attention_mask_1", 1),
+    "encoder_hidden_states_mask": _text_mask("encoder_hidden_states_mask", 0),
     "class_labels": _class_labels,
     "pooled_projections": _pooled_projections,
     "guidance": _guidance,
@@ -271,5 +285,5 @@ ARGUMENTS: dict[str, Function] = {
     "hint": _hint,
     "controlnet_cond": _controlnet_cond,
     "img_ids": _image_ids,
-    "txt_ids": lambda m: np.zeros((m.length, _axes(m)), dtype=np.float32),
+    "txt_ids": lambda m: np.zeros((m.text_length, _axes(m)), dtype=np.float32),
 }

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Array
+from harness.contract import HIDDEN, MASKED_MEDIA, SHORT, WHOLE, Array
 from harness.toolkit.seeded_values import integers, uniform
+
+#: Variants with the masks of a medium.
+MASKED = frozenset(kind + medium for kind in (WHOLE, SHORT, HIDDEN) for medium in MASKED_MEDIA)
 
 
 @dataclass(eq=False)
@@ -41,6 +44,33 @@ class ExampleValues:
         """Int64 values in [low, high), all `low` where that is empty."""
         return integers(self.seed, f"input/{self.variant}/{name}", shape, low, max(low + 1, high))
 
+    @property
+    def masked(self) -> str:
+        """The medium that has its masks in this variant, although a plain call leaves them out."""
+        return self.variant.partition("-")[2] if self.variant in MASKED else ""
+
+    def less(self, medium: str, size: int, step: int = 1) -> int:
+        """A size of a medium in this variant: five eighths of it in the short one, else all.
+
+        Args:
+            medium: one of `harness.contract.MASKED_MEDIA`.
+            size: in the plain inputs.
+            step: of which a size is a multiple.
+        """
+        return _part(size, step) if self.variant == SHORT + medium else size
+
+    def hidden(self, medium: str, mask: Array, axis: int) -> Array:
+        """A mask of a medium; the end is hidden in the variant that hides it.
+
+        Args:
+            medium: one of `harness.contract.MASKED_MEDIA`.
+            mask: which hides nothing.
+            axis: along which the medium ends.
+        """
+        if self.variant == HIDDEN + medium:
+            np.moveaxis(mask, axis, 0)[_part(mask.shape[axis], 1) :] = 0
+        return mask
+
     def resized(self, sides: tuple[int, int]) -> tuple[int, int]:
         """Height and width of an image in this variant.
 
@@ -53,3 +83,7 @@ class ExampleValues:
             case "other-size":
                 return height, 2 * width
         return sides
+
+
+def _part(size: int, step: int) -> int:
+    return max(1, size * 5 // 8 // step) * step

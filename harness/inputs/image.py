@@ -20,7 +20,7 @@ def _pixel_values(m: InputMaker) -> Array:
     if m.has("image_position_ids", "pixel_position_ids"):
         return m.floats("pixel_values", m.batch, math.prod(m.grid), m.channels * m.patch**2)
     if m.has("spatial_shapes"):
-        return m.floats("pixel_values", m.batch, PATCHES, m.channels * m.patch**2)
+        return m.floats("pixel_values", m.batch, math.prod(_patch_grid(m)), m.channels * m.patch**2)
     if m.has("aspect_ratio_ids"):
         tiles = int(m.find("max_num_tiles", default=1))
         return m.floats("pixel_values", m.batch, 1, tiles, m.channels, height, width)
@@ -60,16 +60,35 @@ def _image_sizes(m: InputMaker) -> Array | None:
 
 
 def _pixel_attention_mask(m: InputMaker) -> Array | None:
-    """Which patches or tiles are no padding; left out where leaving it out means all."""
+    """Which patches or tiles are no padding; left out of plain inputs where that means all."""
     pixels = m.made.get("pixel_values")
-    needed = m.has("spatial_shapes") or m.extractor_requires("pixel_attention_mask")
-    return np.ones(pixels.shape[:2], dtype=np.bool_) if pixels is not None and needed else None
+    masked = m.masked == "image"
+    if masked and pixels is not None and pixels.ndim == 5:
+        return m.hidden(
+            "image", np.ones((*pixels.shape[:2], *pixels.shape[-2:]), dtype=np.bool_), 2
+        )
+    needed = masked or m.has("spatial_shapes") or m.extractor_requires("pixel_attention_mask")
+    if pixels is None or not needed:
+        return None
+    return m.hidden("image", np.ones(pixels.shape[:2], dtype=np.bool_), 1)
+
+
+def _pixel_mask(m: InputMaker) -> Array | None:
+    """Which pixels are no padding."""
+    pixels = m.made.get("pixel_values")
+    if pixels is None:
+        return None
+    return m.hidden("image", np.ones((len(pixels), *pixels.shape[-2:]), dtype=np.int64), 1)
 
 
 def _target_sizes(m: InputMaker) -> Array | None:
     """Rows and columns of patches of each image."""
+    return np.array([_patch_grid(m)] * m.batch, dtype=np.int64)
+
+
+def _patch_grid(m: InputMaker) -> tuple[int, int]:
     side = math.isqrt(PATCHES)
-    return np.array([[side, side]] * m.batch, dtype=np.int64)
+    return m.less("image", side), side
 
 
 def _aspect_ratio_mask(m: InputMaker) -> Array | None:
@@ -148,6 +167,7 @@ ARGUMENTS: dict[str, Function] = {
     "input_points": _points,
     "noise": lambda m: m.floats("noise", m.batch, math.prod(n // m.patch for n in m.side())),
     "spatial_shapes": _image_companion(_target_sizes),
+    "pixel_mask": _pixel_mask,
     "pixel_attention_mask": _pixel_attention_mask,
     "merge_sizes": _merge_sizes,
     "image_grid_hw": lambda m: m.grids()[:, 1:],

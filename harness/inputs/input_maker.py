@@ -31,7 +31,8 @@ class InputMaker(MediaReader):
 
     def make(self) -> Arrays:
         """Every wanted argument, in the order of the signature."""
-        for name in wanted_arguments(self.module, self.parameters, self.recipe):
+        wanted = wanted_arguments(self.module, self.parameters, self.recipe, masked=self.masked)
+        for name in wanted:
             if name in self.made:
                 continue
             value = self.value(name)

@@ -28,7 +28,8 @@ class MediaReader(ConfigReader):
 
     def side(self) -> tuple[int, int]:
         """Height and width of an image, as the variant wants it."""
-        return self.resized(self._configured_side())
+        height, width = self.resized(self._configured_side())
+        return self.less("image", height, self.patch), width
 
     def _configured_side(self) -> tuple[int, int]:
         wanted = self.recipe.options.get("side")
@@ -152,27 +153,29 @@ class MediaReader(ConfigReader):
     @cached_property
     def samples(self) -> int:
         """Samples of a waveform: a whole number of a codec's frames, two of them at least."""
-        wanted = self.recipe.options.get("samples")
-        if wanted is not None:
-            return int(wanted)
-        hop = 1
+        hop = self.hop
+        size = int(self.recipe.options.get("samples") or hop * max(2, math.ceil(1600 / hop)))
+        return self.less("sound", size, hop)
+
+    @cached_property
+    def hop(self) -> int:
+        """Samples between two frames of a codec; 1 where the config knows none."""
         for config in self.configs():
             value = getattr(config, "hop_length", None)
             if isinstance(value, int) and value > 1:
-                hop = value
-                break
-        return hop * max(2, math.ceil(1600 / hop))
+                return value
+        return 1
 
     @cached_property
     def mel_frames(self) -> int:
         """Frames of a spectrum: as many as the positions ask for, in whole windows."""
+        window = 2 * int(self.find("n_window", default=1))
         wanted = self.recipe.options.get("frames")
         if wanted is not None:
-            return int(wanted)
+            return self.less("sound", int(wanted), window)
         positions = self.find("max_source_positions", within=self.audio)
         frames = 2 * (positions or 32) if self.mels_first else 64
-        window = 2 * int(self.find("n_window", default=1))
-        return math.ceil(frames / window) * window
+        return self.less("sound", math.ceil(frames / window) * window, window)
 
 
 def _read_width(module: Any) -> int | None:

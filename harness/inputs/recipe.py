@@ -20,6 +20,7 @@ class Recipe:
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()  # of media, which the padded variants have although dropped
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of random token ids
@@ -44,6 +45,7 @@ def recipes() -> Mapping[str, Recipe]:
         name: Recipe(
             add=tuple(t.get("add", ())),
             drop=tuple(t.get("drop", ())),
+            masks=tuple(t.get("masks", ())),
             shapes={k: tuple(v) for k, v in t.get("shapes", {}).items()},
             values=t.get("values", {}),
             ids={k: tuple(v) for k, v in t.get("ids", {}).items()},

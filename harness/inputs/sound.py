@@ -25,12 +25,12 @@ def _input_values(m: InputMaker) -> Array:
 
 
 def _padding_mask(m: InputMaker) -> Array | None:
-    """Which samples are no padding; only where features can't be had without."""
-    if not m.extractor_requires("padding_mask"):
+    """Which samples are no padding; in plain inputs only where features can't be had without."""
+    if not (m.masked == "sound" or m.extractor_requires("padding_mask")):
         return None
     for name in ("input_values", "input_features"):
         if name in m.made:
-            return np.ones((m.batch, m.made[name].shape[-1]), dtype=np.int64)
+            return m.hidden("sound", np.ones((m.batch, m.made[name].shape[-1]), dtype=np.int64), 1)
     return None
 
 
@@ -51,7 +51,8 @@ def _feature_mask(m: InputMaker) -> Array | None:
     array = m.made.get("input_features")
     if array is None:
         return None
-    return np.ones((array.shape[0], array.shape[2 if m.mels_first else 1]), dtype=np.bool_)
+    frames = array.shape[2 if m.mels_first else 1]
+    return m.hidden("sound", np.ones((array.shape[0], frames), dtype=np.bool_), 1)
 
 
 def _audio_values(m: InputMaker) -> Array:

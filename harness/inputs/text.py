@@ -29,15 +29,15 @@ def _input_ids(m: InputMaker) -> Array:
 
 
 def _attention_mask(m: InputMaker) -> Array | None:
-    for name in ("input_ids", "inputs_embeds", "input_values"):
+    for name in ("input_ids", "inputs_embeds"):
         if name in m.made:
-            return np.ones(
-                (
-                    m.made[name].shape[0],
-                    m.made[name].shape[-1] if name == "input_values" else m.made[name].shape[1],
-                ),
-                dtype=np.int64,
-            )
+            return np.ones(m.made[name].shape[:2], dtype=np.int64)
+    if "input_values" in m.made:
+        values = m.made["input_values"]
+        return m.hidden("sound", np.ones((len(values), values.shape[-1]), dtype=np.int64), 1)
+    if m.masked == "sound" and "input_features" in m.made:
+        frames = m.made["input_features"].shape[2 if m.mels_first else 1]
+        return m.hidden("sound", np.ones((m.batch, frames), dtype=np.int64), 1)
     return None
 
 

@@ -13,7 +13,8 @@ from harness.toolkit.toml_keys import STRINGS, Key
 
 #: The keys of `wanted.toml`.
 KEYS: Mapping[str, Key] = dict.fromkeys(
-    ("usual", "main", "text", "companions"), Key("Arguments.", STRINGS, required=True)
+    ("usual", "main", "text", "companions", "sound_masks", "image_masks"),
+    Key("Arguments.", STRINGS, required=True),
 )
 
 
@@ -24,11 +25,14 @@ def arguments() -> Mapping[str, list[str]]:
     return {key: source.tables[key] for key in KEYS}
 
 
-USUAL, MAIN, TEXT, COMPANIONS = arguments().values()
+USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS = arguments().values()
+
+#: Masks by the medium that they are of.
+MASKS: Mapping[str, list[str]] = {"sound": SOUND_MASKS, "image": IMAGE_MASKS}
 
 
 def wanted_arguments(
-    module: Any, parameters: Mapping[str, inspect.Parameter], recipe: Recipe
+    module: Any, parameters: Mapping[str, inspect.Parameter], recipe: Recipe, *, masked: str
 ) -> list[str]:
     """The arguments to make, media before the text that holds their placeholders.
 
@@ -36,6 +40,7 @@ def wanted_arguments(
         module: a torch module; only its `main_input_name` is asked.
         parameters: of its forward, by name.
         recipe: of the architecture.
+        masked: the medium whose masks are wanted although a plain call leaves them out, or "".
     """
     names = [
         n
@@ -48,5 +53,8 @@ def wanted_arguments(
     if "input_ids" not in names and "inputs_embeds" in parameters and set(names).isdisjoint(MAIN):
         names.append("inputs_embeds")
     names += recipe.add
-    unique = [n for n in dict.fromkeys(names) if n not in recipe.drop]
+    kept = recipe.masks if masked else ()
+    if masked:
+        names += [n for n in (*MASKS.get(masked, ()), *kept) if n in parameters]
+    unique = [n for n in dict.fromkeys(names) if n not in recipe.drop or n in kept]
     return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))

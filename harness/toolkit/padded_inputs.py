@@ -10,13 +10,20 @@ from typing import Literal
 
 import numpy as np
 
-from harness.contract import Arrays, Case
+from harness.contract import MASKED_MEDIA, Array, Arrays, Case, Unsupported
 from harness.toolkit.padding_exemptions import PADDED, exemptions_of
 
 Side = Literal["left", "right"]
 
 #: Variants with a padded row, and the side where padding stands.
 SIDES: Mapping[str, Side] = {"left-padded": "left", "right-padded": "right"}
+
+#: The padded row of each of these batches as a batch of its own: some modeling code takes another
+#: path there, as masks that Qwen3-Next left out for a single row.
+ROWS: Mapping[str, str] = {"left-padded": "left-padded-row", "right-padded": "right-padded-row"}
+
+#: Variants whose last row has less of a medium, by medium; padding stands at its end.
+MEDIA: Mapping[str, str] = {medium: f"{medium}-padded" for medium in MASKED_MEDIA}
 
 MASK = "attention_mask"
 
@@ -99,6 +106,92 @@ def padded(base: Arrays, short: Arrays, side: Side, token: int) -> Arrays:
             value[-1] = token if name == "input_ids" else 0
             left = short[name].shape[1]
             value[-1, -left if side == "left" else 0 :][:left] = short[name][-1]
+    return made
+
+
+def last_row(arrays: Arrays, rows: int, more: Arrays | None = None, others: int = 0) -> Arrays:
+    """The last row of a batch, as a batch of one.
+
+    Args:
+        arrays: inputs or outputs by name; the first axis of each holds whole rows, one or several
+            of its elements a row, as patches of images do. What has another one stays as it is.
+        rows: of the batch.
+        more: the same with another number of rows, which shows another axis that holds them, as
+            the last one of MiniCPM-V's images does.
+        others: rows of those.
+    """
+    made = {}
+    for name, array in arrays.items():
+        axis = _axis_of_rows(array, rows, more.get(name) if more else None, others)
+        made[name] = array
+        if axis is not None:
+            first = array.shape[axis] - array.shape[axis] // rows
+            made[name] = np.ascontiguousarray(np.take(array, range(first, array.shape[axis]), axis))
+    return made
+
+
+def _axis_of_rows(array: Array, rows: int, more: Array | None, others: int) -> int | None:
+    if holds_rows(array, rows):
+        return 0
+    if more is None or more.ndim != array.ndim:
+        return None
+    sizes = enumerate(zip(array.shape, more.shape, strict=True))
+    return next((i for i, (n, m) in sizes if n != m and n * others == m * rows), None)
+
+
+def holds_rows(array: Array, rows: int) -> bool:
+    """Whether the first axis of an array holds whole rows of a batch."""
+    return array.ndim > 0 and len(array) > 0 and len(array) % rows == 0
+
+
+def masks_a_medium(inputs: Arrays) -> bool:
+    """Whether there is a mask of something else than a text's tokens."""
+    return bool(_masks_of_media(inputs))
+
+
+def rows_of_medium(whole: Arrays, short: Arrays) -> int:
+    """The rows of a batch, as the mask has them that differs between two inputs.
+
+    Raises:
+        Unsupported: none does.
+    """
+    for name in _masks_of_media(whole):
+        if not np.array_equal(whole[name], short.get(name, whole[name])):
+            return len(whole[name])
+    raise Unsupported("its masks are the same with less of a medium")
+
+
+def _masks_of_media(inputs: Arrays) -> list[str]:
+    texts = {MASK} if any(name in inputs for name in TEXT) else set()
+    return [n for n, a in inputs.items() if "mask" in n and n not in texts and a.ndim >= 2]
+
+
+def joined(whole: Arrays, short: Arrays, rows: int, token: int) -> Arrays:
+    """The whole inputs with the last row of the shorter ones, filled up with zeros at its ends.
+
+    Args:
+        whole: (rows, ...) each, or several elements of the first axis for each row.
+        short: the same with shorter axes.
+        rows: of the batch.
+        token: the id that fills up a text.
+
+    Raises:
+        Unsupported: an array holds no whole rows, or is longer in the shorter inputs.
+    """
+    made = dict(whole)
+    for name, array in whole.items():
+        last = short[name]
+        if not (holds_rows(array, rows) and holds_rows(last, rows) and array.ndim == last.ndim):
+            if array.shape == last.shape:
+                continue
+            raise Unsupported(f"{name} holds no rows that could be padded")
+        value = made[name] = array.copy()
+        target = value[-(len(value) // rows) :]
+        row = last[-(len(last) // rows) :]
+        if any(n > room for n, room in zip(row.shape, target.shape, strict=True)):
+            raise Unsupported(f"{name} is no shorter with less of a medium")
+        target[...] = token if name == "input_ids" else 0
+        target[tuple(slice(0, n) for n in row.shape)] = row
     return made
 
 

@@ -17,8 +17,20 @@ from harness.toolkit.toml_keys import ANY, STRINGS, Key
 
 #: The variant that stands for both sides: the model takes no padded batch.
 PADDED = "padded"
+#: The variant that stands for both rows alone: the example batch can't be cut into rows.
+PADDED_ROW = "padded-row"
 #: Variants that a row may exempt from.
-VARIANTS = ("left-padded", "right-padded", PADDED)
+VARIANTS = (
+    "left-padded",
+    "right-padded",
+    "left-padded-row",
+    "right-padded-row",
+    "sound-padded",
+    "image-padded",
+    "condition-padded",
+    PADDED,
+    PADDED_ROW,
+)
 
 
 @dataclass(frozen=True, slots=True)

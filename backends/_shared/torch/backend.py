@@ -117,6 +117,9 @@ class TorchBackend:
     device = torch.device("cpu")
     program: type[TorchProgram] = TorchProgram
 
+    #: Its programs are modules, which take whatever `forward` takes.
+    any_arguments = True
+
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
 
