@@ -469,9 +469,10 @@ class Case(Protocol):
         """The reference with noise on one weight, `scale` times that weight's own RMS."""
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str) -> Arrays:
-        """Outputs in float32 after every weight moved by one rounding of a dtype.
+        """Outputs in float32 after weights, constants and inputs moved by one rounding of a dtype.
 
-        A noise floor where the reference is no better than float32, or the dtype is refused.
+        A noise floor where the reference is no better than float32, where the dtype is refused, and
+        where a model amplifies such a rounding.
         """
 
     def weights(self) -> Sequence[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stored_results import NOON, cell, run_info, session
 
-from benchmarks import sweep, toml_mutations
+from benchmarks import scores, sweep, toml_mutations
 from harness.contract import CellResult, Outcome
 from harness.session import summary
 from harness.session.cost import Cost
@@ -58,3 +60,22 @@ def test_a_reader_that_raises_something_else_is_counted() -> None:
     path = ROOT / "harness" / "catalog" / "heads.toml"
     error = toml_mutations.read(path, b"x = 1", lambda: int(path.read_bytes()))
     assert isinstance(error, ValueError)
+
+
+def test_scores_by_their_distance_from_the_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong: dict[str, Any] = {"outcome": Outcome.FAIL, "reason": "relative error"}
+    path = session(
+        tmp_path / "cpu.duckdb",
+        run_info("a", "cpu", NOON),
+        cell("bert", score=0.7),
+        cell("vit", score=7.9, **wrong),
+        cell("t5", score=3e5, **wrong),
+        cell("swin", score=float("inf"), **wrong),
+        cell("gpt2", Outcome.UNTESTED),
+    )
+    assert scores.main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["cpu", "1", "1", "2"]
+    assert lines[3:] == ["7.9  cpu  vit: fail: relative error"]

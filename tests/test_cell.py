@@ -282,6 +282,25 @@ def test_a_model_that_is_all_noise_is_inconclusive(run: Runner) -> None:
     assert result.reason.endswith("would pass")
 
 
+def test_a_rounding_of_data_that_the_model_amplifies_is_no_error(run: Runner) -> None:
+    def amplifying(x: Arrays, w: Arrays) -> Arrays:
+        y = plain(x, w)["y"]
+        sines = np.sin(500 * w["other"].astype(np.float32)).astype(y.dtype)  # in float32 always
+        return {"y": y + x["left"] @ sines}
+
+    def off(by: float) -> CellResult:
+        fault = FunctionBackend(
+            FunctionCase(amplifying), lambda o: {"y": o["y"] * np.float32(1 + by)}
+        )
+        return run(fault)
+
+    amplified = off(1e-5)
+    assert amplified.noise_floor is not None
+    assert amplified.noise_floor < 1e-6  # eager execution rounds as the reference does
+    assert amplified.outcome is Outcome.PASS, amplified.reason
+    assert off(1e-3).outcome is Outcome.FAIL
+
+
 def test_a_model_that_overflows_in_a_precision_is_inconclusive_in_it(run: Runner) -> None:
     def wide(x: Arrays, w: Arrays) -> Arrays:
         with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from harness.cell.border import CheckedProgram
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, noise_floor
 from harness.cell.repeats import GRAVE_MB, NOTED_MB, Repeats
-from harness.checks import generation, negative_control, padded_outputs
+from harness.checks import families, generation, negative_control, padded_outputs
 from harness.contract import (
     GROWTH,
     NONDETERMINISM,
@@ -150,33 +151,46 @@ def named_alike(got: Arrays, want: Arrays) -> tuple[Arrays, Arrays]:
     }
 
 
-def _noise_on(reference: Reference, name: str, real: Arrays) -> Arrays:
-    """Eager outputs in the backend's dtype on one input, without the elements on padding."""
-    return padded_outputs.selected(reference.noisy(reference.inputs[name]), real)
+def _noise_on(reference: Reference, name: str, real: Arrays, noisy: families.Call) -> Arrays:
+    """Noisy outputs on one input, without the elements on padding."""
+    return padded_outputs.selected(noisy(reference.inputs[name]), real)
 
 
 def with_own_floor(
-    reference: Reference, got: Arrays, want: Arrays, noise: Callable[[], Arrays]
+    reference: Reference, got: Arrays, want: Arrays, noise: Callable[[families.Call], Arrays]
 ) -> Reference:
     """The reference, with the noise floor of this input where that of the plain inputs is too low.
 
-    A decision that rounding can flip is noise too: it is found where eager execution flips it.
+    A decision that rounding can flip is noise too: it is found where eager execution flips it. So
+    is the rounding of data that a model amplifies, as a sine of a large timestep does: it is found
+    where data that moved by one rounding explain the difference.
 
     Args:
         reference: of the model on its plain inputs.
         got: the backend's outputs on an input.
         want: the reference's.
-        noise: eager outputs in the backend's dtype, without padding; called only where it decides.
+        noise: outputs of a noisy inference, without padding; called only where it decides.
     """
     found = numerics.difference(got, want)
-    if found.faults or not numerics.is_wrong(found, reference.floor, reference.mismatch):
+    if found.faults:
         return reference
-    own = numerics.difference(noise(), want)
-    return replace(
-        reference,
-        floor=max(reference.floor, noise_floor(own, reference.precision)),
-        mismatch=max(reference.mismatch, own.mismatched),
-    )
+    if numerics.is_wrong(found, reference.floor, reference.mismatch):
+        own = numerics.difference(noise(reference.noisy), want)
+        reference = replace(
+            reference,
+            floor=max(reference.floor, noise_floor(own, reference.precision)),
+            mismatch=max(reference.mismatch, own.mismatched),
+        )
+    if numerics.is_wrong(found, reference.floor, reference.mismatch):
+        with contextlib.suppress(Exception):  # a model that cannot be moved keeps its floor
+            moved = numerics.difference(noise(reference.moved), want)
+            floored = replace(
+                reference,
+                floor=max(reference.floor, noise_floor(moved, reference.precision)),
+                mismatch=max(reference.mismatch, moved.mismatched),
+            )
+            return reference if moved.faults else floored
+    return reference
 
 
 def is_wrong(got: Arrays, want: Arrays, reference: Reference) -> bool:
@@ -227,9 +241,9 @@ def judge_generated(
             reference,
             got,
             want,
-            lambda: {
+            lambda noisy: {
                 "logits": generation.steps_of(
-                    made.sequences, generation.logits_of(reference.noisy(whole)), began
+                    made.sequences, generation.logits_of(noisy(whole)), began
                 )
             },
         )

@@ -36,6 +36,7 @@ class Reference:
     dtype: str  # of the reference itself
     precision: Precision  # that it is to judge
     noisy: families.Call  # an inference with no error but that precision's
+    moved: families.Call  # one whose data moved by one rounding of that precision
     inputs: Mapping[str, Arrays]  # by variant or probe
     outputs: Mapping[str, Arrays]
     dtypes: Mapping[str, np.dtype[Any]]  # of the outputs of eager execution in that precision
@@ -91,6 +92,7 @@ def make_reference(
         dtype,
         precision,
         noisy,
+        lambda moved: case.jittered(moved, precision.dtype),
         given,
         outputs,
         dtypes,

@@ -121,9 +121,15 @@ def _stages(job: Job, progress: CellProgress) -> None:
         verify(program, reference, outputs, repeats, progress)
     if reference.loop is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
-            ended = reference.loop.run(program, reference.loop.base)
-            judged = replace(reference, floor=reference.drift)
-            compare(reference.loop.name, ended, reference.ended, judged, result)
+            loop, want = reference.loop, reference.ended
+            ended = loop.run(program, loop.base)
+            judged = with_own_floor(
+                replace(reference, floor=reference.drift),
+                ended,
+                want,
+                lambda noisy: loop.run(noisy, loop.base),
+            )
+            compare(loop.name, ended, want, judged, result)
     _further(backend, case, precision, reference, outputs["base"], progress)
     with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
@@ -177,7 +183,7 @@ def _further(
                         reference,
                         got,
                         expected,
-                        lambda: {n: a for n, a in reference.noisy(fed).items() if n in expected},
+                        lambda noisy: {n: a for n, a in noisy(fed).items() if n in expected},
                     )
                     compare("pipeline", got, expected, floored, result)
                 progress.metric("pipelines", 1, "1")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays
-from harness.models import quantized, rounded_products
+from harness.models import moved_values, quantized, rounded_products
 from harness.models.outputs import flatten
 from harness.toolkit import seeded_values
 from harness.toolkit.dtype_cast import cast
@@ -111,11 +111,10 @@ class EagerReference:
                 parameter.copy_(before)
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str, times: float) -> Arrays:
-        """Outputs in float32 after every weight moved by about one rounding of `dtype`.
+        """Outputs in float32 after all data moved by about one rounding of `dtype`.
 
-        The noise floor of a model that refuses float64, or that dtype: by backward error analysis a
-        computation in finite precision is the exact one of slightly moved data (Higham, Accuracy
-        and Stability of Numerical Algorithms, 2nd ed., section 1.5).
+        Weights, buffers, inputs and values of functions: see `harness.models.moved_values`. A noise
+        floor of a model that refuses float64, or that dtype, or that amplifies such a rounding.
 
         Args:
             inputs: by argument name.
@@ -125,18 +124,15 @@ class EagerReference:
         import torch
 
         key = f"jittered {dtype} {times}"
+        step = times * torch.finfo(compute_dtype(dtype)).eps
         if key not in self._modules:
             module = copy.deepcopy(self._module("float32"))
-            step = times * torch.finfo(compute_dtype(dtype)).eps
-            with torch.no_grad():
-                for name, p in module.named_parameters():
-                    if p.is_floating_point():
-                        noise = seeded_values.uniform(self._seed, f"jitter/{name}", tuple(p.shape))
-                        p.mul_(1 + torch.from_numpy(noise).to(p.dtype) * step)
-            self._modules[key] = module
+            self._modules[key] = moved_values.module_moved(module, step, self._seed)
+        given = moved_values.inputs_moved(dict(inputs), step, self._seed)
         torch.manual_seed(0)
         arithmetic = dtype if dtype in rounded_products.FORMATS else "float32"
-        return self._forward(self._modules[key], inputs, arithmetic)
+        with moved_values.moving(step, self._seed):
+            return self._forward(self._modules[key], given, arithmetic)
 
 
 def compute_dtype(name: str) -> Any:
