@@ -682,6 +682,16 @@ def test_the_parent_is_told_of_a_failure_at_once(monkeypatch: pytest.MonkeyPatch
     ]  # fmt: skip
 
 
+def test_a_check_that_cannot_judge_is_no_further_failure(run: Runner) -> None:
+    backend = piped("y")
+    backend.fault = lambda o: {**o, "y": -o["y"]}
+    backend.pipeline = failing(Inconclusive("too noisy"))  # type: ignore[attr-defined]
+    assert run(backend).further == []
+    backend.fault = right
+    result = run(backend)
+    assert (result.outcome, result.stage) == (Outcome.INCONCLUSIVE, Stage.PIPELINE)
+
+
 def test_only_so_many_failures_are_kept() -> None:
     result = CellResult("thing", "structured", "function", "base", "f32", Stage.RUN, Outcome.PASS)
     for number in range(MOST_FURTHER + 5):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from harness.cell.errors import failure_of
-from harness.contract import CellFailure, CellResult, Metric, Outcome, Stage
+from harness.contract import CellFailure, CellResult, Inconclusive, Metric, Outcome, Stage
 from harness.toolkit import printable
 
 #: Tells the parent which stage comes next, and the failures so far.
@@ -56,10 +56,14 @@ class CellProgress:
     def keep(self, error: BaseException, also_on: Sequence[str] = ()) -> None:
         """Keeps an exception as a failure of the current stage.
 
+        Of a cell that has failed, a check that cannot judge says nothing more.
+
         Args:
             error: the exception, whose message names its own input.
             also_on: further inputs on which the same check fails; the reason names some of them.
         """
+        if isinstance(error, Inconclusive) and self.result.outcome is not Outcome.PASS:
+            return
         failure = failure_of(error, self.current, (self.result.entry, self.result.architecture))
         if also_on:
             listed = ", ".join(f"'{name}'" for name in also_on[:MOST_INPUTS])
