@@ -92,6 +92,7 @@ class Outcome(enum.StrEnum):
     TIMEOUT = "timeout"
     OOM = "oom"
     UNSUPPORTED = "unsupported"
+    LIBRARY = "library"  # the modeling code computes something else than its architecture says
     UNTESTED = "untested"
     ABSENT = "absent"
     INCONCLUSIVE = "inconclusive"
@@ -145,6 +146,10 @@ class CheckFailed(Exception):
     def __init__(self, message: str, fault: str = "") -> None:
         super().__init__(message)
         self.fingerprint = f"{type(self).__name__}: {fault}" if fault else ""
+
+
+class LibraryFault(CheckFailed):
+    """The reference breaks a property of its architecture, as causality: the library's fault."""
 
 
 class BrokenContract(CheckFailed):

@@ -308,13 +308,13 @@ def test_a_model_that_gives_padded_rows_something_else(
 ) -> None:
     made = TextCase(with_positions)
     result = run(Wrapped(made))
-    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert (result.outcome, result.stage) == (Outcome.LIBRARY, Stage.REFERENCE)
     assert result.reason.startswith(
         "on input 'left-padded': expected padding to change no real token; y moved by"
     )
     assert "right-padded" not in result.reason
     spare("right-padded", "of no use here")
-    assert run(Wrapped(made)).outcome is Outcome.UNTESTED
+    assert run(Wrapped(made)).outcome is Outcome.LIBRARY
     spare("left-padded", "Counts positions from the left.")
     result = run(Wrapped(made))
     assert result.outcome is Outcome.PASS
@@ -330,7 +330,7 @@ def test_a_model_that_leaves_the_mask_of_a_single_row_out(run: Runner) -> None:
         return attention({**x, "attention_mask": mask}, w)
 
     result = run(Wrapped(TextCase(unless_alone)))
-    assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
+    assert (result.outcome, result.stage) == (Outcome.LIBRARY, Stage.REFERENCE)
     assert result.reason.startswith(
         "on input 'left-padded-row': expected padding to change no real token; y moved by"
     )
@@ -468,3 +468,14 @@ def test_an_exemption_may_be_for_some_outputs_only() -> None:
 
 def test_text_of_the_least_length_has_something_left() -> None:
     assert padded_inputs.SHORTEST > padded_inputs.SHORTER + 1
+
+
+def test_a_later_token_that_reaches_an_earlier_one_is_the_librarys_fault(run: Runner) -> None:
+    def leaking(x: Arrays, w: Arrays) -> Arrays:
+        y = attention(x, w)["y"]
+        return {"y": y + 1e-3 * y.mean(axis=1, keepdims=True)}
+
+    result = run(Wrapped(TextCase(leaking)))
+    assert (result.outcome, result.stage) == (Outcome.LIBRARY, Stage.REFERENCE)
+    assert result.reason.startswith("decoder-only check 'causal': expected token")
+    assert result.cause == "LibraryFault: decoder-only check 'causal'"

@@ -13,6 +13,7 @@ from harness.contract import (
     CheckFailed,
     HarnessError,
     Inconclusive,
+    LibraryFault,
     Outcome,
     Stage,
     Unavailable,
@@ -44,6 +45,8 @@ def failure_of(error: BaseException, stage: Stage, names: Iterable[str]) -> Cell
 def _outcome(error: BaseException, stage: Stage) -> Outcome:
     if isinstance(error, BrokenContract):
         return Outcome.FAIL
+    if isinstance(error, LibraryFault):
+        return Outcome.LIBRARY
     if isinstance(error, Absent):
         return Outcome.ABSENT
     if isinstance(error, Inconclusive):

@@ -19,6 +19,7 @@ from harness.contract import (
     Case,
     CheckFailed,
     Inconclusive,
+    LibraryFault,
     Precision,
     is_floating,
     label,
@@ -83,7 +84,8 @@ def make_reference(
         violation = probe.violation(want, answer)
         if violation:
             check = f"{entry.family} check {probe.name!r}"
-            raise CheckFailed(f"{check}: {violation}", fault=check)
+            kind = LibraryFault if probe.of_tokens else CheckFailed
+            raise kind(f"{check}: {violation}", fault=check)
         given[probe.name], outputs[probe.name] = probe.inputs, answer
     further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
     for variant in further.made:

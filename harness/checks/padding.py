@@ -17,7 +17,7 @@ from harness.contract import (
     WHOLE,
     Arrays,
     Case,
-    CheckFailed,
+    LibraryFault,
     Unsupported,
 )
 from harness.toolkit import padded_inputs
@@ -65,11 +65,11 @@ class Padding:
             any_arguments: whether they take arguments that the plain inputs lack.
 
         Raises:
-            CheckFailed: padding changes what real elements give, and the model is not exempt.
+            LibraryFault: padding changes what real elements give, and the model is not exempt.
         """
         self._text(want, dynamic=dynamic)
         if self.wrong:
-            raise CheckFailed("; ".join(self.wrong))
+            raise LibraryFault("; ".join(self.wrong))
 
     def _text(self, want: Arrays, *, dynamic: bool) -> None:
         """Adds the padded batches, and the padded row of each as a batch of one."""

@@ -45,7 +45,7 @@ def of(
         any_arguments: whether it takes arguments that the base lacks.
 
     Raises:
-        CheckFailed: the reference gives a real element of a padded row something else than
+        LibraryFault: the reference gives a real element of a padded row something else than
             without padding, and the model is not exempt from that.
     """
     found = Variants()

@@ -23,6 +23,7 @@ OUTCOMES: dict[str, str] = {
     Outcome.TIMEOUT: "ran into the time limit",
     Outcome.OOM: "ran into the memory limit",
     Outcome.UNSUPPORTED: "the backend says it cannot",
+    Outcome.LIBRARY: "the library's own fault: its model is not what its architecture says",
     Outcome.UNTESTED: "build, inputs or reference failed: never the backend's fault",
     Outcome.INCONCLUSIVE: "the reference itself is too ill-conditioned to judge by",
     Outcome.ABSENT: "the environment's pins do not have it; not in any denominator",

@@ -18,7 +18,9 @@ class FailureScope(enum.IntEnum):
 
 
 #: Outcomes of a cell whose program has hardly run on the device.
-_HARMLESS = frozenset({Outcome.UNSUPPORTED, Outcome.UNTESTED, Outcome.INCONCLUSIVE})
+_HARMLESS = frozenset(
+    {Outcome.UNSUPPORTED, Outcome.LIBRARY, Outcome.UNTESTED, Outcome.INCONCLUSIVE}
+)
 
 
 def failure_scope(ending: Ending) -> FailureScope:

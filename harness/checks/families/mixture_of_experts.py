@@ -20,7 +20,7 @@ def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
     ids = base.get("input_ids")
     if ids is not None and ids.ndim == 2 and len(ids) >= 2:
         mixed = {**base, "input_ids": np.concatenate([ids[:1], other["input_ids"][1:]])}
-        yield Probe("routing-per-row", mixed, _first_row_still(ids.shape[1]))
+        yield Probe("routing-per-row", mixed, _first_row_still(ids.shape[1]), True)
 
 
 def _first_row_still(length: int) -> Property:

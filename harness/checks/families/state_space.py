@@ -21,7 +21,8 @@ def probes(base: Arrays, other: Arrays) -> Iterator[Probe]:
     yield from causal(base, other)
     ids = base.get("input_ids")
     if ids is not None and ids.ndim == 2:
-        yield Probe("state", only_token(base, other, "input_ids", 0), _last_moves(ids.shape[1]))
+        inputs = only_token(base, other, "input_ids", 0)
+        yield Probe("state", inputs, _last_moves(ids.shape[1]), True)
 
 
 def _last_moves(length: int) -> Property:
