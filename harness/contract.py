@@ -48,6 +48,11 @@ MASKED_MEDIA = ("sound", "image", "condition")
 WHOLE, SHORT, HIDDEN = "whole-", "short-", "hidden-"
 
 
+#: Inputs with further arguments that processors send and a plain call leaves out; the second has a
+#: video too.
+PROCESSED, WITH_VIDEO = "processed", "with-video"
+
+
 #: The dtypes that a precision may compute in: those with a noise floor.
 DTYPES: tuple[str, ...] = (
     "float64",
@@ -435,6 +440,7 @@ class Case(Protocol):
         `base` is the plain example; `other` has the same shapes and other values; `reshaped` has
         another batch size and length, `odd-size` an image whose sides are odd, `other-size` one
         twice as wide (raises `Unsupported` where the model takes none, or gives the base's shapes).
+        `processed` and `with-video` have arguments that processors send beside the plain ones.
         `whole-`, `short-` and `hidden-` before one of `MASKED_MEDIA` have the masks of that medium
         that the model takes: with nothing masked, with less of the medium, with its end masked.
         """

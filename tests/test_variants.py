@@ -13,8 +13,12 @@ from harness.catalog import model_lists
 from harness.checks import variants
 from harness.contract import (
     BASE,
+    HIDDEN,
+    PROCESSED,
     RESHAPED,
+    SHORT,
     SIZES,
+    WHOLE,
     Array,
     Arrays,
     CellResult,
@@ -479,3 +483,134 @@ def test_a_later_token_that_reaches_an_earlier_one_is_the_librarys_fault(run: Ru
     assert (result.outcome, result.stage) == (Outcome.LIBRARY, Stage.REFERENCE)
     assert result.reason.startswith("decoder-only check 'causal': expected token")
     assert result.cause == "LibraryFault: decoder-only check 'causal'"
+
+
+# ---- masks of sound
+
+
+FRAMES = 16
+
+
+class SoundCase(FunctionCase):
+    """Frames of sound through two layers, and their sum over what the mask lets through."""
+
+    def __init__(self, function: Model) -> None:
+        super().__init__(function, family="speech", architecture="sounds")
+
+    def inputs(self, variant: str = "base") -> Arrays:
+        random = np.random.default_rng(list(variant.encode()))
+        short = variant == SHORT + "sound"
+        shape = (3 if variant == RESHAPED else 2, 10 if short else FRAMES)
+        sound = random.standard_normal((*shape, WIDTH)).astype(np.float32)
+        if variant not in {kind + "sound" for kind in (WHOLE, SHORT, HIDDEN)}:
+            return {"input_features": sound}
+        mask = np.ones(shape, dtype=np.int64)
+        mask[:, 10 if variant == HIDDEN + "sound" else FRAMES :] = 0
+        return {"input_features": sound, "input_features_mask": mask}
+
+    def padding(self) -> int:
+        return 0
+
+
+def summed(x: Arrays, w: Arrays) -> Arrays:
+    frames = np.tanh(x["input_features"] @ w["inner"])
+    mask = x.get("input_features_mask", np.ones(frames.shape[:2]))
+    return {"y": (frames * mask[..., None]).sum(axis=1) @ w["outer"]}
+
+
+def spilling(x: Arrays, w: Arrays) -> Arrays:
+    """Rows that are all taken to be as long as the mean."""
+    mask = x.get("input_features_mask", np.ones(x["input_features"].shape[:2])).copy()
+    mask[:] = np.arange(mask.shape[1]) < mask.sum() // len(mask)
+    return summed({**x, "input_features_mask": mask}, w)
+
+
+def for_one_length(x: Arrays, w: Arrays) -> Arrays:
+    if x["input_features"].shape[1] != FRAMES:
+        raise ValueError(f"expected {FRAMES} frames")
+    return summed(x, w)
+
+
+class AnyArguments(Wrapped):
+    any_arguments = True
+
+
+@pytest.mark.parametrize("model", [summed, for_one_length])
+def test_a_shorter_recording_is_padded_where_the_model_takes_a_mask(
+    run: Runner, model: Model
+) -> None:
+    result = run(AnyArguments(SoundCase(model)))
+    assert result.outcome is Outcome.PASS, result.error
+    assert compared(result)["sound-padded"]
+
+
+def test_a_backend_that_ignores_the_mask_of_sound_is_found(run: Runner) -> None:
+    def unmasked_sound(program: FunctionProgram, inputs: Arrays) -> Arrays:
+        plain = {"input_features": inputs["input_features"] + np.float32(0.0)}
+        if "input_features_mask" in inputs:
+            plain["input_features"][inputs["input_features_mask"] == 0] = 0.5
+        return FunctionProgram.__call__(program, plain)
+
+    result = run(AnyArguments(SoundCase(summed), unmasked_sound))
+    assert result.reason.startswith("on input 'sound-padded': y: relative error")
+
+
+def test_a_model_whose_lengths_spill_from_row_to_row_is_found(run: Runner) -> None:
+    result = run(AnyArguments(SoundCase(spilling)))
+    assert result.stage is Stage.REFERENCE
+    assert result.reason.startswith("on input 'sound-padded': expected padding to change no real")
+
+
+def test_masks_are_left_out_where_programs_take_the_plain_arguments(run: Runner) -> None:
+    result = run(Wrapped(SoundCase(summed)))
+    assert result.outcome is Outcome.PASS, result.error
+    assert not compared(result)["sound-padded"]
+
+
+def test_a_case_without_masks_has_no_padded_media(run: Runner) -> None:
+    result = run(AnyArguments(ImageCase()))
+    assert not any("padded" in name for name in compared(result))
+
+
+# ---- arguments that processors send
+
+
+class TypedCase(TextCase):
+    """A text whose tokens may have types."""
+
+    def inputs(self, variant: str = "base") -> Arrays:
+        found = super().inputs("base" if variant == PROCESSED else variant)
+        if variant == PROCESSED:
+            found["token_type_ids"] = (found["input_ids"] % 2).astype(np.int64)
+        return found
+
+
+def typed(x: Arrays, w: Arrays) -> Arrays:
+    found = attention({n: a for n, a in x.items() if n != "token_type_ids"}, w)
+    types = x.get("token_type_ids", np.zeros(1))
+    return {"y": found["y"] * (1 + types[..., None].astype(found["y"].dtype))}
+
+
+def test_an_argument_that_processors_send_is_given(run: Runner) -> None:
+    result = run(AnyArguments(TypedCase(typed)))
+    assert result.outcome is Outcome.PASS, result.error
+    assert compared(result)[PROCESSED]
+
+    def untyped(program: FunctionProgram, inputs: Arrays) -> Arrays:
+        plain = {n: a for n, a in inputs.items() if n != "token_type_ids"}
+        return FunctionProgram.__call__(program, plain)
+
+    result = run(AnyArguments(TypedCase(typed), untyped))
+    assert result.reason.startswith("on input 'processed': y: relative error")
+    assert not compared(run(Wrapped(TypedCase(typed))))[PROCESSED]
+
+
+def test_an_argument_that_the_model_refuses_is_recorded(run: Runner) -> None:
+    def refuses(x: Arrays, w: Arrays) -> Arrays:
+        if "token_type_ids" in x:
+            raise ValueError("no types here")
+        return attention(x, w)
+
+    result = run(AnyArguments(TypedCase(refuses)))
+    assert result.outcome is Outcome.PASS, result.error
+    assert not compared(result)[PROCESSED]

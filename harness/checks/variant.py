@@ -9,6 +9,9 @@ from harness.contract import Arrays
 #: Why a variant of other shapes is left out where a backend's programs are not dynamic.
 ONE_SHAPE = "the backend's programs take one shape"
 
+#: Why a variant with arguments that the plain inputs lack is left out.
+OTHER_ARGUMENTS = "the backend's programs take the arguments of the plain inputs"
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:

@@ -7,6 +7,7 @@ Every variant goes through the reference and through the backend, as the plain i
     sound-padded, image-padded, condition-padded
                                 one row has less of that medium, where the model takes a mask of it
     reshaped                    another batch size and length
+    processed, with-video       with arguments that processors send, and a plain call leaves out
     odd-size, other-size        an image whose sides are odd; else one twice as wide
 
 Which of them a model does not take is known when its reference has been asked; each that is left
@@ -17,8 +18,8 @@ a padded row what they give it without padding, and why.
 from __future__ import annotations
 
 from harness.checks.padding import Padding
-from harness.checks.variant import ONE_SHAPE, Variant, Variants
-from harness.contract import RESHAPED, SIZES, Arrays, Case, Unsupported
+from harness.checks.variant import ONE_SHAPE, OTHER_ARGUMENTS, Variant, Variants
+from harness.contract import PROCESSED, RESHAPED, SIZES, WITH_VIDEO, Arrays, Case, Unsupported
 from harness.toolkit import padded_inputs
 
 #: Arguments that hold images, as pixels or as rows of patches.
@@ -59,9 +60,27 @@ def of(
         for name in SIZES:
             if _reshape(found, name, case, base, dtype):
                 break
+    for name in (PROCESSED, WITH_VIDEO):
+        _further_arguments(found, name, case, base, dtype, any_arguments=any_arguments)
     # A program that takes one shape shall fail on another shape, not on a mask.
     found.made.sort(key=lambda variant: variant.name in padded_inputs.ROWS.values())
     return found
+
+
+def _further_arguments(
+    found: Variants, name: str, case: Case, base: Arrays, dtype: str, *, any_arguments: bool
+) -> None:
+    """Adds inputs with more arguments than the plain ones, where the model takes them."""
+    try:
+        inputs = case.inputs(name)
+        if inputs.keys() <= base.keys():
+            return
+        if not any_arguments:
+            found.left_out[name] = OTHER_ARGUMENTS
+            return
+        found.made.append(Variant(name, inputs, case.reference(inputs, dtype)))
+    except Exception as error:  # whatever the library says to arguments that it does not take
+        found.left_out[name] = f"{type(error).__name__}: {error}"
 
 
 def _reshape(found: Variants, name: str, case: Case, base: Arrays, dtype: str) -> bool:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from harness.contract import Array
+from harness.contract import WITH_VIDEO, Array
 from harness.inputs.input_maker import Function, InputMaker
 
 #: Patches of an image where the model takes images of any size as rows of patches.
@@ -33,6 +33,11 @@ def _pixel_values(m: InputMaker) -> Array:
 
 
 def _pixel_values_videos(m: InputMaker) -> Array | None:
+    if m.variant == WITH_VIDEO:
+        if m.has("video_grid_thw"):
+            return m.flat_patches("pixel_values_videos", m.video_grid)
+        height, width = m.side()
+        return m.floats("pixel_values_videos", m.batch, m.frames or 4, m.channels, height, width)
     if "pixel_values" in m.made or ("pixel_values" in m.parameters and "input_ids" in m.parameters):
         return None
     height, width = m.side()
@@ -156,10 +161,28 @@ def _points(m: InputMaker) -> Array:
     return np.array([[[[0.4 * width, 0.6 * height]]]] * m.batch, dtype=np.float32)
 
 
+def _video_seconds(m: InputMaker) -> Array | None:
+    """Seconds between two steps in time of each video."""
+    return np.full(m.batch, 0.5, dtype=np.float32) if "pixel_values_videos" in m.made else None
+
+
 ARGUMENTS: dict[str, Function] = {
     "pixel_values": _pixel_values,
     "pixel_values_videos": _pixel_values_videos,
     "hidden_states": _hidden_states,
+    "video_grid_thw": lambda m: np.array([m.video_grid] * m.batch, dtype=np.int64),
+    "second_per_grid_ts": _video_seconds,
+    "video_second_per_grid": _video_seconds,
+    "input_labels": lambda m: (
+        np.ones(m.made["input_points"].shape[:-1], dtype=np.int64)
+        if "input_points" in m.made
+        else None
+    ),
+    "visual_attention_mask": lambda m: (
+        np.ones(m.made["visual_feats"].shape[:2], dtype=np.int64)
+        if "visual_feats" in m.made
+        else None
+    ),
     "grid_thw": InputMaker.grids,
     "image_grid_thw": InputMaker.grids,
     "image_sizes": _image_sizes,

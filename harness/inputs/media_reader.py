@@ -81,9 +81,19 @@ class MediaReader(ConfigReader):
         """The grid of each image, int64 (images, 3)."""
         return np.array([self.grid] * self.batch, dtype=np.int64)
 
-    def flat_patches(self, name: str) -> Array:
-        """Patches of all images in a row, as the layer that embeds them reads them."""
-        count = self.batch * math.prod(self.grid)
+    @cached_property
+    def video_grid(self) -> tuple[int, int, int]:
+        """Steps in time, rows and columns of patches of one video."""
+        return 3, *self.grid[1:]
+
+    def flat_patches(self, name: str, grid: tuple[int, int, int] | None = None) -> Array:
+        """Patches of all images in a row, as the layer that embeds them reads them.
+
+        Args:
+            name: of the argument.
+            grid: of one image or video; that of an image, if left out.
+        """
+        count = self.batch * math.prod(grid or self.grid)
         layer = self.patch_layer
         if type(layer).__name__ == "Linear":
             return self.floats(name, count, layer.in_features)
@@ -161,9 +171,10 @@ class MediaReader(ConfigReader):
     def hop(self) -> int:
         """Samples between two frames of a codec; 1 where the config knows none."""
         for config in self.configs():
-            value = getattr(config, "hop_length", None)
-            if isinstance(value, int) and value > 1:
-                return value
+            for name in ("frame_size", "hop_length"):  # Mimi joins several hops into one frame
+                value = getattr(config, name, None)
+                if isinstance(value, int) and value > 1:
+                    return value
         return 1
 
     @cached_property

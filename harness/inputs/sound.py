@@ -62,6 +62,14 @@ def _audio_values(m: InputMaker) -> Array:
     return m.floats("audio_values", m.batch, channels, *sides)
 
 
+def _input_values_mask(m: InputMaker) -> Array | None:
+    """Which samples are no padding."""
+    values = m.made.get("input_values")
+    if values is None:
+        return None
+    return m.hidden("sound", np.ones((len(values), values.shape[-1]), dtype=np.int64), 1)
+
+
 ARGUMENTS: dict[str, Function] = {
     "input_features": _input_features,
     "input_values": _input_values,
@@ -74,6 +82,7 @@ ARGUMENTS: dict[str, Function] = {
     "raw_audio": lambda m: m.floats(
         "raw_audio", m.batch, m.samples, int(m.find("conv_input_shape", default=1))
     ),
+    "input_values_mask": _input_values_mask,
     "padding_mask": _padding_mask,
     "latents": _latents,
     "noise_sequence": lambda m: m.floats(

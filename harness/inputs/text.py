@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.contract import Array
+from harness.contract import PROCESSED, WITH_VIDEO, Array
 from harness.inputs.input_maker import Function, InputMaker
+from harness.inputs.placeholders import media
 
 PHRASE = 8  # tokens of a prompt that names a class or a task
 CELLS = 3  # columns of a table, and rows
@@ -91,7 +92,13 @@ def _mm_token_types(m: InputMaker) -> Array | None:
     ids = m.made.get("input_ids")
     if ids is None or not m.placeholders:
         return None if ids is None else np.zeros(ids.shape, dtype=np.int64)
-    return np.isin(ids, list(m.placeholders)).astype(np.int64)
+    types = np.isin(ids, list(m.placeholders)).astype(np.int64)
+    if m.variant == WITH_VIDEO:
+        for number, kind in enumerate(media(), start=1):  # 1 for an image, 2 for a video
+            types[np.isin(ids, [i for i in map(m.find, media()[kind].ids) if i is not None])] = (
+                number
+            )
+    return types
 
 
 def _token_types(m: InputMaker) -> Array | None:
@@ -111,8 +118,11 @@ def _token_types(m: InputMaker) -> Array | None:
         ]
         in_table = np.arange(ids.shape[1]) >= ids.shape[1] // 4
         return np.ascontiguousarray(np.stack(cells, axis=-1) * in_table[:, None])
+    if m.variant == PROCESSED and m.placeholders:  # Gemma 3 sees the tokens of an image as a block
+        return np.isin(ids, list(m.placeholders)).astype(np.int64)
     answer = np.arange(ids.shape[1]) >= ids.shape[1] * 3 // 4
-    return np.tile(answer.astype(np.int64), (ids.shape[0], 1))
+    types = 2 if m.variant != PROCESSED else int(m.find("type_vocab_size", default=2))
+    return np.tile(answer.astype(np.int64) * (types > 1), (ids.shape[0], 1))
 
 
 ARGUMENTS: dict[str, Function] = {
@@ -120,6 +130,16 @@ ARGUMENTS: dict[str, Function] = {
     "attention_mask": _attention_mask,
     "decoder_input_ids": _decoder_input_ids,
     "inputs_embeds": _inputs_embeds,
+    "decoder_attention_mask": lambda m: (
+        np.ones(m.made["decoder_input_ids"].shape[:2], dtype=np.int64)
+        if "decoder_input_ids" in m.made
+        else None
+    ),
+    "qformer_attention_mask": lambda m: (
+        np.ones(m.made["qformer_input_ids"].shape, dtype=np.int64)
+        if "qformer_input_ids" in m.made
+        else None
+    ),
     "bbox": _bbox,
     "mm_token_type_ids": _mm_token_types,
     "token_type_ids": _token_types,

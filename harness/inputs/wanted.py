@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.contract import PROCESSED, WITH_VIDEO
 from harness.inputs.recipe import Recipe
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import STRINGS, Key
 
 #: The keys of `wanted.toml`.
 KEYS: Mapping[str, Key] = dict.fromkeys(
-    ("usual", "main", "text", "companions", "sound_masks", "image_masks"),
+    ("usual", "main", "text", "companions", "sound_masks", "image_masks", "processed", "video"),
     Key("Arguments.", STRINGS, required=True),
 )
 
@@ -25,14 +26,22 @@ def arguments() -> Mapping[str, list[str]]:
     return {key: source.tables[key] for key in KEYS}
 
 
-USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS = arguments().values()
+USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS, SENT, VIDEO = arguments().values()
+
+#: Arguments that a variant has beside the plain ones.
+FURTHER: Mapping[str, list[str]] = {PROCESSED: SENT, WITH_VIDEO: VIDEO}
 
 #: Masks by the medium that they are of.
 MASKS: Mapping[str, list[str]] = {"sound": SOUND_MASKS, "image": IMAGE_MASKS}
 
 
 def wanted_arguments(
-    module: Any, parameters: Mapping[str, inspect.Parameter], recipe: Recipe, *, masked: str
+    module: Any,
+    parameters: Mapping[str, inspect.Parameter],
+    recipe: Recipe,
+    *,
+    masked: str,
+    variant: str,
 ) -> list[str]:
     """The arguments to make, media before the text that holds their placeholders.
 
@@ -41,6 +50,7 @@ def wanted_arguments(
         parameters: of its forward, by name.
         recipe: of the architecture.
         masked: the medium whose masks are wanted although a plain call leaves them out, or "".
+        variant: of the inputs; those of `FURTHER` have more arguments.
     """
     names = [
         n
@@ -56,5 +66,6 @@ def wanted_arguments(
     kept = recipe.masks if masked else ()
     if masked:
         names += [n for n in (*MASKS.get(masked, ()), *kept) if n in parameters]
+    names += [n for n in FURTHER.get(variant, ()) if n in parameters]
     unique = [n for n in dict.fromkeys(names) if n not in recipe.drop or n in kept]
     return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))

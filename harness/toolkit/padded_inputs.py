@@ -149,21 +149,21 @@ def masks_a_medium(inputs: Arrays) -> bool:
     return bool(_masks_of_media(inputs))
 
 
-def rows_of_medium(whole: Arrays, short: Arrays) -> int:
-    """The rows of a batch, as the mask has them that differs between two inputs.
-
-    Raises:
-        Unsupported: none does.
-    """
+def rows_of_medium(whole: Arrays, short: Arrays) -> int | None:
+    """The rows of a batch, as the mask has them that differs between two inputs, if any does."""
     for name in _masks_of_media(whole):
         if not np.array_equal(whole[name], short.get(name, whole[name])):
             return len(whole[name])
-    raise Unsupported("its masks are the same with less of a medium")
+    return None
 
 
 def _masks_of_media(inputs: Arrays) -> list[str]:
     texts = {MASK} if any(name in inputs for name in TEXT) else set()
-    return [n for n, a in inputs.items() if "mask" in n and n not in texts and a.ndim >= 2]
+    return [
+        name
+        for name, array in inputs.items()
+        if "mask" in name and name not in texts and array.ndim >= 2 and array.dtype.kind in "biu"
+    ]
 
 
 def joined(whole: Arrays, short: Arrays, rows: int, token: int) -> Arrays:

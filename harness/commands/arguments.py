@@ -1,0 +1,156 @@
+"""`python -m harness arguments`: the arguments of `forward` that no input of a cell has.
+
+Runs in an environment that has the real libraries; each model is built in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.catalog import backends, model_lists
+from harness.cell.request import Job
+from harness.contract import (
+    BASE,
+    HIDDEN,
+    MASKED_MEDIA,
+    PROCESSED,
+    SHORT,
+    WHOLE,
+    WITH_VIDEO,
+    Cell,
+    HarnessError,
+    Stage,
+)
+from harness.toolkit import checkout
+from harness.toolkit.printable import show
+from harness.toolkit.text_table import plain_table
+from harness.toolkit.toml_file import TomlFile
+from harness.toolkit.toml_keys import Key
+from harness.workers.ending import Ending
+from harness.workers.limits import Limits
+from harness.workers.pool import Pool
+from harness.workers.settings import WorkerSettings
+from harness.workers.task import Task
+
+#: The variants of a case's inputs that may have arguments which the plain ones lack.
+VARIANTS = (
+    PROCESSED,
+    WITH_VIDEO,
+    *(kind + medium for kind in (WHOLE, SHORT, HIDDEN) for medium in MASKED_MEDIA),
+)
+
+#: How many models of a row are named.
+NAMED = 4
+
+REASONS = Path(__file__).with_suffix(".toml")
+
+
+def arguments_of(job: Job, report: Callable[[Stage], None]) -> list[tuple[str, bool]]:
+    """Arguments that no variant gives, each with whether a processor sends it; runs in a child."""
+    from harness.models import processor_keys
+    from harness.models.case import TinyCase
+
+    case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
+    taken = inspect.signature(case.module().forward).parameters.values()
+    report(Stage.INPUTS)
+    given = {*case.inputs(), *case.options()}
+    for variant in VARIANTS:
+        try:
+            given |= case.inputs(variant).keys()
+        except Exception:  # whatever the library says to inputs that it does not take
+            continue
+    sent = processor_keys.sent(job.cell.entry.architecture)
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [(p.name, p.name in sent) for p in taken if p.kind not in kinds and p.name not in given]
+
+
+def reasons() -> Mapping[str, str]:
+    """Arguments that no cell needs to give, with the reason why; from `arguments.toml`."""
+    source = TomlFile(REASONS)
+    source.check_tables({"reason": Key("Why no cell gives the argument.", required=True)})
+    return {name: table["reason"] for name, table in source.tables.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness arguments`."""
+    parser.description = "Lists the arguments of forward that no input of a cell has."
+    parser.add_argument(
+        "models", nargs="?", default="", help="LIST, FAMILY or NAME, ...: only these"
+    )
+    parser.add_argument("--backend", default="torch-cpu", help="whose environment this is")
+    parser.add_argument("--sent", action="store_true", help="only those that processors send")
+    parser.add_argument("--all", action="store_true", help="those with a known reason too")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the arguments, those that most entries lack first.
+
+    Raises:
+        HarnessError: nothing builds here.
+    """
+    spec = backends.find(args.backend)
+    lists = model_lists.load(checkout.ROOT)
+    chosen = lists.select(args.models) if args.models else list(lists.entries.values())
+    cells = [Cell(e, spec.name, head=head) for e in chosen for head in (BASE, *e.heads)]
+    jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
+    lacking: dict[str, list[str]] = defaultdict(list)
+    senders: dict[str, int] = defaultdict(int)
+    problems: list[str] = []
+
+    def keep(task: Task, ending: Ending) -> None:
+        if not isinstance(ending.value, list):
+            problems.append(f"{task.label}: {ending.reason}")
+            return
+        for name, sent in ending.value:
+            senders[name] += sent
+            if sent or not args.sent:
+                lacking[name].append(task.label)
+
+    settings = WorkerSettings(
+        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
+    )
+    with Pool(keep, settings) as pool:
+        tasks = [
+            Task("harness.commands.arguments:arguments_of", job, name) for name, job in jobs.items()
+        ]
+        for future in pool.start(tasks):
+            future.result()
+    if len(problems) == len(jobs):
+        raise HarnessError(
+            f"expected a model that builds, found none ({min(problems)}). Fix: run this in the "
+            f"environment of {spec.install}"
+        )
+    for line in table(lacking, senders, {} if args.all else reasons()):
+        show(line)
+    built = len(jobs) - len(problems)
+    show(f"{built} of {len(jobs)} models built here; `--all` shows arguments with a reason too")
+    return 0
+
+
+def table(
+    lacking: Mapping[str, list[str]], senders: Mapping[str, int], known: Mapping[str, str]
+) -> list[str]:
+    """The lines of a table of arguments.
+
+    Args:
+        lacking: argument -> the entries that take it and have no input with it.
+        senders: argument -> how many entries' processors send it.
+        known: arguments that are left out.
+    """
+    order = sorted(lacking.items(), key=lambda item: (-len(item[1]), item[0]))
+    rows = [
+        [name, str(len(entries)), str(senders.get(name, 0)), _some(entries)]
+        for name, entries in order
+        if name not in known
+    ]
+    return plain_table([["argument", "models", "sent by processors of", "such as"], *rows])
+
+
+def _some(entries: list[str]) -> str:
+    more = f" and {len(entries) - NAMED} more" if len(entries) > NAMED else ""
+    return ", ".join(sorted(entries)[:NAMED]) + more
