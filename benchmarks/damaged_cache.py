@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 
 from harness.catalog import heads, model_lists
 from harness.catalog.backend_spec import BACKENDS
-from harness.cell import judgement, reference
+from harness.cell import reference
+from harness.cell.generating import GenerationJudge
 from harness.cell.progress import CellProgress, Report
 from harness.cell.request import Job
 from harness.checks import generation, negative_control
@@ -32,6 +33,7 @@ from harness.contract import (
     CellResult,
     CheckFailed,
     Generated,
+    GenerationRequest,
     Inconclusive,
     Outcome,
     Precision,
@@ -90,16 +92,18 @@ def _check(case: TinyCase, result: CellResult, progress: CellProgress) -> None:
     base = case.inputs("base")
     known = _known(case, base)
     given = generation.prompt(base, case.generation.argument)
-    right = case.with_damaged_cache(given, GENERATED_TOKENS, None)
+    request = GenerationRequest(given, GENERATED_TOKENS)
+    right = case.with_damaged_cache(request, None)
     assert right is not None
-    judgement.judge_generated(case, given, right, known, progress)
+    judge = GenerationJudge(case, case.generation, known, progress)
+    judge.plain(given, right)
     for damage in DAMAGES:
-        made = case.with_damaged_cache(given, GENERATED_TOKENS, damage)
+        made = case.with_damaged_cache(request, damage)
         if made is None:
             continue
         for metric, judged in ((SEEN, made), (BY_TOKENS, Generated(made.sequences))):
             try:
-                judgement.judge_generated(case, given, judged, known, progress)
+                judge.plain(given, judged)
                 seen = 0
             except (CheckFailed, Inconclusive):
                 seen = 1

@@ -387,6 +387,9 @@ class PipelineCase:
     #: is made from that output, so that the outputs on the way are compared.
     inputs: Arrays | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Fields of the model's own `generation_config`; a backend whose pipeline does not read that
+    #: gives them as arguments.
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,12 +403,32 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
-    """Greedily generated tokens, and the logits that each was chosen by."""
+class GenerationRequest:
+    """A text to generate, and the way: greedy, with a cache, unless the settings say otherwise.
 
-    sequences: Array  # (batch, length + tokens) token ids, those given included
-    #: (batch, tokens, vocabulary), floating, before any token is suppressed; None where the SDK
-    #: does not tell.
+    Attributes:
+        inputs: arrays by forward-argument name, with the prompt.
+        tokens: how many to generate; with `follow`, 0 is one call of forward.
+        settings: keyword arguments of transformers' `generate()`, as in `{"num_beams": 3}`.
+        follow: (batch, length) token ids that follow the prompt, whose cache is kept: they are read
+            at once with that cache, without positions; None for none.
+        assisted: whether the model drafts for itself, as `assistant_model` of `generate()`.
+    """
+
+    inputs: Arrays
+    tokens: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    follow: Array | None = None
+    assisted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Generated tokens, and the logits that each was chosen by."""
+
+    sequences: Array  # (batch, length + tokens) token ids, those given and to follow included
+    #: (batch, tokens, vocabulary), floating, before any token is suppressed; where some follow a
+    #: prompt, of these too, or of the generated ones alone. None where the SDK does not tell.
     logits: Array | None = None
 
 
@@ -522,6 +545,17 @@ class Program(Protocol):
         """Which share of the work ran on the device, from 0 to 1, and how that is known."""
 
 
+class Generator(Protocol):
+    """Generation of text by one prepared case on one device."""
+
+    def __call__(self, request: GenerationRequest) -> Generated:
+        """The text of a request.
+
+        Raises:
+            Unsupported: it does not generate in that way; such a way is left out, and counted so.
+        """
+
+
 @runtime_checkable
 class Backend(Protocol):
     """One folder of `backends/`.
@@ -533,12 +567,12 @@ class Backend(Protocol):
     own is not wanted, `narrowed(case) -> Case` where the SDK's classes take fewer inputs or return
     fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
-    `generate(case, precision, inputs, tokens) -> Generated`, greedily, `memory() -> int` (device
-    bytes, not below 0), `dynamic: bool` (False where a program takes the shapes that it was
-    prepared for and no others; true where it is not said), `any_arguments: bool` (True where a
-    program takes arguments of forward that the plain inputs lack, as a mask of sound; false where
-    it is not said). The pipeline of a case that generates returns its sequences as the one output
-    named `case.generation.argument`.
+    `generator(case, precision) -> Generator`, `memory() -> int` (device bytes, not below 0),
+    `dynamic: bool` (False where a program takes the shapes that it was prepared for and no others;
+    true where it is not said), `any_arguments: bool` (True where a program takes arguments of
+    forward that the plain inputs lack, as a mask of sound; false where it is not said). The
+    pipeline of a case that generates returns its sequences as the one output named
+    `case.generation.argument`.
     """
 
     precisions: Sequence[Precision]  # one is called `default`

@@ -32,6 +32,7 @@ _NEED_BACKEND = (
     "repro",
     "fault",
     "no_cache",
+    "checks",
 )
 
 
@@ -66,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="run with the real weights in DIR: ORGANISATION/NAME, or the hub's cache",
     )
+    add("--checks", choices=["default", "deep"], help="deep: the dear checks too; default")
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
     add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")

@@ -103,7 +103,8 @@ class Observation:
         said = reason[where.end() :] if where else reason
         contract = re.match(r"contract: [^:]+", said)
         words = next((words for words in SAID if words in said), re.split(r" ?[:(]", said)[0])
-        kind = contract[0] if contract else words
+        way = re.match(r"generate, [^:]+", said)
+        kind = contract[0] if contract else way[0] if way else words
         return f"{kind}, on input `{where[1]}`" if where else kind
 
 

@@ -170,6 +170,7 @@ class Runner:
         *,
         precision: str = "default",
         signature: str | None = None,
+        checks: str = "default",
     ) -> CellResult:
         backend = backend or FunctionBackend()
         self.stages = []
@@ -177,7 +178,7 @@ class Runner:
         self.monkeypatch.setattr(backends, "find", lambda *_: spec)
         self.monkeypatch.setattr(backends, "load", lambda *_: backend)
         made = Cell(backend.made.entry, "fake", precision)
-        job = Job(made, 0, "tiny", Path(), {}, signature)
+        job = Job(made, 0, "tiny", Path(), {}, signature, checks=checks)
         return stages.run(job, self._report)
 
     def _report(self, stage: Stage, failures: Sequence[CellFailure]) -> None:

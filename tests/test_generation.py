@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.checks import generation
-from harness.contract import Array, Arrays, CheckFailed, Generation, Inconclusive
+from harness.contract import GENERATED_TOKENS, Array, Arrays, CheckFailed, Generation, Inconclusive
 
 BATCH, GIVEN, VOCABULARY = 2, 4, 12
 FLOOR = 1e-6
@@ -32,6 +32,19 @@ def greedy(
     return sequences
 
 
+def judged(
+    fed: Arrays,
+    sequences: Array,
+    logits: Array | None = None,
+    how: Generation = HOW,
+    floor: float = FLOOR,
+) -> generation.Judged:
+    logits = logits_for(sequences) if logits is None else logits
+    ids = fed["input_ids"]
+    steps = generation.steps_of(sequences, logits, ids.shape[1])
+    return generation.judge(ids, how, sequences, steps, floor)
+
+
 @pytest.fixture
 def fed() -> Arrays:
     ids = np.array([[3, 1, 4, 1], [2, 7, 1, 8]])
@@ -40,23 +53,21 @@ def fed() -> Arrays:
 
 def test_the_likeliest_tokens_pass(fed: Arrays) -> None:
     sequences = greedy(fed["input_ids"], 5)
-    judged = generation.judge(fed, HOW, sequences, logits_for(sequences), FLOOR)
-    assert (judged.tokens, judged.score) == (5, 0.0)
+    found = judged(fed, sequences)
+    assert (found.tokens, found.score) == (5, 0.0)
 
 
 def test_a_cache_that_forgets_is_found(fed: Arrays) -> None:
     sequences = greedy(fed["input_ids"], 5, forgets=1)
     with pytest.raises(CheckFailed, match=r"token \d of row \d: expected \d+, whose logit is"):
-        generation.judge(fed, HOW, sequences, logits_for(sequences), FLOOR)
+        judged(fed, sequences)
 
 
 def test_one_wrong_token_is_found_and_named(fed: Arrays) -> None:
     sequences = greedy(fed["input_ids"], 5)
     sequences[1, GIVEN + 2] = (sequences[1, GIVEN + 2] + 5) % VOCABULARY
     with pytest.raises(CheckFailed, match="token 3 of row 1"):
-        generation.judge(
-            fed, HOW, sequences[:, : GIVEN + 3], logits_for(sequences[:, : GIVEN + 3]), FLOOR
-        )
+        judged(fed, sequences[:, : GIVEN + 3])
 
 
 def test_two_tokens_that_rounding_can_swap_both_pass(fed: Arrays) -> None:
@@ -66,14 +77,13 @@ def test_two_tokens_that_rounding_can_swap_both_pass(fed: Arrays) -> None:
     second = (best + 1) % VOCABULARY
     logits[0, -2, second] = logits[0, -2, best] - FLOOR
     sequences[0, -1] = second
-    judged = generation.judge(fed, HOW, sequences, logits, FLOOR)
-    assert 0 < judged.score < 1
+    assert 0 < judged(fed, sequences, logits).score < 1
 
 
 def test_a_floor_that_lets_anything_pass_is_no_pass(fed: Arrays) -> None:
     sequences = greedy(fed["input_ids"], 3)
     with pytest.raises(Inconclusive, match="all tokens would pass for the likeliest"):
-        generation.judge(fed, HOW, sequences, logits_for(sequences), floor=0.1)
+        judged(fed, sequences, floor=0.1)
 
 
 @pytest.mark.parametrize("wrong", ["nothing new", "less than was given", "another prompt"])
@@ -103,9 +113,9 @@ def test_suppressed_tokens_are_nobodys_choice(fed: Arrays) -> None:
     how = Generation("input_ids", (first,))
     sequences = greedy(fed["input_ids"], 3, suppressed=how.suppressed)
     assert (sequences[:, GIVEN:] != first).all()
-    generation.judge(fed, how, sequences, logits_for(sequences), FLOOR)
+    judged(fed, sequences, how=how)
     with pytest.raises(CheckFailed):
-        generation.judge(fed, HOW, sequences, logits_for(sequences), FLOOR)
+        judged(fed, sequences)
 
 
 def test_values_that_mask_a_token_are_no_logits(fed: Arrays) -> None:
@@ -113,7 +123,7 @@ def test_values_that_mask_a_token_are_no_logits(fed: Arrays) -> None:
     logits = logits_for(sequences)
     unused = next(i for i in range(VOCABULARY) if i not in sequences[:, GIVEN:])
     logits[..., unused] = np.finfo(np.float64).min
-    assert generation.judge(fed, HOW, sequences, logits, FLOOR).score == 0
+    assert judged(fed, sequences, logits).score == 0
 
 
 def test_what_goes_with_a_token_grows_with_the_sequence(fed: Arrays) -> None:
@@ -154,3 +164,10 @@ def test_the_logits_among_other_outputs() -> None:
     assert generation.logits_of({"loss": np.zeros(1), "lm_logits": logits}) is logits
     with pytest.raises(CheckFailed, match=r"expected an output called logits, found \['hidden'\]"):
         generation.logits_of({"hidden": logits})
+
+
+def test_a_pipeline_makes_as_many_tokens_as_its_model_says(fed: Arrays) -> None:
+    ids = fed["input_ids"]
+    generation.check_count(greedy(ids, GENERATED_TOKENS), ids)
+    with pytest.raises(CheckFailed, match=r"max_new_tokens = 8, .* says, found 9 new tokens"):
+        generation.check_count(greedy(ids, GENERATED_TOKENS + 1), ids)

@@ -17,11 +17,10 @@ from backends.openvino_optimum.case import OptimumCase
 from backends.openvino_optimum.optimum_imports import ov
 from backends.openvino_optimum.program import OptimumProgram
 from harness.contract import (
-    Array,
     Arrays,
     Case,
     Device,
-    Generated,
+    Generator,
     Precision,
     Unavailable,
     Unsupported,
@@ -116,11 +115,9 @@ class Backend:
         """Outputs of `optimum.intel.pipeline` for raw input, and the arrays it feeds the model."""
         return pipelines.answer(self.prepare(case, precision).model, case)
 
-    def generate(
-        self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
-    ) -> Generated:
-        """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by."""
-        return pipelines.generate(self.prepare(case, precision).model, case, inputs, tokens)
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """The exported model's `generate()`, which is that of transformers."""
+        return pipelines.generator(self.prepare(case, precision).model, case)
 
     def _made(self, case: Case, precision: Precision) -> tuple[Any, str]:
         """The compiled model, and its origin: an export or the cache."""

@@ -9,7 +9,7 @@ from typing import Any
 from backends._shared import pipeline_outputs
 from backends.openvino_optimum.optimum_imports import optimum_intel
 from backends.openvino_optimum.program import tensors
-from harness.contract import Array, Arrays, Case, Generated
+from harness.contract import Arrays, Case, Generated, GenerationRequest, Generator, Unsupported
 from harness.toolkit import greedy_generation
 
 
@@ -33,13 +33,28 @@ def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
         pipe = optimum_intel.pipeline(
             asked.task, model=model, accelerator="openvino", **asked.components
         )
-        answered = pipe(asked.raw, **asked.arguments)
+        # transformers 5.5, which optimum-intel pins, does not read generation_config here.
+        answered = pipe(asked.raw, **asked.arguments, **asked.settings)
     finally:
         del model.forward
     return pipeline_outputs.arrays(asked, answered, fed, case)
 
 
-def generate(model: Any, case: Case, inputs: Mapping[str, Array], tokens: int) -> Generated:
-    """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by."""
-    greedy_generation.make_greedy(model, case.generation)
-    return greedy_generation.generate(model, case.generation, tensors(inputs), tokens)
+def generator(model: Any, case: Case) -> Generator:
+    """The model's `generate()`.
+
+    The compiled model keeps the state, and in Python a tuple stands for it: `generate()` cannot go
+    on from that, nor forget a refused draft. A decoder behind an encoder takes one token at a time.
+    """
+    generation = case.generation
+    assert generation is not None
+    greedy_generation.make_greedy(model, generation)
+
+    def generate(request: GenerationRequest) -> Generated:
+        drafts = request.assisted or "prompt_lookup_num_tokens" in request.settings
+        follows = request.follow is not None
+        if drafts or (follows and (request.tokens or model.config.is_encoder_decoder)):
+            raise Unsupported("optimum's cache is a tuple, which generate() can't crop or continue")
+        return greedy_generation.generate(model, generation, request, tensors)
+
+    return generate

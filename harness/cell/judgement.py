@@ -12,15 +12,13 @@ from harness.cell.border import CheckedProgram
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, noise_floor
 from harness.cell.repeats import GRAVE_MB, NOTED_MB, Repeats
-from harness.checks import families, generation, negative_control, padded_outputs
+from harness.checks import families, negative_control, padded_outputs
 from harness.contract import (
     GROWTH,
     NONDETERMINISM,
     Arrays,
-    Case,
     CellResult,
     CheckFailed,
-    Generated,
     Inconclusive,
     Placement,
 )
@@ -209,45 +207,3 @@ def compare(name: str, got: Arrays, want: Arrays, reference: Reference, result: 
     result.score = max(result.score or 0.0, numerics.score(found, reference.floor))
     if numerics.is_wrong(found, reference.floor, reference.mismatch):
         raise CheckFailed(f"on input {name!r}: {numerics.explain(found, reference.floor)}")
-
-
-def judge_generated(
-    case: Case, fed: Arrays, made: Generated, reference: Reference, progress: CellProgress
-) -> None:
-    """Hold generated tokens and their logits against one inference of the reference over all of it.
-
-    Args:
-        case: which generates.
-        fed: what generation began with.
-        made: what it came to.
-        reference: gives the noise floor, or where that is too low, eager execution on all of it.
-        progress: keeps the score and the number of tokens.
-
-    Raises:
-        CheckFailed: a logit is not the reference's, or a token is not the likeliest.
-        Inconclusive: the noise floor is too high to judge tokens.
-    """
-    generated = case.generation
-    assert generated is not None
-    vocabulary = generation.logits_of(reference.outputs["base"]).shape[-1]
-    generation.check_sequences(made.sequences, fed[generated.argument], vocabulary)
-    whole = generation.extended(fed, generated, made.sequences)
-    logits = generation.logits_of(case.reference(whole, reference.dtype))
-    began = fed[generated.argument].shape[1]
-    if made.logits is not None:
-        want = {"logits": generation.steps_of(made.sequences, logits, began)}
-        got = {"logits": made.logits}
-        floored = with_own_floor(
-            reference,
-            got,
-            want,
-            lambda noisy: {
-                "logits": generation.steps_of(
-                    made.sequences, generation.logits_of(noisy(whole)), began
-                )
-            },
-        )
-        compare(generation.LOGITS, got, want, floored, progress.result)
-    judged = generation.judge(fed, generated, made.sequences, logits, reference.floor)
-    progress.result.score = max(progress.result.score or 0.0, judged.score)
-    progress.metric("generated_tokens", judged.tokens, "1")

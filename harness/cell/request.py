@@ -8,6 +8,9 @@ from pathlib import Path
 
 from harness.contract import Cell, Device, Precision
 
+#: Sets of checks, as `--checks` takes them.
+DEFAULT, DEEP = "default", "deep"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -19,6 +22,7 @@ class Job:
     backends_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
     expected_signature: str | None = None  # empty: it should be recorded, and is not
+    checks: str = DEFAULT  # or `deep`: those too that cost more than they find, most days
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
 
     def on(self, unit: str) -> Job:

@@ -13,22 +13,15 @@ from pathlib import Path
 from harness.catalog import backends
 from harness.cell import border
 from harness.cell.border import CheckedProgram
-from harness.cell.judgement import (
-    compare,
-    is_wrong,
-    judge_generated,
-    named_alike,
-    verify,
-    with_own_floor,
-)
+from harness.cell.generating import GenerationJudge, generate
+from harness.cell.judgement import compare, is_wrong, named_alike, verify, with_own_floor
 from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
-from harness.cell.request import Job
+from harness.cell.request import DEEP, Job
 from harness.checks import generation
 from harness.checks.variant import Variants
 from harness.contract import (
-    GENERATED_TOKENS,
     REAL_WEIGHTS,
     Arrays,
     Backend,
@@ -130,7 +123,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
                 lambda noisy: loop.run(noisy, loop.base),
             )
             compare(loop.name, ended, want, judged, result)
-    _further(backend, case, precision, reference, outputs["base"], progress)
+    _further(backend, case, precision, reference, outputs["base"], job, progress)
     with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
 
@@ -162,6 +155,7 @@ def _further(
     precision: Precision,
     reference: Reference,
     outputs: Arrays,
+    job: Job,
     progress: CellProgress,
 ) -> None:
     """The other ways in which users reach a model, where the backend has them."""
@@ -175,7 +169,8 @@ def _further(
                 got, fed = answered
                 if case.generation is not None:
                     made = border.continued(got, fed, case.generation.argument)
-                    judge_generated(case, fed, made, reference, progress)
+                    generation.check_count(made.sequences, fed[case.generation.argument])
+                    GenerationJudge(case, case.generation, reference, progress).plain(fed, made)
                 else:
                     expected = case.reference(fed, reference.dtype)
                     got, expected = named_alike(got, expected)
@@ -187,14 +182,11 @@ def _further(
                     )
                     compare("pipeline", got, expected, floored, result)
                 progress.metric("pipelines", 1, "1")
-    generate = getattr(backend, "generate", None)
-    if generate is not None and case.generation is not None:
+    generator = getattr(backend, "generator", None)
+    if generator is not None and case.generation is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
-            given = generation.prompt(base, case.generation.argument)
-            lent = {name: border.read_only(array) for name, array in given.items()}
-            ids = given[case.generation.argument]
-            made = border.generated(generate(case, precision, lent, GENERATED_TOKENS), ids)
-            judge_generated(case, given, made, reference, progress)
+            judge = GenerationJudge(case, case.generation, reference, progress)
+            generate(judge, generator(case, precision), base, deep=job.checks == DEEP)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
         with (

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.contract import Array, Arrays, CheckFailed, Generation, Inconclusive
+from harness.contract import GENERATED_TOKENS, Array, Arrays, CheckFailed, Generation, Inconclusive
 from harness.toolkit.numerics import LIMIT, has_value
 
 #: Inputs with a value for each token: masks, whose last column holds for new tokens too, and kinds
 #: of tokens (text, image), where new tokens are text: 0.
 MASKS = ("attention_mask", "image_attention_mask", "cross_attention_mask")
 TYPES = ("token_type_ids", "mm_token_type_ids", "image_embeds_position_mask")
+
+#: How the names of outputs with a score for each token end; `transfo_xl` has the second.
+LOGITS_OF = ("logits", "prediction_scores")
 
 #: The input on which logits differ, as a reason names it.
 LOGITS = "while generating"
@@ -55,25 +58,24 @@ def steps_of(sequences: Array, logits: Array, began: int) -> Array:
 
 
 def judge(
-    fed: Arrays, generated: Generation, sequences: Array, logits: Array, floor: float
+    begun: Array, generated: Generation, sequences: Array, steps: Array, floor: float
 ) -> Judged:
-    """Judges greedily generated tokens by the logits of the reference on the whole sequence.
+    """Check that each generated token is, up to rounding, the reference's likeliest.
 
     Args:
-        fed: what generation began with.
-        generated: which of `fed` generation goes on with, (batch, length) token ids, and the
-            tokens that it must not choose.
-        sequences: (batch, length + tokens) token ids, as `check_sequences` has them.
-        logits: (batch, length + tokens, vocabulary), of the reference on `sequences`.
-        floor: the model's noise floor.
+        begun: the token ids that generation began with, (batch, length).
+        generated: how it went on.
+        sequences: (batch, length + tokens) token ids.
+        steps: (batch, tokens, vocabulary), of the reference, by which each was to be chosen.
+        floor: the noise floor.
 
     Raises:
-        CheckFailed: a token is not the likeliest one.
+        CheckFailed: a token is another.
         Inconclusive: the floor is so high that half of all other tokens would pass too.
     """
-    began = fed[generated.argument].shape[1]
+    began = begun.shape[1]
     chosen = sequences[:, began:, None]
-    steps = steps_of(sequences, logits, began).astype(np.float64)
+    steps = steps.astype(np.float64)
     steps[..., [i for i in generated.suppressed if i < steps.shape[-1]]] = -np.inf
     likely = has_value(steps)
     unit = SPREAD * floor * float(np.sqrt(np.mean(steps[likely] ** 2)))
@@ -118,6 +120,24 @@ def check_sequences(sequences: Array, given: Array, vocabulary: int) -> None:
     if unknown.size:
         raise CheckFailed(
             f"generate: expected token ids from 0 to {vocabulary - 1}, found {unknown[0]}"
+        )
+
+
+def check_count(sequences: Array, given: Array) -> None:
+    """Check that a pipeline generates as many tokens as the model's `generation_config` says.
+
+    Args:
+        sequences: (batch, length + tokens) token ids.
+        given: (batch, length) token ids that generation began with.
+
+    Raises:
+        CheckFailed: it generates more, or fewer.
+    """
+    found = sequences.shape[1] - given.shape[1]
+    if found != GENERATED_TOKENS:
+        raise CheckFailed(
+            f"pipeline: expected max_new_tokens = {GENERATED_TOKENS}, as the model's "
+            f"generation_config says, found {found} new tokens"
         )
 
 
@@ -168,6 +188,6 @@ def logits_of(outputs: Mapping[str, Array]) -> Array:
         CheckFailed: it has none.
     """
     for name, array in outputs.items():
-        if name.endswith("logits") and array.ndim == 3:
+        if name.endswith(LOGITS_OF) and array.ndim == 3:
             return array
     raise CheckFailed(f"generate: expected an output called logits, found {sorted(outputs)}")

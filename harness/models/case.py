@@ -25,6 +25,7 @@ from harness.contract import (
     Entry,
     Generated,
     Generation,
+    GenerationRequest,
     PipelineCase,
     Unsupported,
 )
@@ -255,13 +256,12 @@ class TinyCase:
         return Generation(argument, suppressed, self._recipe.generated)
 
     def with_damaged_cache(
-        self, inputs: Mapping[str, Array], tokens: int, damage: str | None
+        self, request: GenerationRequest, damage: str | None
     ) -> Generated | None:
-        """Greedy generation with a cache that is damaged before each step.
+        """Generation with a cache that is damaged before each step.
 
         Args:
-            inputs: with the prompt.
-            tokens: how many to generate; the first one needs no cache.
+            request: the text to generate, and the way.
             damage: one of `harness.models.damaged_cache.DAMAGES`; None for none.
 
         Returns:
@@ -269,9 +269,7 @@ class TinyCase:
         """
         if self.generation is None:
             return None
-        return damaged_cache.generate(
-            self.module(), self.generation, inputs, tokens, damage, self.seed
-        )
+        return damaged_cache.generate(self.module(), self.generation, request, damage, self.seed)
 
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""

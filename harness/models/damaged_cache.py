@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Array, Generated, Generation
+from harness.contract import Array, Generated, Generation, GenerationRequest
 from harness.toolkit import greedy_generation
 
 #: Arguments of forward that hold a cache, beside those whose class is called one.
@@ -97,18 +97,16 @@ def damaged(module: Any, damage: str) -> Iterator[list[int]]:
 def generate(
     module: Any,
     generation: Generation,
-    inputs: Mapping[str, Array],
-    tokens: int,
+    request: GenerationRequest,
     damage: str | None,
     seed: int,
 ) -> Generated | None:
-    """Greedy generation on the CPU in float32, the cache damaged before each inference.
+    """Generation on the CPU in float32, the cache damaged before each inference.
 
     Args:
         module: a float32 model; it is changed.
         generation: how it generates.
-        inputs: arrays by argument name, with the prompt.
-        tokens: how many to generate.
+        request: the text to generate, and the way.
         damage: one of `DAMAGES`; None for none.
         seed: of the global random generator.
 
@@ -117,14 +115,16 @@ def generate(
     """
     import torch
 
-    given = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
+    def tensors(arrays: Mapping[str, Array]) -> dict[str, Any]:
+        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
     greedy_generation.make_greedy(module, generation)
     torch.manual_seed(seed)
     with torch.inference_mode():
         if damage is None:
-            return greedy_generation.generate(module, generation, given, tokens)
+            return greedy_generation.generate(module, generation, request, tensors)
         with damaged(module, damage) as touched:
-            made = greedy_generation.generate(module, generation, given, tokens)
+            made = greedy_generation.generate(module, generation, request, tensors)
     return made if touched else None
 
 

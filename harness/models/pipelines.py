@@ -121,9 +121,10 @@ def _generation(architecture: str, head: str, inputs: Arrays, seed: int) -> Pipe
     if found is None:
         return None
     encoded = found.components["tokenizer"](found.raw, return_tensors="np")
-    arguments = {"max_new_tokens": GENERATED_TOKENS, "do_sample": False, "return_tensors": True}
     fed = {name: encoded[name] for name in encoded}
-    return PipelineCase(head, found.components, found.raw, fed, arguments)
+    settings = {"max_new_tokens": GENERATED_TOKENS, "do_sample": False}
+    told = {"return_tensors": True}
+    return PipelineCase(head, found.components, found.raw, fed, told, settings)
 
 
 def _image(architecture: str, head: str, inputs: Arrays, seed: int) -> PipelineCase | None:

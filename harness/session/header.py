@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.cell.request import DEFAULT
 from harness.contract import Cell
 from harness.session.run import Run
 from harness.toolkit import printable
@@ -33,6 +34,7 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     precisions = list(dict.fromkeys(cell.precision for cell in cells))
     threads = "thread" if settings.threads == 1 else "threads"
     size = f"precision {', '.join(precisions) or 'none'}, size {options.size}, seed {options.seed}"
+    size += f", checks {options.checks}" if options.checks != DEFAULT else ""
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
     limits += "".join(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.catalog import backend_spec, model_lists
+from harness.cell.request import DEFAULT
 from harness.contract import HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.toml_file import cut
@@ -35,6 +36,7 @@ class Options:
     precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
     heads: str = ""  # base, tasks, all or names of tasks; empty: those of backend.toml
     size: str = "tiny"
+    checks: str = DEFAULT  # or deep
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=cores)
@@ -80,6 +82,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         heads=given("heads", ""),
         checkpoints=_folder("--checkpoints", given("checkpoints", None)),
         size=given("size", default.size),
+        checks=given("checks", default.checks),
         seed=_seed(given("seed", default.seed)),
         limits=limits,
         workers=cells_at_once(given("workers", "auto")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.cell.request import DEFAULT
 from harness.contract import CellResult, Entry
 from harness.session.options import PASSED_ON, Options
 
@@ -26,6 +27,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         arguments += ["--size", options.size]
     if options.checkpoints is not None:
         arguments.append(f"--checkpoints={options.checkpoints}")
+    if options.checks != DEFAULT:
+        arguments += ["--checks", options.checks]
     if options.seed:
         arguments += ["--seed", str(options.seed)]
     for fault in filter(None, given.get("fault", "").split(",")):

@@ -335,6 +335,7 @@ class Run:
             cell=cell,
             seed=self.options.seed,
             size=self.options.size,
+            checks=self.options.checks,
             checkpoints=self.options.checkpoints,
             backends_dir=self.spec.folder.parent,
             options={

@@ -19,6 +19,8 @@ from harness.toolkit.toml_keys import ANY, STRINGS, Key
 PADDED = "padded"
 #: The variant that stands for both rows alone: the example batch can't be cut into rows.
 PADDED_ROW = "padded-row"
+#: The left-padded batch that a decoder generates from, with positions that follow from the mask.
+GENERATED = "left-padded generation"
 #: Variants that a row may exempt from.
 VARIANTS = (
     "left-padded",
@@ -28,6 +30,7 @@ VARIANTS = (
     "sound-padded",
     "image-padded",
     "condition-padded",
+    GENERATED,
     PADDED,
     PADDED_ROW,
 )

@@ -18,6 +18,8 @@ from harness.contract import (
     Case,
     Device,
     Generated,
+    GenerationRequest,
+    Generator,
     Placement,
     Precision,
 )
@@ -170,20 +172,21 @@ class TorchBackend:
             answer = pipe(asked.raw, **asked.arguments)
         return pipeline_outputs.arrays(asked, answer, fed, case)
 
-    def generate(
-        self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
-    ) -> Generated:
-        """Greedy `generate()` with its cache: tokens, and the logits that each was chosen by.
-
-        It runs the module itself, eagerly, in `compile` too.
-        """
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """The module's `generate()`, eagerly, in `compile` too."""
         mode = replace(MODES[precision.name], compiled=False)
         self.set_global_flags(mode)
         program = self.program(self._module(case, mode), case, self.device, mode)
-        with torch.inference_mode(), autocast(self.device, mode):
-            return greedy_generation.generate(
-                program.module, case.generation, program.tensors(inputs), tokens
-            )
+        generation = case.generation
+        assert generation is not None
+
+        def generate(request: GenerationRequest) -> Generated:
+            with torch.inference_mode(), autocast(self.device, mode):
+                return greedy_generation.generate(
+                    program.module, generation, request, program.tensors
+                )
+
+        return generate
 
     def _module(self, case: Case, mode: Mode) -> Any:
         """The small model on the device; where it generates, greedily and to the last token."""

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fakes.vendor.faults import FAULTS, Fault, FaultyProgram, Where
 
 from backends._shared.torch.backend import MODES, CpuBackend, TorchProgram
-from harness.contract import Array, Case, Precision
+from harness.contract import Case, GenerationRequest, Precision
 from harness.models.case import TinyCase
 
 #: The mode of `backends._shared.torch` that all of them compute in.
@@ -42,16 +41,20 @@ class Backend(CpuBackend):
         made = self._program(case.module(), case, precision, Where.PIPELINE)(fed)
         return made if _fault(precision).bare else (made, fed)
 
-    def generate(
-        self, case: Case, precision: Precision, inputs: Mapping[str, Array], tokens: int
-    ) -> Any:
+    def generator(self, case: Case, precision: Precision) -> Any:
         """Greedy `generate()`, wrong as the precision says."""
+        right = super().generator(case, Precision("f32", "float32"))
         fault = _fault(precision)
-        if fault.damage:
-            assert isinstance(case, TinyCase)
-            return case.with_damaged_cache(inputs, tokens, fault.damage)
-        right = super().generate(case, Precision("f32", "float32"), inputs, tokens)
-        return fault.call(None, right) if fault.where is Where.GENERATED else right
+
+        def generate(request: GenerationRequest) -> Any:
+            if fault.where is not Where.GENERATED or not fault.when(request):
+                return right(request)
+            if fault.damage:
+                assert isinstance(case, TinyCase)
+                return case.with_damaged_cache(request, fault.damage) or right(request)
+            return fault.call(None, right(fault.asked(request)))
+
+        return generate
 
     def memory(self) -> Any:
         """No bytes at all, on the CPU."""

@@ -17,7 +17,15 @@ import numpy as np
 import torch
 
 from backends._shared.torch.backend import TorchProgram
-from harness.contract import Array, Arrays, Generated, Placement, Unsupported, is_floating
+from harness.contract import (
+    Array,
+    Arrays,
+    Generated,
+    GenerationRequest,
+    Placement,
+    Unsupported,
+    is_floating,
+)
 from harness.models.quantized import quantize
 from harness.toolkit import numerics
 from harness.toolkit.padded_inputs import MASK
@@ -354,6 +362,22 @@ def baked_input(program: FaultyProgram, inputs: Mapping[str, Array]) -> Mapping[
 # --- Other things than an inference -----------------------------------------------------------
 
 
+def always(request: GenerationRequest) -> bool:
+    """Every text."""
+    return True
+
+
+def unmasked(request: GenerationRequest) -> GenerationRequest:
+    """The same text without a mask of padding."""
+    mask = {MASK: np.ones_like(request.inputs[MASK])}
+    return replace(request, inputs={**request.inputs, **mask})
+
+
+def in_way(name: str) -> str:
+    """The pattern of a reason that names one way of using a cache, and no other."""
+    return f"fail at generate: generate, {name}: logits: relative error(?!.*generate, )"
+
+
 def tokens(change: Change) -> Call:
     """Generated tokens, changed; their logits are not told."""
     return lambda _, made: Generated(change(made.sequences))
@@ -488,6 +512,8 @@ class Fault:
         where: which way to the model is wrong.
         dtype: of the precision.
         damage: to the cache before each step of `generate()`, of `harness.models.damaged_cache`.
+        when: the texts that are generated so.
+        asked: the text that is generated in the place of another.
         needs: the input that a model must have.
         bare: the pipeline's answer is returned without the arrays behind it.
         patience: a share of the limit on time that is enough.
@@ -503,6 +529,8 @@ class Fault:
     where: Where = Where.PROGRAM
     dtype: str = "float32"
     damage: str = ""
+    when: Callable[[GenerationRequest], bool] = always
+    asked: Callable[[GenerationRequest], GenerationRequest] = as_it_is
     needs: str = ""
     bare: bool = False
     patience: float = 1.0
@@ -752,4 +780,24 @@ FAULTS: Mapping[str, Fault] = {
         damage="shifted", where=Where.GENERATED),
     "cache-of-another-row": Fault("the cache holds another row's tokens", LOGITS,
         damage="of another row", where=Where.GENERATED),
+    "static-cache-shifted": Fault("a static cache holds each token one place later",
+        in_way("static cache"), damage="shifted", where=Where.GENERATED,
+        when=lambda r: r.settings.get("cache_implementation") == "static"),
+    "beams-not-reordered": Fault("beams keep their caches when they change places",
+        in_way("beams"), damage="of another row", where=Where.GENERATED,
+        when=lambda r: "num_beams" in r.settings),
+    "continuation-forgets": Fault("several tokens after a prompt forget it",
+        in_way("continuation"), damage="zeroed", where=Where.GENERATED,
+        when=lambda r: r.follow is not None and r.tokens > 0),
+    "forward-forgets": Fault("one call of forward with a kept cache forgets it",
+        in_way("continuation by forward"), damage="zeroed", where=Where.GENERATED,
+        when=lambda r: r.follow is not None and not r.tokens),
+    "lookup-shifted": Fault("drafted tokens leave the cache one place off",
+        in_way("prompt lookup"), damage="shifted", where=Where.GENERATED,
+        when=lambda r: "prompt_lookup_num_tokens" in r.settings),
+    "padding-generated": Fault("`generate()` takes padding on the left for text",
+        in_way("left-padded"), asked=unmasked, where=Where.GENERATED),
+    "way-raises": Fault("`generate()` raises with beams",
+        "fail at generate: generate, beams: KeyError", where=Where.GENERATED,
+        asked=raising(KeyError("layers")), when=lambda r: "num_beams" in r.settings),
 }  # fmt: skip
