@@ -169,9 +169,14 @@ class MediaReader(ConfigReader):
 
     @cached_property
     def hop(self) -> int:
-        """Samples between two frames of a codec; 1 where the config knows none."""
+        """Samples between two frames of a codec; 1 where the config knows none.
+
+        Mimi joins several hops into one frame. Plain inputs have less than one of those, since no
+        exporter to ONNX takes more; the variants with less sound have two and one.
+        """
+        names = ("frame_size", "hop_length") if self.masked == "sound" else ("hop_length",)
         for config in self.configs():
-            for name in ("frame_size", "hop_length"):  # Mimi joins several hops into one frame
+            for name in names:
                 value = getattr(config, name, None)
                 if isinstance(value, int) and value > 1:
                     return value
