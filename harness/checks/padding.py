@@ -24,6 +24,9 @@ from harness.contract import (
 from harness.toolkit import padded_inputs
 from harness.toolkit.padding_exemptions import NO_EXEMPTION, PADDED, PADDED_ROW, exemptions_of
 
+#: Why a mask that the plain inputs have too is not tried on a converted program.
+CONVERTED = "masks of media are tried where programs take whatever forward takes"
+
 
 @dataclass(frozen=True, slots=True)
 class _Unpadded:
@@ -119,8 +122,9 @@ class Padding:
             return
         if not padded_inputs.masks_a_medium(whole):
             return
-        if not any_arguments and not whole.keys() <= self.base.keys():
-            self.found.left_out[name] = OTHER_ARGUMENTS
+        if not any_arguments:
+            known = whole.keys() <= self.base.keys()
+            self.found.left_out[name] = CONVERTED if known else OTHER_ARGUMENTS
             return
         for kind in (SHORT, HIDDEN):
             try:
