@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.catalog import exemptions
+from harness.cell.progress import CellProgress
 from harness.cell.request import Job
-from harness.checks import families, negative_control, sanity, variants
+from harness.checks import families, half_precision, negative_control, sanity, variants
 from harness.checks.variant import Variant, Variants
 from harness.contract import (
+    BASE,
     RESHAPED,
     Absent,
     Arrays,
@@ -55,6 +57,7 @@ def make_reference(
     inputs: Mapping[str, Arrays],
     precision: Precision,
     job: Job,
+    progress: CellProgress,
     *,
     dynamic: bool,
     any_arguments: bool,
@@ -67,6 +70,9 @@ def make_reference(
     sanity.sane(want, exemptions.exempt_outputs(job.cell.entry.architecture, job.cell.head))
     outputs = {"base": want, "other": case.reference(inputs["other"], dtype)}
     sanity.sensitive(want, outputs["other"])
+    if dtype == "float64" and _asks_for_half(precision, job):
+        with progress.kept():  # a fault in half precision hides nothing of another one
+            half_precision.check(case, inputs, outputs)
     noisy = noisy_inference(case, dtype, precision)
     floor, mismatch = 0.0, 0.0
     dtypes: dict[str, np.dtype[Any]] = {}
@@ -110,6 +116,18 @@ def make_reference(
         found = replace(found, loop=loop, ended=ended, drift=drift)
     _signature(case, base, want, dtype, job, further.get(RESHAPED))
     return found
+
+
+def _asks_for_half(precision: Precision, job: Job) -> bool:
+    """Whether the cell looks at the modeling code's half precision.
+
+    Where a floor in half precision is needed, and in the sessions that hold the library's headless
+    models against their recorded signatures.
+    """
+    entry, head = job.cell.entry, job.cell.head
+    if half_precision.NAME in exemptions.exempt_checks(entry.architecture, head):
+        return False
+    return precision.dtype in HALVES or (job.expected_signature is not None and head == BASE)
 
 
 def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:

@@ -92,6 +92,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
             inputs,
             precision,
             job,
+            progress,
             dynamic=border.flag(backend, "dynamic", otherwise=True),
             any_arguments=border.flag(backend, "any_arguments", otherwise=False),
         )
