@@ -251,6 +251,10 @@ REAL_WEIGHTS = "real_weights"
 #: between two inferences on the same input, with the unit `1`.
 NONDETERMINISM = "nondeterminism"
 
+#: The metric of a cell in which a row's outputs depend on the row's place in the batch and on its
+#: neighbours by more than the noise floor: the relative error, with the unit `1`.
+BATCH_VARIANCE = "batch_variance"
+
 #: The metric of a cell whose process grows with each inference, in MB per inference.
 GROWTH = "growth_per_inference"
 

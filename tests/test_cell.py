@@ -21,6 +21,7 @@ from function_backend import (
 )
 
 from harness.contract import (
+    BATCH_VARIANCE,
     MOST_FURTHER,
     OURS,
     Absent,
@@ -37,6 +38,7 @@ from harness.contract import (
     Unavailable,
     Unsupported,
 )
+from harness.session.notes import notes
 from harness.toolkit import numerics
 from harness.toolkit.numerics import LIMIT
 
@@ -299,6 +301,32 @@ def test_a_rounding_of_data_that_the_model_amplifies_is_no_error(run: Runner) ->
     assert amplified.noise_floor < 1e-6  # eager execution rounds as the reference does
     assert amplified.outcome is Outcome.PASS, amplified.reason
     assert off(1e-3).outcome is Outcome.FAIL
+
+
+def test_a_row_that_depends_on_its_place_is_a_warning(run: Runner) -> None:
+    floor = run().noise_floor
+    assert floor is not None
+
+    def uneven(outputs: Arrays) -> Arrays:
+        outputs["y"][-1] *= np.float32(1 + 3 * floor)
+        return outputs
+
+    result = run(FunctionBackend(fault=uneven))
+    assert result.outcome is Outcome.PASS
+    found = {metric.name: metric.value for metric in result.metrics}
+    assert found[BATCH_VARIANCE] == pytest.approx(3 * floor, rel=0.5)
+    assert "not batch-invariant" in notes(result)[0]
+    assert BATCH_VARIANCE not in {metric.name for metric in run().metrics}
+
+
+def test_rows_may_depend_on_each_other_where_the_models_do(run: Runner) -> None:
+    def mixing(x: Arrays, w: Arrays) -> Arrays:
+        y = plain(x, w)["y"]
+        return {"y": y + y.mean(axis=0, keepdims=True)}
+
+    result = run(FunctionBackend(FunctionCase(mixing)))
+    assert result.outcome is Outcome.PASS
+    assert BATCH_VARIANCE not in {metric.name for metric in result.metrics}
 
 
 class Halved(FunctionCase):

@@ -12,8 +12,9 @@ from harness.cell.border import CheckedProgram
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, noise_floor
 from harness.cell.repeats import GRAVE_MB, NOTED_MB, Repeats
-from harness.checks import families, negative_control, padded_outputs
+from harness.checks import batch_rows, families, negative_control, padded_outputs
 from harness.contract import (
+    BATCH_VARIANCE,
     GROWTH,
     NONDETERMINISM,
     Arrays,
@@ -39,6 +40,7 @@ def verify(
     reference: Reference,
     outputs: Mapping[str, Arrays],
     repeats: Repeats,
+    rows: tuple[Arrays, Arrays] | None,
     progress: CellProgress,
 ) -> None:
     """Hold outputs, repeated ones, placement and negative control against the reference.
@@ -70,6 +72,9 @@ def verify(
         judge_repeats(repeats, outputs["base"], reference, progress)
     with progress.kept():
         judge_growth(repeats, progress)
+    if "base" not in wrong and rows is not None:
+        with progress.kept():
+            judge_rows(rows, outputs["base"], reference, progress)
     if "base" not in wrong:
         with progress.kept():
             detection = negative_control.must_fail(
@@ -121,6 +126,42 @@ def judge_repeats(
                 f"nondeterminism: inference {repeats.number}, again on input 'base', differs from "
                 f"the first one: {numerics.explain(found, floored.floor)}"
             )
+
+
+def judge_rows(
+    rows: tuple[Arrays, Arrays], plain: Arrays, reference: Reference, progress: CellProgress
+) -> None:
+    """Hold a row in another place of the batch against itself, and record how it differs.
+
+    Args:
+        rows: inputs with that row, and the program's outputs on them.
+        plain: the program's outputs on the plain inputs.
+        reference: of the model, whose own rows may depend on each other.
+        progress: of the cell.
+
+    Raises:
+        CheckFailed: the outputs differ by more than the limit, and the reference's do not.
+    """
+    inputs, outputs = rows
+    pair = batch_rows.pair(outputs, plain)
+    if pair is None:
+        return
+    found = numerics.difference(*pair)
+    if not found.faults and found.error <= reference.floor and not found.mismatched:
+        return
+    want = reference.outputs_on(inputs)
+    expected = batch_rows.pair(want, reference.outputs["base"])
+    if expected is None or is_wrong(*expected, reference):
+        return  # rows of this model do depend on each other
+    noise = partial(_row_of, inputs)
+    floored = with_own_floor(reference, pair[0], expected[0], noise)
+    if not found.faults:
+        progress.metric(BATCH_VARIANCE, max(found.error, found.mismatched), "1")
+    compare("moved-row", pair[0], expected[0], floored, progress.result)
+
+
+def _row_of(inputs: Arrays, noisy: families.Call) -> Arrays:
+    return {name: array[-1:] for name, array in noisy(inputs).items()}
 
 
 def judge_growth(repeats: Repeats, progress: CellProgress) -> None:

@@ -40,6 +40,7 @@ class Reference:
     precision: Precision  # that it is to judge
     noisy: families.Call  # an inference with no error but that precision's
     moved: families.Call  # one whose data moved by one rounding of that precision
+    outputs_on: families.Call  # the reference on other inputs
     inputs: Mapping[str, Arrays]  # by variant or probe
     outputs: Mapping[str, Arrays]
     dtypes: Mapping[str, np.dtype[Any]]  # of the outputs of eager execution in that precision
@@ -101,6 +102,7 @@ def make_reference(
         precision,
         noisy,
         lambda moved: case.jittered(moved, precision.dtype),
+        lambda further: case.reference(further, dtype),
         given,
         outputs,
         dtypes,

@@ -19,7 +19,7 @@ from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import DEEP, Job
-from harness.checks import generation
+from harness.checks import batch_rows, generation
 from harness.checks.variant import Variants
 from harness.contract import (
     REAL_WEIGHTS,
@@ -108,11 +108,12 @@ def _stages(job: Job, progress: CellProgress) -> None:
         repeats = Repeats()
         with progress.kept():
             repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
+        rows = _moved_row(program, reference.inputs)
         if seconds or repeats.seconds:
             progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
     with progress.stage(Stage.VERIFY), progress.kept():
         border.unpatched(numpy_before)
-        verify(program, reference, outputs, repeats, progress)
+        verify(program, reference, outputs, repeats, rows, progress)
     if reference.loop is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
             loop, want = reference.loop, reference.ended
@@ -243,6 +244,19 @@ def _answers(
         first, *others = errors
         progress.keep(errors[first], others)
     return outputs, seconds
+
+
+def _moved_row(
+    program: CheckedProgram, inputs: Mapping[str, Arrays]
+) -> tuple[Arrays, Arrays] | None:
+    """Inputs with a row in another place of the batch, and the program's outputs on them."""
+    moved = batch_rows.moved_row(inputs["base"], inputs["other"])
+    if moved is None:
+        return None
+    try:
+        return moved, program(moved)
+    except Exception:  # rows that do not go together, as of a mask that all of a batch shares
+        return None
 
 
 def _measure(backend: Backend, progress: CellProgress) -> None:

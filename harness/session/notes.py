@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.contract import GROWTH, NONDETERMINISM, CellResult
+from harness.contract import BATCH_VARIANCE, GROWTH, NONDETERMINISM, CellResult
 
 
 def notes(result: CellResult) -> list[str]:
@@ -13,6 +13,11 @@ def notes(result: CellResult) -> list[str]:
         said.append(
             f"{result.outcome}, and nondeterministic: inferences on the same input differ by a "
             f"relative error of {found[NONDETERMINISM]:.2g}"
+        )
+    if BATCH_VARIANCE in found:
+        said.append(
+            f"{result.outcome}, and not batch-invariant: another place in the batch and other "
+            f"neighbours change a row by a relative error of {found[BATCH_VARIANCE]:.2g}"
         )
     if GROWTH in found:
         said.append(
