@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "seeds": ("harness.commands.seeds", "example inputs that are far from ties, by trying"),
     "arguments": ("harness.commands.arguments", "arguments of forward that no input of a cell has"),
     "record": ("harness.commands.record", "the models' signatures, for the mock backend"),
+    "record-checkpoints": (
+        "harness.commands.record_checkpoints",
+        "the checkpoints that this version of transformers saves",
+    ),
 }
 
 

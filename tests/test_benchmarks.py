@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from stored_results import NOON, cell, run_info, session
 
-from benchmarks import scores, sweep, toml_mutations
+from benchmarks import scores, swapped_environment, sweep, toml_mutations, two_versions
 from harness.contract import CellResult, Outcome
 from harness.session import summary
 from harness.session.cost import Cost
@@ -79,3 +79,35 @@ def test_scores_by_their_distance_from_the_limit(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["cpu", "1", "1", "2"]
     assert lines[3:] == ["7.9  cpu  vit: fail: relative error"]
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_two_versions_read_what_the_other_saves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], read: int
+) -> None:
+    ran: list[tuple[str, str, str, tuple[str, ...]]] = []
+
+    def run(python: Path, file: Path, models: str, *words: str) -> int:
+        ran.append((python.name, file.name, models, words))
+        return read if words else 0
+
+    monkeypatch.setattr(
+        swapped_environment, "interpreter", lambda spec, _, version: Path(f"{spec.name}={version}")
+    )
+    monkeypatch.setattr(two_versions, "run", run)
+    assert two_versions.main(["--old", "torch-cpu=4.57.6", "--models", "bert"]) == read
+    old, new = ran[0][0], ran[1][0]
+    assert old == "torch-cpu=4.57.6"
+    assert new.startswith("torch-cpu=5.")
+    assert ran == [
+        (old, "old.txt", "bert", ()),
+        (new, "new.txt", "bert", ()),
+        (new, "old.txt", "bert", ("--read",)),
+        (old, "new.txt", "bert", ("--read",)),
+    ]
+    assert "torch-cpu reads what torch-cpu=4.57.6 saves" in capsys.readouterr().out
+
+
+def test_two_versions_need_backends_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert two_versions.main(["--old", "mock"]) == 2
+    assert "expected a backend that pins transformers, found 'mock'" in capsys.readouterr().err

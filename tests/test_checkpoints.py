@@ -49,8 +49,10 @@ def bert(saved: Callable[..., Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved("bert"), tmp_path / "checkpoints"))
 
 
-def edit(folder: Path, change: Callable[[Tensors], object]) -> None:
-    path = folder / NAME / "model.safetensors"
+def edit(
+    folder: Path, change: Callable[[Tensors], object], file: str = "model.safetensors"
+) -> None:
+    path = folder / NAME / file
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, {"format": "pt"})
@@ -248,3 +250,46 @@ def test_a_part_that_was_saved_and_is_gone_is_missing(
     edit(folder, without_embeddings)
     with pytest.raises(CheckFailed, match="missing: embeddings"):
         loaded(folder)
+
+
+# ---- of diffusers
+
+DENOISER = "dit"
+
+
+@pytest.fixture
+def denoiser(saved: Callable[..., Path], tmp_path: Path) -> Path:
+    """A folder with a checkpoint of a transformer of diffusers, to be spoilt."""
+    folder = Path(shutil.copytree(saved(DENOISER), tmp_path / "checkpoints"))
+    assert type(loaded(folder, DENOISER)).__name__ == ENTRIES[DENOISER].architecture
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("proj_out_2.bias"), "missing: proj_out_2.bias"),
+        (lambda t: t.update({"proj_out_3.bias": t["proj_out_2.bias"]}), "unexpected: proj_out_3"),
+        (
+            lambda t: t.update({"proj_out_2.bias": t["proj_out_2.bias"][:-1]}),
+            "of another shape: proj_out_2.bias has",
+        ),
+    ],
+    ids=["missing", "unexpected", "another shape"],
+)
+def test_a_spoilt_checkpoint_of_diffusers_fails_by_the_tensors_name(
+    denoiser: Path, change: Callable[[Tensors], object], words: str
+) -> None:
+    edit(denoiser, change, "diffusion_pytorch_model.safetensors")
+    with pytest.raises(CheckFailed) as error:
+        loaded(denoiser, DENOISER)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("said", ["UNet2DConditionModel", None])
+def test_a_checkpoint_of_another_class_of_diffusers_is_refused(
+    denoiser: Path, said: str | None
+) -> None:
+    set_config(denoiser, _class_name=said)
+    with pytest.raises(HarnessError, match=f"found _class_name {said!r} in .* Fix: "):
+        loaded(denoiser, DENOISER)

@@ -55,6 +55,7 @@ class BackendSpec:
     preload: tuple[str, ...] = ()
     preload_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     snapshot: bool = False
+    checkpoints: bool = False
     faults: tuple[str, ...] = ()
     models: str = ""
     heads: str = "all"

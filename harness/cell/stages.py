@@ -126,6 +126,9 @@ def _stages(job: Job, progress: CellProgress) -> None:
             )
             compare(loop.name, ended, want, judged, result)
     _further(backend, case, precision, reference, outputs["base"], job, progress)
+    for block in job.recorded_checkpoints:
+        with progress.stage(Stage.ROUNDTRIP), progress.kept():
+            _read_recorded(block, job)
     with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
 
@@ -206,6 +209,13 @@ def _further(
             was_wrong = is_wrong(outputs, want, reference)
             expected = outputs if was_wrong else want
             compare("base, after from_pretrained", program(base), expected, reference, result)
+
+
+def _read_recorded(block: str, job: Job) -> None:
+    """Hold the library to a checkpoint that an older version of it saved."""
+    from harness.models.recorded import reading, record  # imports what builds real models
+
+    reading.check(record.parse(block), job.cell.entry.architecture, job.cell.head)
 
 
 def _count(further: Variants, progress: CellProgress) -> None:

@@ -1,0 +1,1 @@
+"""Recorded checkpoints: names, config and outputs of what older versions saved."""
