@@ -29,6 +29,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "discover": ("harness.commands.discover", "architectures that no list names yet"),
     "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
+    "code-coverage": (
+        "harness.commands.code_coverage",
+        "which code of its modeling file each architecture's cells run",
+    ),
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
     "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),

@@ -223,6 +223,10 @@ class Precision:
     patience: float = 1.0  # a cell may take so many times `--timeout`: it is compiled, say
 
 
+#: The head of a cell that runs the headless model.
+BASE = "base"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row of a model list: a named model or a bare architecture."""
@@ -239,6 +243,15 @@ class Entry:
     heads: tuple[str, ...] = ()  # the tasks whose heads are further cells
     aliases: tuple[str, ...] = ()
     notes: str = ""
+    branch_of: str = ""  # the entry whose published configs also switch as `config` does
+
+    @property
+    def built(self) -> tuple[str, ...]:
+        """The heads that are cells: the headless model first, which a branch with heads leaves out.
+
+        The same switches stand in the headless model, which is inside each head.
+        """
+        return self.heads if self.branch_of and self.heads else (BASE, *self.heads)
 
 
 #: Tokens to generate: enough to fill a small sliding window and to leave it.
@@ -257,9 +270,6 @@ BATCH_VARIANCE = "batch_variance"
 
 #: The metric of a cell whose process grows with each inference, in MB per inference.
 GROWTH = "growth_per_inference"
-
-#: The head of a cell that runs the headless model.
-BASE = "base"
 
 
 def label(entry: str, head: str) -> str:

@@ -24,7 +24,9 @@ ENTRIES = model_lists.load().entries
 VARIANTS = [
     entry.name
     for entry in ENTRIES.values()
-    if entry.library == "transformers" and normalise(entry.name) != normalise(entry.architecture)
+    if entry.library == "transformers"
+    and not entry.branch_of
+    and normalise(entry.name) != normalise(entry.architecture)
 ]
 
 #: Checkpoints that are as their architecture's default, or a larger or smaller one of it.

@@ -124,6 +124,11 @@ def subsets() -> Schema:
     return named(subset)
 
 
+def branches() -> Schema:
+    """model_lists/branches.toml."""
+    return named(table(model_lists.BRANCH_KEYS), model_lists.NAME.pattern)
+
+
 def backend() -> Schema:
     """backends/NAME/backend.toml, as both the harness and noxfile.py take it."""
     schema = table(backend_toml.KEYS, backend_spec.BackendSpec)
@@ -160,6 +165,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "model_list": model_list,
     "unavailable": unavailable,
     "subsets": subsets,
+    "branches": branches,
     "backend": backend,
     "expectations": expectations,
     "heads": heads,

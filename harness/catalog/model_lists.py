@@ -7,7 +7,8 @@ expected and the edit that fixes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
 SUBSETS = "subsets.toml"
+BRANCHES = "branches.toml"
 #: The first line of a list, for editors.
 SCHEMA = "#:schema ../docs/schemas/model_list.schema.json\n"
 #: TOML has no null; this string in a `config` stands for None.
@@ -68,6 +70,29 @@ SUBSET_KEYS: Mapping[str, Key] = {
     "about": Key("What the subset is good for."),
     "entries": Key("Its entries, each once.", STRINGS),
 }
+BRANCH_KEYS: Mapping[str, Key] = {
+    "of": Key(
+        "The entry of the architecture, whose other keys the branch has too; its priority is low.",
+        required=True,
+    ),
+    "config": Key(
+        "What the published configs switch, with small values where a size is switched on; the "
+        'string "null" stands for None.',
+        TABLE,
+        required=True,
+    ),
+    "heads": Key(
+        "The tasks whose heads are its cells; by default the first one of the entry, or else the "
+        "headless model.",
+        STRINGS,
+        choices=tuple(known_heads()),
+    ),
+    "family": Key(
+        "Its family, where the switches change what may see what; by default the entry's.",
+        choices=FAMILIES,
+    ),
+    "notes": Key("Which checkpoints switch so, or what the branch is."),
+}
 #: An entry's name.
 NAME = re.compile(r"[a-z0-9_]+")
 
@@ -108,10 +133,12 @@ class ListReader:
         special = {}
         for path in paths:
             source = TomlFile(path, path.relative_to(self.root).as_posix())
-            if path.name in (UNAVAILABLE, SUBSETS):
+            if path.name in (UNAVAILABLE, SUBSETS, BRANCHES):
                 special[path.name] = source
             else:
                 self._read_family(source)
+        if BRANCHES in special:
+            self._read_branches(special[BRANCHES])
         if UNAVAILABLE in special:
             unavailable = self._read_unavailable(special[UNAVAILABLE])
         if SUBSETS in special:
@@ -124,7 +151,7 @@ class ListReader:
             known = [name.replace("-", "_") for name in FAMILIES]
             raise HarnessError(
                 f"{source.shown}: expected the name of a family ({', '.join(known)}), "
-                f"{UNAVAILABLE} or {SUBSETS}, found {source.path.name}."
+                f"{UNAVAILABLE}, {SUBSETS} or {BRANCHES}, found {source.path.name}."
                 f"{did_you_mean(source.path.stem, known)} Fix: rename the file"
             )
         for name, table in source.tables.items():
@@ -159,15 +186,7 @@ class ListReader:
             )
         task = table.get("task", "")
         heads = table.get("heads", [task] if task in known_heads() else [])
-        for head in heads:
-            if head not in known_heads():
-                raise source.error(
-                    name,
-                    "heads",
-                    "tasks that harness/catalog/heads.toml has",
-                    f"{head!r}.{did_you_mean(head, known_heads())}",
-                    "correct it, or add the task there",
-                )
+        _check_heads(source, name, heads)
         for requirement in table.get("requires", ()):
             try:
                 Requirement(requirement)
@@ -198,6 +217,44 @@ class ListReader:
                 f"`{spelling}`, which {other} has{same}",
                 "rename or drop one of the two",
             )
+
+    def _read_branches(self, source: TomlFile) -> None:
+        listed = dict(self.entries)
+        for name, table in source.tables.items():
+            source.check_table(name, table, BRANCH_KEYS)
+            whole = listed.get(table["of"])
+            if whole is None:
+                raise source.error(
+                    name,
+                    "of",
+                    "an entry of another list",
+                    f"{table['of']!r}.{did_you_mean(table['of'], listed)}",
+                    "correct it",
+                )
+            if not name.startswith(f"{whole.name}_") or not NAME.fullmatch(name):
+                raise source.error(
+                    name,
+                    "",
+                    f"a name of a-z, 0-9 and _ that begins with {whole.name}_",
+                    f"{name!r}",
+                    "rename it after what it switches",
+                )
+            heads = tuple(table.get("heads", whole.heads[:1]))
+            _check_heads(source, name, heads)
+            self._claim(source, name, name)
+            self.entries[name] = replace(
+                whole,
+                name=name,
+                family=table.get("family", whole.family),
+                priority="low",
+                config=_merged(whole.config, with_none(table["config"])),
+                heads=heads,
+                checkpoint="",
+                aliases=(),
+                notes=table.get("notes", ""),
+                branch_of=whole.name,
+            )
+            self.files[name] = source.path
 
     def _read_unavailable(self, source: TomlFile) -> dict[str, UnavailableModel]:
         models = {}
@@ -243,6 +300,28 @@ class ListReader:
                     )
             subsets[name] = names
         return subsets
+
+
+def _check_heads(source: TomlFile, name: str, heads: Iterable[str]) -> None:
+    for head in heads:
+        if head not in known_heads():
+            raise source.error(
+                name,
+                "heads",
+                "tasks that harness/catalog/heads.toml has",
+                f"{head!r}.{did_you_mean(head, known_heads())}",
+                "correct it, or add the task there",
+            )
+
+
+def _merged(config: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with more fields set, those of its parts too."""
+    found = dict(config)
+    for name, value in more.items():
+        old = found.get(name)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        found[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return found
 
 
 def with_none(config: Any) -> Any:

@@ -14,7 +14,6 @@ from pathlib import Path
 from harness.catalog import backends, model_lists
 from harness.cell.request import Job
 from harness.contract import (
-    BASE,
     HIDDEN,
     MASKED_MEDIA,
     PROCESSED,
@@ -96,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
     spec = backends.find(args.backend)
     lists = model_lists.load(checkout.ROOT)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
-    cells = [Cell(e, spec.name, head=head) for e in chosen for head in (BASE, *e.heads)]
+    cells = [Cell(e, spec.name, head=head) for e in chosen for head in e.built]
     jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
     lacking: dict[str, list[str]] = defaultdict(list)
     senders: dict[str, int] = defaultdict(int)

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BackendSpec
 from harness.cell.request import Job
-from harness.contract import BASE, Cell, HarnessError, Stage, label
+from harness.contract import Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.printable import show
@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     lists = model_lists.load(checkout.ROOT)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     known = signature.load(args.output)
-    cells = [Cell(e, spec.name, head=head) for e in chosen for head in (BASE, *e.heads)]
+    cells = [Cell(e, spec.name, head=head) for e in chosen for head in e.built]
     jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
     problems: list[str] = []
 
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
             f"expected a model that builds, found none ({min(problems)}); {args.output} is as it "
             f"was. Fix: run this in the environment of {spec.install}"
         )
-    listed = {label(e.name, h) for e in lists.entries.values() for h in (BASE, *e.heads)}
+    listed = {label(e.name, h) for e in lists.entries.values() for h in e.built}
     lines = [str(known[name]) for name in sorted(known) if name in listed]
     write_atomically(args.output, HEADER + "\n".join(lines) + "\n")
     for problem in sorted(problems):

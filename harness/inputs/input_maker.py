@@ -32,7 +32,12 @@ class InputMaker(MediaReader):
     def make(self) -> Arrays:
         """Every wanted argument, in the order of the signature."""
         wanted = wanted_arguments(
-            self.module, self.parameters, self.recipe, masked=self.masked, variant=self.variant
+            self.module,
+            self.config,
+            self.parameters,
+            self.recipe,
+            masked=self.masked,
+            variant=self.variant,
         )
         for name in wanted:
             if name in self.made:

@@ -88,6 +88,12 @@ def _context_hidden_states(m: InputMaker) -> Array:
     return m.floats("context_hidden_states", m.batch, m.length, m.width * len(layers))
 
 
+def _encoder_hidden_states(m: InputMaker) -> Array:
+    """Hidden states of an encoder, which has read a text half as long."""
+    width = m.find("cross_attention_hidden_size", default=m.width)
+    return m.floats("encoder_hidden_states", m.batch, m.length // 2, int(width))
+
+
 def _mm_token_types(m: InputMaker) -> Array | None:
     ids = m.made.get("input_ids")
     if ids is None or not m.placeholders:
@@ -171,6 +177,7 @@ ARGUMENTS: dict[str, Function] = {
         "noise_embeds", m.batch, int(m.find("block_size", default=8)), m.width
     ),
     "context_hidden_states": _context_hidden_states,
+    "encoder_hidden_states": _encoder_hidden_states,
     "inputs": lambda m: m.floats(
         "inputs", m.batch, m.length, int(m.find("d_model", "hidden_size", default=64))
     ),

@@ -10,23 +10,28 @@ from typing import Any
 from harness.contract import PROCESSED, WITH_VIDEO
 from harness.inputs.recipe import Recipe
 from harness.toolkit.toml_file import TomlFile
-from harness.toolkit.toml_keys import STRINGS, Key
+from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 
 #: The keys of `wanted.toml`.
-KEYS: Mapping[str, Key] = dict.fromkeys(
-    ("usual", "main", "text", "companions", "sound_masks", "image_masks", "processed", "video"),
-    Key("Arguments.", STRINGS, required=True),
-)
+KEYS: Mapping[str, Key] = {
+    **dict.fromkeys(
+        ("usual", "main", "text", "companions", "sound_masks", "image_masks", "processed", "video"),
+        Key("Arguments.", STRINGS, required=True),
+    ),
+    "switched": Key("Config fields, by argument.", TABLE, required=True, keys=Key("A field.")),
+}
 
 
-def arguments() -> Mapping[str, list[str]]:
+def arguments() -> Mapping[str, Any]:
     """Names of forward arguments by kind, from `wanted.toml`."""
     source = TomlFile(Path(__file__).with_suffix(".toml"))
     source.check_top(KEYS)
     return {key: source.tables[key] for key in KEYS}
 
 
-USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS, SENT, VIDEO = arguments().values()
+USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS, SENT, VIDEO, SWITCHED = (
+    arguments().values()
+)
 
 #: Arguments that a variant has beside the plain ones.
 FURTHER: Mapping[str, list[str]] = {PROCESSED: SENT, WITH_VIDEO: VIDEO}
@@ -37,6 +42,7 @@ MASKS: Mapping[str, list[str]] = {"sound": SOUND_MASKS, "image": IMAGE_MASKS}
 
 def wanted_arguments(
     module: Any,
+    config: Any,
     parameters: Mapping[str, inspect.Parameter],
     recipe: Recipe,
     *,
@@ -47,6 +53,7 @@ def wanted_arguments(
 
     Args:
         module: a torch module; only its `main_input_name` is asked.
+        config: the module's.
         parameters: of its forward, by name.
         recipe: of the architecture.
         masked: the medium whose masks are wanted although a plain call leaves them out, or "".
@@ -63,6 +70,7 @@ def wanted_arguments(
     if "input_ids" not in names and "inputs_embeds" in parameters and set(names).isdisjoint(MAIN):
         names.append("inputs_embeds")
     names += recipe.add
+    names += [n for n, field in SWITCHED.items() if n in parameters and vars(config).get(field)]
     kept = recipe.masks if masked else ()
     if masked:
         names += [n for n in (*MASKS.get(masked, ()), *kept) if n in parameters]

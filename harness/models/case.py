@@ -6,6 +6,7 @@ import copy
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,13 @@ class TinyCase:
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""
         asked = self._library.pipeline(self.entry.architecture, self.head, self.inputs(), self.seed)
-        return asked if asked is None or f"pipeline:{asked.task}" not in self._spared else None
+        if asked is None or f"pipeline:{asked.task}" in self._spared:
+            return None
+        if self.generation is not None and self.generation.suppressed and asked.inputs is not None:
+            # A token of padding that a RoBERTa writes has no position: with its cache it has one.
+            suppressed = {"suppress_tokens": list(self.generation.suppressed)}
+            return replace(asked, arguments={**asked.arguments, **suppressed})
+        return asked
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of the small model.

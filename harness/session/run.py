@@ -187,7 +187,7 @@ class Run:
         """The cells of one entry: the headless model, then its heads."""
         return [
             Cell(entry, self.spec.name, precision, head)
-            for head in (BASE, *entry.heads)
+            for head in entry.built
             if self._wants(head)
             for precision in self.precisions()
         ]

@@ -54,14 +54,16 @@ NO_EXEMPTION = PaddingExemption("", ())
 
 def exemptions_of(case: Case) -> Mapping[str, PaddingExemption]:
     """The exemptions of a case's model with its head, by variant."""
-    known, architecture = exemptions(), case.entry.architecture
-    return {**known.get(architecture, {}), **known.get(label(architecture, case.head), {})}
+    known, entry = exemptions(), case.entry
+    branch = entry.name if entry.branch_of else ""
+    names = (entry.architecture, label(entry.architecture, case.head), branch)
+    return {name: found for key in names for name, found in known.get(key, {}).items()}
 
 
 #: The keys of an `[[exemption]]`.
 KEYS: Mapping[str, Key] = {
     "variants": Key("The variants that may differ.", STRINGS, required=True, choices=VARIANTS),
-    "architectures": Key("Model types, or a model's head.", STRINGS, required=True),
+    "architectures": Key("Model types, a model's head, or a branch.", STRINGS, required=True),
     "outputs": Key("How the names of the outputs that may differ begin.", STRINGS),
     "reason": Key("Why they may.", required=True),
 }

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.models.shrink.configs import Config, is_config
-from harness.models.shrink.layers import LAYER_INDICES, KeptLayers, is_pattern, is_per_layer, kinds
+from harness.models.shrink.layers import (
+    LAYER_INDICES,
+    SHARED_LAYERS,
+    KeptLayers,
+    is_pattern,
+    is_per_layer,
+    kinds,
+)
 from harness.models.shrink.lists import small_list
 from harness.models.shrink.overrides import ConfigOverride
 from harness.models.shrink.rules import ShrinkRule, rule_of
@@ -51,6 +58,8 @@ class FieldShrinker:
             return min(value, rule.factor)
         if isinstance(value, list | tuple):
             return self._small_list(name, value)
+        if SHARED_LAYERS.fullmatch(name) and isinstance(value, int) and self.layers is not None:
+            return self.layers.of_the_last(value)
         if isinstance(value, int) and not isinstance(value, bool) and rule is not None:
             return self._small_number(rule, name, value)
         return value

@@ -19,6 +19,9 @@ LAYER_INDICES = re.compile(
     r"(global_attn|fullatt_block|deepstack_visual)_indexes|cross_attention_layers"
 )
 
+#: Counts of the last layers, which take keys and values from those before (Gemma 3n's).
+SHARED_LAYERS = re.compile(r"num_kv_shared_layers")
+
 
 @dataclass(frozen=True, slots=True)
 class KeptLayers:
@@ -32,6 +35,10 @@ class KeptLayers:
     count: int
     indices: tuple[int, ...]
 
+    def of_the_last(self, count: int) -> int:
+        """How many of the last `count` layers are kept."""
+        return sum(index >= self.count - count for index in self.indices)
+
 
 def kept_layers(plain: Config) -> KeptLayers | None:
     """The first layer of each kind, and more up to the least number that makes a model.
@@ -42,6 +49,9 @@ def kept_layers(plain: Config) -> KeptLayers | None:
     if count is None or "depths" in vars(plain):
         return None
     lists = [value for name, value in vars(plain).items() if is_per_layer(name, value, plain)]
+    for name, value in vars(plain).items():
+        if SHARED_LAYERS.fullmatch(name) and isinstance(value, int) and 0 < value < count:
+            lists.append([i >= count - value for i in range(count)])
     least = max([2, *(len(kinds(v)) for n, v in vars(plain).items() if is_pattern(n, v))])
     seen: dict[tuple[Any, ...], int] = {}
     for i in range(count):
