@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.catalog import exemptions, model_lists
-from harness.checks import families
+from harness.checks import families, half_precision
 from harness.checks.families import probe as probing
 from harness.checks.families.probe import Probe
 from harness.contract import FAMILIES, Array, Arrays, label
@@ -353,7 +353,8 @@ def test_every_exception_has_a_reason_and_names_what_exists() -> None:
         assert architecture in listed | labels, f"no entry has the architecture {architecture}"
         for check, reason in checks.items():
             # Each argument of a model may have a check of its own.
-            known = check in names or check == "generate" or check.startswith("pipeline:")
+            known = check in {*names, "generate", half_precision.NAME}
+            known = known or check.startswith("pipeline:")
             own = check.endswith("-counts") or check.startswith(exemptions.SCALE)
             assert known or own, f"{architecture}: {check}"
             assert len(reason) > 20, f"{architecture}: {check} has no reason"
