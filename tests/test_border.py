@@ -522,6 +522,19 @@ def test_how_often_an_inference_is_repeated(
     assert made.apart == 0.0
 
 
+def test_a_repeated_inference_that_raises_is_told_from_the_first(run: Runner) -> None:
+    inferences = 5  # base, other, two probes and another batch
+
+    def answer(_: Any, outputs: Arrays, call: int) -> Arrays:
+        if call > inferences:
+            raise RuntimeError("no more")
+        return outputs
+
+    result = run(answering(answer))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason == "again on input 'base': RuntimeError: no more"
+
+
 NOTED = """
 from fakes.good import backend as good
 import numpy as np

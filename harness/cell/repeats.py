@@ -92,7 +92,11 @@ def repeat(program: CheckedProgram, inputs: Arrays, first: Arrays, before: int) 
             and not made.leaks_gravely
         )
     ):
-        outputs = program(inputs)
+        try:
+            outputs = program(inputs)
+        except Exception as error:
+            error.add_note("again on input 'base'")
+            raise
         made.seconds.append(program.seconds)
         apart = _distance(outputs, first)
         if apart > made.apart:
