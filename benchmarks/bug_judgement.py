@@ -75,7 +75,7 @@ def judge(blame: Sequence[str], wrong: Sequence[Row], right: Sequence[Row] | Non
 
     Args:
         blame: words, one of which a failure must have to be about this bug.
-        wrong: the entry's cells on the version that has the bug.
+        wrong: the cells of the entry and its branches on the version that has the bug.
         right: on the version that has it no longer; None: there is no such version.
     """
     alarm = next((f"{row.stage}: {row.reason}" for row in right or () if row.red), "")
@@ -93,5 +93,5 @@ def judge(blame: Sequence[str], wrong: Sequence[Row], right: Sequence[Row] | Non
     return Judgement(Sighting.MISSED, false_alarm=alarm)
 
 
-def _place(row: Row) -> tuple[str, str, str]:
-    return row.head, row.precision, row.stage
+def _place(row: Row) -> tuple[str, str, str, str]:
+    return row.entry, row.head, row.precision, row.stage

@@ -31,12 +31,13 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks import swapped_environment
 from benchmarks.bug_judgement import Judgement, Row, Sighting, judge
-from harness.catalog import backends
+from harness.catalog import backends, model_lists
 from harness.contract import FAMILIES, HarnessError
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.close_matches import did_you_mean
@@ -144,6 +145,13 @@ def _check(table: Mapping[str, Any], where: str) -> None:
         raise HarnessError(f"{where}: expected words in blame, found none. Fix: add them")
 
 
+@cache
+def with_branches(entry: str) -> list[str]:
+    """An entry and those of model_lists/branches.toml that are branches of it."""
+    listed = model_lists.load().entries.values()
+    return [entry, *(each.name for each in listed if each.branch_of == entry)]
+
+
 def sessions(bugs: Iterable[Bug]) -> dict[Session, list[str]]:
     """The entries to run in each session, so that bugs of one version share it."""
     entries: dict[Session, list[str]] = {}
@@ -151,8 +159,7 @@ def sessions(bugs: Iterable[Bug]) -> dict[Session, list[str]]:
         for version in filter(None, (bug.wrong, bug.right)):
             session = Session(bug.backend, bug.package, version, bug.options)
             listed = entries.setdefault(session, [])
-            if bug.entry not in listed:
-                listed.append(bug.entry)
+            listed += [name for name in with_branches(bug.entry) if name not in listed]
     return entries
 
 
@@ -205,12 +212,16 @@ def without_snapshot(backend: Path, copy: Path) -> None:
 
 
 def rows_of(path: Path) -> list[Row]:
-    """The cells of a results file."""
+    """The cells of a results file, and once more for each further failure of a cell."""
     import duckdb
 
     columns = ", ".join(Row.__dataclass_fields__)
     with duckdb.connect(str(path), read_only=True) as connection:
         found = connection.execute(f"SELECT {columns} FROM cells").fetchall()
+        found += connection.execute(
+            "SELECT f.entry, f.head, f.precision, f.stage, f.outcome, c.verdict, f.reason "
+            "FROM further_failures f JOIN cells c USING (run_id, entry, head, precision)"
+        ).fetchall()
     return [Row(*(value or "" for value in values)) for values in found]
 
 
@@ -221,7 +232,8 @@ def judgements(
 
     def of(bug: Bug, version: str) -> list[Row]:
         rows = results.get(Session(bug.backend, bug.package, version, bug.options), ())
-        return [row for row in rows if row.entry == bug.entry]
+        names = with_branches(bug.entry)
+        return [row for row in rows if row.entry in names]
 
     return {
         bug.name: judge(bug.blame, of(bug, bug.wrong), of(bug, bug.right) if bug.right else None)

@@ -168,11 +168,13 @@ def test_bugs_of_one_version_share_a_session_and_each_entry_runs_once(tmp_path: 
         Session("torch-cpu", "transformers", version, ())
         for version in ("5.12.0", "5.16.0", "5.23.0")
     )
+    zamba2, mamba2 = public_bugs.with_branches("zamba2"), public_bugs.with_branches("mamba2")
     assert public_bugs.sessions([bug, other, live]) == {
-        old: ["zamba2"],
-        right: ["zamba2", "mamba2"],
-        new: ["mamba2"],
+        old: zamba2,
+        right: [*zamba2, *mamba2],
+        new: mamba2,
     }
+    assert "zamba2_adapters" in zamba2  # a branch of the entry
 
 
 def test_a_bug_is_judged_by_the_cells_of_its_own_entry(tmp_path: Path) -> None:
