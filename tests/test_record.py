@@ -14,6 +14,7 @@ from harness.cell.request import Job
 from harness.commands import record
 from harness.contract import Cell, Entry, HarnessError, Outcome, Stage
 from harness.toolkit import signature
+from harness.workers import task_endings
 from harness.workers.ending import Ending
 from harness.workers.settings import WorkerSettings
 from harness.workers.task import Task
@@ -72,7 +73,7 @@ class Recorder:
 
     def __call__(self, models: str, *words: str, **endings: Ending) -> int:
         self.children = Children(endings)
-        self._monkeypatch.setattr(record, "Pool", self.children)
+        self._monkeypatch.setattr(task_endings, "Pool", self.children)
         parser = argparse.ArgumentParser()
         record.add_arguments(parser)
         return record.main(parser.parse_args([models, "-o", str(self.path), *words]))

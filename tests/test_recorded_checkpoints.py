@@ -26,6 +26,7 @@ from harness.models.recorded import abridged, digests, files, making, reading, r
 from harness.models.recorded.names import TensorSpec, folded, unfolded
 from harness.models.recorded.record import RecordedCheckpoint
 from harness.toolkit import signature
+from harness.workers import task_endings
 from harness.workers.ending import Ending
 from harness.workers.settings import WorkerSettings
 from harness.workers.task import Task
@@ -348,7 +349,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
     def run(models: str, *words: str, **endings: Ending) -> tuple[int, Children]:
         children = Children(endings)
-        monkeypatch.setattr(record_checkpoints, "Pool", children)
+        monkeypatch.setattr(task_endings, "Pool", children)
         parser = argparse.ArgumentParser()
         record_checkpoints.add_arguments(parser)
         path = tmp_path / "checkpoints.txt"

@@ -29,11 +29,7 @@ from harness.toolkit.printable import show
 from harness.toolkit.text_table import plain_table
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import Key
-from harness.workers.ending import Ending
-from harness.workers.limits import Limits
-from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
-from harness.workers.task import Task
+from harness.workers.task_endings import task_endings
 
 #: The variants of a case's inputs that may have arguments which the plain ones lack.
 VARIANTS = (
@@ -100,25 +96,15 @@ def main(args: argparse.Namespace) -> int:
     lacking: dict[str, list[str]] = defaultdict(list)
     senders: dict[str, int] = defaultdict(int)
     problems: list[str] = []
-
-    def keep(task: Task, ending: Ending) -> None:
+    target = f"{__name__}:{arguments_of.__name__}"
+    for label, ending in task_endings(spec, target, jobs, args.timeout).items():
         if not isinstance(ending.value, list):
-            problems.append(f"{task.label}: {ending.reason}")
-            return
+            problems.append(f"{label}: {ending.reason}")
+            continue
         for name, sent in ending.value:
             senders[name] += sent
             if sent or not args.sent:
-                lacking[name].append(task.label)
-
-    settings = WorkerSettings(
-        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
-    )
-    with Pool(keep, settings) as pool:
-        tasks = [
-            Task("harness.commands.arguments:arguments_of", job, name) for name, job in jobs.items()
-        ]
-        for future in pool.start(tasks):
-            future.result()
+                lacking[name].append(label)
     if len(problems) == len(jobs):
         raise HarnessError(
             f"expected a model that builds, found none ({min(problems)}). Fix: run this in the "

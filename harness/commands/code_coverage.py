@@ -14,7 +14,7 @@ from typing import Any
 from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.requirements import unmet_requirements
-from harness.cell.code_coverage import LinesRun
+from harness.cell.code_coverage import LinesRun, lines_run
 from harness.cell.request import Job
 from harness.contract import Cell, Entry, HarnessError
 from harness.report.code_coverage import BEGIN, END, markdown, summary, switches
@@ -22,11 +22,7 @@ from harness.results.code_coverage import count
 from harness.toolkit import checkout
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show
-from harness.workers.ending import Ending
-from harness.workers.limits import Limits
-from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
-from harness.workers.task import Task
+from harness.workers.task_endings import task_endings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,29 +59,15 @@ def main(args: argparse.Namespace) -> int:
         show(switches(_survey(chosen, spec, args.timeout)), end="")
         return 0
     cells = [Cell(e, spec.name, head=head) for e in chosen for head in e.built]
-    tasks = {
-        cell.label: Task(
-            "harness.cell.code_coverage:lines_run",
-            Job(cell, 0, "tiny", spec.folder.parent),
-            cell.label,
-        )
-        for cell in cells
-    }
+    jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
     found: dict[str, LinesRun] = {}
     problems: list[str] = []
-
-    def keep(task: Task, ending: Ending) -> None:
+    target = f"{lines_run.__module__}:{lines_run.__name__}"
+    for label, ending in task_endings(spec, target, jobs, args.timeout).items():
         if isinstance(ending.value, dict):
-            found[task.label] = LinesRun.received(ending.value)
+            found[label] = LinesRun.received(ending.value)
         else:
-            problems.append(f"{task.label}: at {ending.stage}: {ending.reason}")
-
-    settings = WorkerSettings(
-        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
-    )
-    with Pool(keep, settings) as pool:
-        for future in pool.start(list(tasks.values())):
-            future.result()
+            problems.append(f"{label}: at {ending.stage}: {ending.reason}")
     files = count((cell, found[cell.label]) for cell in cells if cell.label in found)
     if not files:
         why = f" ({min(problems)})" if problems else ""
@@ -110,18 +92,13 @@ def _survey(
     Raises:
         HarnessError: the child failed.
     """
-    endings: list[Ending] = []
-    settings = WorkerSettings(
-        workers=1, start_method=spec.start_method, preload=spec.preload, limits=Limits(timeout)
-    )
     chosen = [e for e in entries if e.library == "transformers" and not unmet_requirements(e)]
-    with Pool(lambda task, ending: endings.append(ending), settings) as pool:
-        for future in pool.start([Task("harness.models.switches:survey", chosen, "switches")]):
-            future.result()
-    found = endings[0].value
+    target = "harness.models.switches:survey"
+    (ending,) = task_endings(spec, target, {"switches": chosen}, timeout).values()
+    found = ending.value
     if not isinstance(found, list):
         raise HarnessError(
-            f"expected the configs of the entries, found: {endings[0].reason}. Fix: run this in "
+            f"expected the configs of the entries, found: {ending.reason}. Fix: run this in "
             f"the environment of {spec.install}"
         )
     return found

@@ -16,6 +16,7 @@ from harness.report.comparison import markdown, text
 from harness.results import side
 from harness.results.changed_cells import Kind
 from harness.results.comparison import Comparison, compare, with_kinds
+from harness.results.side import Side
 from harness.toolkit import checkout
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.printable import show, show_json
@@ -62,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     folder = args.results or args.root / "results"
     kinds = _kinds(args.only)
     before = side.find(args.before, folder, args.root)
-    after = side.find(args.after or _counterpart(args.before, folder), folder, args.root)
+    after = side.find(args.after or _counterpart(before, args.before, folder), folder, args.root)
     found = compare(before, after)
     shown = with_kinds(found, kinds) if kinds else found
     if args.json:
@@ -81,12 +82,14 @@ def as_json(found: Comparison) -> dict[str, object]:
     return {**asdict(found), "worse": found.worse}
 
 
-def _counterpart(before: str, folder: Path) -> str:
-    if before.startswith(side.REVISION):
+def _counterpart(before: Side, text: str, folder: Path) -> str:
+    """The default of the other side, as `harness.results.side` reads it."""
+    if before.expectations:
         return side.REVISION
-    if Path(before).exists():
+    if Path(text).exists():
         return str(folder)
-    return side.backend_of(before, folder)
+    (backend,) = before.runs  # a run has one
+    return backend
 
 
 def _kinds(names: str | None) -> set[Kind]:

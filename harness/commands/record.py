@@ -16,11 +16,7 @@ from harness.contract import Cell, HarnessError, Stage, label
 from harness.toolkit import checkout, signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.printable import show
-from harness.workers.ending import Ending
-from harness.workers.limits import Limits
-from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
-from harness.workers.task import Task
+from harness.workers.task_endings import task_endings
 
 HEADER = """\
 # What goes into each small model and what comes out, recorded from the real ones.
@@ -74,22 +70,12 @@ def main(args: argparse.Namespace) -> int:
     cells = [Cell(e, spec.name, head=head) for e in chosen for head in e.built]
     jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}
     problems: list[str] = []
-
-    def keep(task: Task, ending: Ending) -> None:
+    target = f"{__name__}:{signature_line.__name__}"
+    for name, ending in task_endings(spec, target, jobs, args.timeout).items():
         if isinstance(ending.value, str):
-            known[task.label] = signature.parse(ending.value)
+            known[name] = signature.parse(ending.value)
         else:
-            problems.append(f"{task.label}: at {ending.stage}: {ending.reason}")
-
-    settings = WorkerSettings(
-        start_method=spec.start_method, preload=spec.preload, limits=Limits(args.timeout)
-    )
-    with Pool(keep, settings) as pool:
-        tasks = [
-            Task("harness.commands.record:signature_line", job, name) for name, job in jobs.items()
-        ]
-        for future in pool.start(tasks):
-            future.result()
+            problems.append(f"{name}: at {ending.stage}: {ending.reason}")
     if len(problems) == len(jobs):
         raise HarnessError(
             f"expected a model that builds, found none ({min(problems)}); {args.output} is as it "

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
-from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Cell, CheckFailed, HarnessError, Stage, label
 from harness.models.recorded import abridged, record
 from harness.toolkit import checkout
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.printable import show
-from harness.workers.ending import Ending
-from harness.workers.limits import Limits
-from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
-from harness.workers.task import Task
+from harness.workers.task_endings import task_endings
 
 HEADER = """\
 # Checkpoints as older versions of transformers saved them, small and without their data.
@@ -126,10 +121,12 @@ def main(args: argparse.Namespace) -> int:
         for head in record.recorded_heads(entry)
         if not args.read or label(entry.name, head) in known
     ]
-    requests = [RecordRequest(cell, tuple(known.get(cell.label, ())), args.anew) for cell in cells]
-    endings = _endings(
-        spec, read_blocks if args.read else checkpoint_blocks, requests, args.timeout
-    )
+    requests = {
+        cell.label: RecordRequest(cell, tuple(known.get(cell.label, ())), args.anew)
+        for cell in cells
+    }
+    function = read_blocks if args.read else checkpoint_blocks
+    endings = task_endings(spec, f"{__name__}:{function.__name__}", requests, args.timeout)
     problems = {
         name: f"at {ending.stage}: {ending.reason}"
         for name, ending in endings.items()
@@ -165,27 +162,3 @@ def write(path: Path, blocks: Mapping[str, Sequence[str]]) -> None:
     comments = before.partition("\n[")[0].strip()
     told = abridged.abridged([block for found in blocks.values() for block in found])
     write_atomically(path, "\n\n".join([comments, *told]) + "\n")
-
-
-def _endings(
-    spec: BackendSpec,
-    target: Callable[[RecordRequest, Callable[[Stage], None]], object],
-    requests: Sequence[RecordRequest],
-    seconds: float,
-) -> dict[str, Ending]:
-    """The endings of one task a cell, by the cell's label."""
-    found: dict[str, Ending] = {}
-
-    def keep(task: Task, ending: Ending) -> None:
-        found[task.label] = ending
-
-    settings = WorkerSettings(
-        start_method=spec.start_method, preload=spec.preload, limits=Limits(seconds)
-    )
-    tasks = [
-        Task(f"{__name__}:{target.__name__}", request, request.cell.label) for request in requests
-    ]
-    with Pool(keep, settings) as pool:
-        for future in pool.start(tasks):
-            future.result()
-    return found

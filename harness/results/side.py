@@ -73,15 +73,6 @@ def find(text: str, folder: Path, root: Path) -> Side:
     return _results(f"{run.backend}, run {run.run_id}", merged.find(folder), run)
 
 
-def backend_of(text: str, folder: Path) -> str:
-    """The backend of the run that a text asks for.
-
-    Raises:
-        HarnessError: there is no such run.
-    """
-    return _named_run(text, folder).backend
-
-
 def _named_run(text: str, folder: Path) -> RunRow:
     gathered = merged.gather(merged.find(folder), None)
     with gathered.connection:
