@@ -317,6 +317,10 @@ def test_a_model_that_gives_padded_rows_something_else(
         "on input 'left-padded': expected padding to change no real token; y moved by"
     )
     assert "right-padded" not in result.reason
+    assert result.further == []
+    wrong_too = run(Wrapped(made, unmasked))
+    assert wrong_too.outcome is Outcome.LIBRARY
+    assert [(f.outcome, f.stage) for f in wrong_too.further] == [(Outcome.FAIL, Stage.VERIFY)]
     spare("right-padded", "of no use here")
     assert run(Wrapped(made)).outcome is Outcome.LIBRARY
     spare("left-padded", "Counts positions from the left.")
@@ -348,7 +352,10 @@ def test_a_model_that_raises_on_a_padded_single_row(run: Runner) -> None:
 
     result = run(Wrapped(TextCase(refuses)))
     assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
-    assert result.reason == "on input 'left-padded-row': ValueError: expected two rows"
+    assert result.reason == (
+        "on input 'left-padded-row': ValueError: expected two rows; also on 'right-padded-row'"
+    )
+    assert compared(result)["left-padded"]
 
 
 def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, str], None]) -> None:
@@ -359,7 +366,10 @@ def test_a_model_that_takes_no_padded_rows(run: Runner, spare: Callable[[str, st
 
     result = run(Wrapped(TextCase(refuses)))
     assert (result.outcome, result.stage) == (Outcome.UNTESTED, Stage.REFERENCE)
-    assert result.reason == "on input 'left-padded': NotImplementedError: no padding here"
+    assert result.reason == (
+        "on input 'left-padded': NotImplementedError: no padding here; "
+        "also on 'right-padded', 'left-padded-row', 'right-padded-row'"
+    )
     spare(padding_exemptions.PADDED, "Says so.")
     result = run(Wrapped(TextCase(refuses)))
     assert result.outcome is Outcome.PASS

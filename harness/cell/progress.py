@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from harness.cell.errors import failure_of
 from harness.contract import CellFailure, CellResult, Inconclusive, Metric, Outcome, Stage
-from harness.toolkit import printable
+from harness.toolkit import fingerprints, printable
 
 #: Tells the parent which stage comes next, and the failures so far.
 Report = Callable[[Stage, Sequence[CellFailure]], None]
@@ -73,6 +73,16 @@ class CellProgress:
             failure = replace(failure, reason=reason)
         self.result.fail(failure)
         self._tell()  # a crash of the process must not take the failure with it
+
+    def keep_by_cause(self, errors: Mapping[str, Exception]) -> None:
+        """Keeps exceptions by the input on which each was raised: one failure for each cause."""
+        alike: dict[str, dict[str, Exception]] = {}  # cause -> input -> exception
+        for name, error in errors.items():
+            error.add_note(f"on input {name!r}")
+            alike.setdefault(fingerprints.of(error), {})[name] = error
+        for group in alike.values():
+            first, *others = group
+            self.keep(group[first], others)
 
     def metric(self, name: str, value: float, unit: str) -> None:
         """Keeps one measured number."""

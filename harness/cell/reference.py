@@ -63,7 +63,11 @@ def make_reference(
     dynamic: bool,
     any_arguments: bool,
 ) -> Reference:
-    """The reference on every input, its noise floor, and the controls on the model itself."""
+    """The reference on every input, its noise floor, and the controls on the model itself.
+
+    A fault that leaves the plain inputs' reference as it is (a padded row that gives something
+    else, say) is kept with the cell, and hides no fault of the backend.
+    """
     base = inputs["base"]
     want, dtype = first_reference(case, base)
     again = case.reference(base, dtype, seed=0 if case.seeded else 1)
@@ -87,14 +91,14 @@ def make_reference(
     for probe in families.probes(
         entry.family, entry.architecture, base, inputs["other"], job.cell.head
     ):
-        answer = case.reference(probe.inputs, dtype)
-        violation = probe.violation(want, answer)
-        if violation:
-            check = f"{entry.family} check {probe.name!r}"
-            kind = LibraryFault if probe.of_tokens else CheckFailed
-            raise kind(f"{check}: {violation}", fault=check)
-        given[probe.name], outputs[probe.name] = probe.inputs, answer
+        with progress.kept():
+            answer = case.reference(probe.inputs, dtype)
+            given[probe.name], outputs[probe.name] = probe.inputs, answer
+            _judge_probe(probe, want, answer, entry.family)
     further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
+    if further.padding_fault is not None:
+        progress.keep(further.padding_fault)
+    progress.keep_by_cause(further.failed)
     for variant in further.made:
         given[variant.name], outputs[variant.name] = variant.inputs, variant.outputs
     found = Reference(
@@ -116,8 +120,23 @@ def make_reference(
         ended = loop.reference(lambda x: case.reference(x, dtype))
         drift = noise_floor(numerics.difference(loop.run(noisy, base), ended), precision)
         found = replace(found, loop=loop, ended=ended, drift=drift)
-    _signature(case, base, want, dtype, job, further.get(RESHAPED))
+    with progress.kept():
+        _signature(case, base, want, dtype, job, further.get(RESHAPED))
     return found
+
+
+def _judge_probe(probe: families.Probe, want: Arrays, answer: Arrays, family: str) -> None:
+    """Hold the reference on a family's further input against the one on the plain inputs.
+
+    Raises:
+        LibraryFault: its claim on tokens is wrong, as that later ones change nothing before them.
+        CheckFailed: another claim of it is wrong.
+    """
+    violation = probe.violation(want, answer)
+    if violation:
+        check = f"{family} check {probe.name!r}"
+        kind = LibraryFault if probe.of_tokens else CheckFailed
+        raise kind(f"{check}: {violation}", fault=check)
 
 
 def _asks_for_half(precision: Precision, job: Job) -> bool:

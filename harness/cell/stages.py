@@ -34,7 +34,6 @@ from harness.contract import (
     Stage,
     Unsupported,
 )
-from harness.toolkit import fingerprints
 
 
 def run(job: Job, report: Report) -> CellResult:
@@ -237,7 +236,7 @@ def _answers(
     """
     outputs = {"base": program(inputs["base"])}
     seconds = []
-    failed: dict[str, dict[str, Exception]] = {}  # cause -> input -> exception
+    failed: dict[str, Exception] = {}  # by input
     sizes = {name: array.shape for name, array in inputs["base"].items()}
     for name, given in inputs.items():
         if name == "base":
@@ -245,14 +244,11 @@ def _answers(
         try:
             outputs[name] = program(given)
         except Exception as error:
-            error.add_note(f"on input {name!r}")
-            failed.setdefault(fingerprints.of(error), {})[name] = error
+            failed[name] = error
             continue
         if {n: a.shape for n, a in given.items()} == sizes:
             seconds.append(program.seconds)
-    for errors in failed.values():
-        first, *others = errors
-        progress.keep(errors[first], others)
+    progress.keep_by_cause(failed)
     return outputs, seconds
 
 

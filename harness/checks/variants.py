@@ -45,9 +45,9 @@ def of(
         dynamic: whether the program that is to be compared takes other shapes than the base's.
         any_arguments: whether it takes arguments that the base lacks.
 
-    Raises:
-        LibraryFault: the reference gives a real element of a padded row something else than
-            without padding, and the model is not exempt from that.
+    Returns:
+        The variants, with a `padding_fault` where the reference gives a real element of a padded
+        row something else than without padding, and the model is not exempt from that.
     """
     found = Variants()
     padding = Padding(found, case, base, dtype)
