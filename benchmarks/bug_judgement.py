@@ -46,9 +46,12 @@ class Row:
         return self.failed and self.verdict != Verdict.XFAIL
 
     def names(self, blame: Sequence[str]) -> bool:
-        """Whether the reason has one of the words; `causal` is no word of `BertForCausalLM`."""
+        """Whether the reason has one of the words or its plural.
+
+        `beam` is in `generate, beams`, and `causal` is not in `BertForCausalLM`.
+        """
         words = "|".join(map(re.escape, blame))
-        return re.search(rf"\b(?:{words})\b", self.reason, re.IGNORECASE) is not None
+        return re.search(rf"\b(?:{words})s?\b", self.reason, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True, slots=True)
