@@ -11,7 +11,18 @@ from function_backend import Runner
 from language_backend import LanguageBackend, LanguageCase, forgetful, logits_after, refused
 
 from harness.checks import cache_ways
-from harness.contract import Array, CellResult, Generation, Outcome, Stage, Unsupported
+from harness.contract import (
+    PROCESSED,
+    Array,
+    Arrays,
+    CellResult,
+    Generated,
+    Generation,
+    GenerationRequest,
+    Outcome,
+    Stage,
+    Unsupported,
+)
 
 #: The ways of a default run, as the fake backend tells them apart.
 WAYS = (
@@ -100,6 +111,33 @@ def test_a_padded_row_is_held_against_the_row_without_padding(run: Runner) -> No
 
     result = run(LanguageBackend({"left-padded": reads_padding}))
     assert result.reason.startswith("generate, left-padded: logits: relative error")
+
+
+@pytest.mark.parametrize("image", [True, False])
+def test_a_prompt_with_an_image_is_what_a_processor_sends(run: Runner, image: bool) -> None:
+    class Processed(LanguageCase):
+        def inputs(self, variant: str = "base") -> Arrays:
+            made = super().inputs("base" if variant == PROCESSED else variant)
+            if image:
+                made["pixel_values"] = np.ones((len(made["input_ids"]), 3))
+            if variant == PROCESSED:
+                made["token_type_ids"] = np.zeros_like(made["input_ids"])
+            return made
+
+    class Asked(LanguageBackend):
+        any_arguments = True
+
+        def generated(self, request: GenerationRequest) -> Generated:
+            asked.append("token_type_ids" in request.inputs)
+            return super().generated(request)
+
+    asked: list[bool] = []
+    backend = Asked()
+    backend.made = Processed()
+    result = run(backend)
+    assert result.outcome is Outcome.PASS, result.error
+    assert asked
+    assert set(asked) == {image}
 
 
 def test_inputs_that_are_no_rows_have_no_first_row() -> None:

@@ -144,6 +144,12 @@ def test_what_goes_with_a_token_grows_with_the_sequence(fed: Arrays) -> None:
     assert made["pixel_values"] is given["pixel_values"]
 
 
+def test_token_types_go_on_as_the_last_one_where_the_model_says_nothing(fed: Arrays) -> None:
+    types = np.tile([0, 0, 0, 1], (BATCH, 1))
+    made = generation.extended({**fed, "token_type_ids": types}, HOW, greedy(fed["input_ids"], 2))
+    assert made["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1]] * BATCH
+
+
 def test_generated_tokens_are_of_the_kind_that_the_model_gives_them(fed: Arrays) -> None:
     given = {**fed, "token_type_ids": np.zeros_like(fed["input_ids"])}
     how = Generation("input_ids", types={"token_type_ids": 1})

@@ -15,6 +15,7 @@ from harness.checks import cache_ways, generation
 from harness.checks.cache_ways import CacheWay
 from harness.contract import (
     GENERATED_TOKENS,
+    PROCESSED,
     Array,
     Arrays,
     Case,
@@ -180,13 +181,15 @@ class GenerationJudge:
         )
 
 
-def generate(judge: GenerationJudge, generator: Generator, base: Arrays, *, deep: bool) -> None:
+def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> None:
     """Generates a text in each way, and judges each of them.
+
+    A prompt with an image goes on from what a processor sends, where the model takes more than the
+    plain inputs: Gemma 3's static cache was wrong with `token_type_ids` alone.
 
     Args:
         judge: of the case's texts.
         generator: of the backend.
-        base: the plain inputs.
         deep: whether the ways of `--checks deep` are meant too.
 
     A way that fails is kept as a failure of the cell, and one that is refused is counted.
@@ -195,7 +198,10 @@ def generate(judge: GenerationJudge, generator: Generator, base: Arrays, *, deep
         CheckFailed: the text of plain generation is wrong; no way is tried then.
         Inconclusive: the noise floor is too high to judge tokens.
     """
-    argument = judge.how.argument
+    argument, inputs = judge.how.argument, judge.reference.inputs
+    base = inputs["base"]
+    if cache_ways.beyond_text(base, judge.how):
+        base = inputs.get(PROCESSED, base)
     given = generation.prompt(base, argument)
     raw = generator(GenerationRequest(_lent(given), GENERATED_TOKENS))
     text = judge.plain(given, border.generated(raw, given[argument]))

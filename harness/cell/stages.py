@@ -190,7 +190,7 @@ def _further(
     if generator is not None and case.generation is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
             judge = GenerationJudge(case, case.generation, reference, progress)
-            generate(judge, generator(case, precision), base, deep=job.checks == DEEP)
+            generate(judge, generator(case, precision), deep=job.checks == DEEP)
     load = getattr(backend, "from_pretrained", None)
     if load is not None:
         with (

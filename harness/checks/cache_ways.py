@@ -106,6 +106,17 @@ def cache_ways() -> tuple[CacheWay, ...]:
     )
 
 
+def beyond_text(given: Arrays, generation: Generation) -> bool:
+    """Whether a prompt holds more than text, as an image; what an encoder reads is no prompt.
+
+    Args:
+        given: inputs with the prompt.
+        generation: how their case generates.
+    """
+    own_text = {generation.argument, padded_inputs.MASK, *generation.types}
+    return not generation.argument.startswith("decoder_") and bool(set(given) - own_text)
+
+
 def fed_in(way: CacheWay, case: Case, given: Arrays, generation: Generation) -> Arrays:
     """The inputs of a way, with the prompt.
 
@@ -118,8 +129,7 @@ def fed_in(way: CacheWay, case: Case, given: Arrays, generation: Generation) -> 
     Raises:
         Unsupported: the model takes no such inputs.
     """
-    own_text = {generation.argument, padded_inputs.MASK, *generation.types}
-    if way.follow and not generation.argument.startswith("decoder_") and set(given) - own_text:
+    if way.follow and beyond_text(given, generation):
         raise Unsupported("its prompt holds more than text, which is read once")
     if way.rows == "one":
         count = len(given[generation.argument])

@@ -16,10 +16,10 @@ import numpy as np
 from harness.contract import GENERATED_TOKENS, Array, Arrays, CheckFailed, Generation, Inconclusive
 from harness.toolkit.numerics import LIMIT, has_value
 
-#: Inputs with a value for each token: masks, whose last column holds for new tokens too, and kinds
-#: of tokens (text, image), where new tokens are text: 0.
-MASKS = ("attention_mask", "image_attention_mask", "cross_attention_mask")
-TYPES = ("token_type_ids", "mm_token_type_ids", "image_embeds_position_mask")
+#: Inputs with a value for each token whose last column holds for new tokens too, as `generate()`
+#: has it; and kinds of tokens (text, image), where new tokens are text: 0.
+CONTINUED = ("attention_mask", "image_attention_mask", "cross_attention_mask", "token_type_ids")
+TEXT = ("mm_token_type_ids", "image_embeds_position_mask")
 
 #: How the names of outputs with a score for each token end; `transfo_xl` has the second.
 LOGITS_OF = ("logits", "prediction_scores")
@@ -167,11 +167,11 @@ def extended(fed: Arrays, generated: Generation, sequences: Array) -> Arrays:
     for name, array in fed.items():
         if name == argument:
             made[name] = sequences.astype(array.dtype)
-        elif name in {own + mask for mask in MASKS} and array.shape[:2] == shape:
-            made[name] = _grown(array, array[:, -1:], more)
-        elif name in TYPES and not own:
+        elif name in generated.types or (name in TEXT and not own):
             kind = np.full_like(array[:, -1:], generated.types.get(name, 0))
             made[name] = _grown(array, kind, more)
+        elif name in {own + each for each in CONTINUED} and array.shape[:2] == shape:
+            made[name] = _grown(array, array[:, -1:], more)
         else:
             made[name] = array
     return made
