@@ -145,7 +145,9 @@ class GenerationJudge:
         return self.case.reference(inputs, self.reference.dtype)
 
     def _logits(self, run: Inference, fed: Arrays, sequences: Array) -> Array:
-        return generation.logits_of(run(generation.extended(fed, self.how, sequences)))
+        """Those of each token; `git` gives logits of its image's patches before them."""
+        logits = generation.logits_of(run(generation.extended(fed, self.how, sequences)))
+        return logits[:, -sequences.shape[1] :]
 
     def _steps(
         self,

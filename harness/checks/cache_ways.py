@@ -133,9 +133,9 @@ def fed_in(way: CacheWay, case: Case, given: Arrays, generation: Generation) -> 
         raise Unsupported("its prompt holds more than text, which is read once")
     if way.rows == "one":
         count = len(given[generation.argument])
-        if any(len(array) != count for array in given.values()):
+        if any(array.ndim and len(array) != count for array in given.values()):
             raise Unsupported("its inputs are not one for each row of the batch")
-        return {name: array[:1] for name, array in given.items()}
+        return {name: array[:1] if array.ndim else array for name, array in given.items()}
     if way.rows == "left-padded":
         # generate() makes positions of the mask for a decoder, and an encoder counts its own.
         alone = generation.argument.startswith("decoder_")

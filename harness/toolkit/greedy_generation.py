@@ -73,9 +73,10 @@ def generate(
         transformers 4.38.
 
     Raises:
-        Unsupported: tokens are to follow a text, and the model returns nothing that it keeps of it.
+        Unsupported: tokens are to follow a text, and the model returns nothing that it keeps of it;
+            or it tells the logits of some beams only, as `whisper` does.
     """
-    given = tensors(request.inputs)
+    given = {n: t if t.ndim else t.item() for n, t in tensors(request.inputs).items()}
     settings: dict[str, Any] = dict(request.settings)
     if request.assisted:
         settings["assistant_model"] = model
@@ -142,6 +143,8 @@ def _generated(raw: Any) -> Generated:
     if beams is not None:
         # The logits of all beams at each step, of which each token of a sequence comes from one.
         beams = beams[:, : len(steps)]
+        if int(beams.max()) >= logits.shape[1]:
+            raise Unsupported("generate() tells no logits of each beam")
         logits = torch.stack([logits[step][beams[:, step]] for step in range(beams.shape[1])])
     return Generated(sequences.cpu().numpy(), _array(logits.transpose(0, 1)))
 
