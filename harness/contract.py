@@ -96,6 +96,7 @@ class Outcome(enum.StrEnum):
     CRASH = "crash"
     TIMEOUT = "timeout"
     OOM = "oom"
+    FLAKY = "flaky"  # passed and failed in one session, run again by `--repeat`
     UNSUPPORTED = "unsupported"
     LIBRARY = "library"  # the modeling code computes something else than its architecture says
     UNTESTED = "untested"
@@ -112,6 +113,7 @@ class Verdict(enum.StrEnum):
     CHANGED = "changed"
     IMPROVED = "improved"
     NEW = "new"
+    FLAKY = "flaky"
 
 
 GREEN: frozenset[Verdict] = frozenset({Verdict.OK, Verdict.XFAIL})
@@ -263,6 +265,9 @@ REAL_WEIGHTS = "real_weights"
 #: The metric of a cell whose program gives other numbers each time: the largest relative error
 #: between two inferences on the same input, with the unit `1`.
 NONDETERMINISM = "nondeterminism"
+
+#: The metrics of a cell that was run again (`--repeat`): how often in all, and how often it passed.
+ATTEMPTS, ATTEMPTS_PASSED = "attempts", "attempts_passed"
 
 #: The metric of a cell in which a row's outputs depend on the row's place in the batch and on its
 #: neighbours by more than the noise floor: the relative error, with the unit `1`.

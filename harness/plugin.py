@@ -23,6 +23,7 @@ _NEED_BACKEND = (
     "precision",
     "checkpoints",
     "shard",
+    "repeat",
     "device",
     "fallback",
     "soc",
@@ -72,6 +73,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")
     add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
+    add(
+        "--repeat",
+        type=int,
+        metavar="N",
+        help="run again what fails, up to N times: what also passes is flaky; 0",
+    )
     # pytest keeps short lowercase options for itself and lets known plugins have them this way.
     group._addoption(
         "-n",

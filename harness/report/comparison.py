@@ -20,6 +20,7 @@ CELLS, OUTLIERS = 12, 5
 MEANINGS = {
     Kind.REGRESSED: "passed, and does not now",
     Kind.CHANGED: "failed, and fails otherwise now",
+    Kind.FLAKY: "passes and fails now, when it is run again",
     Kind.NEW: "run on the second side only",
     Kind.GONE: "run on the first side only",
     Kind.IMPROVED: "did not pass, and does now",

@@ -13,6 +13,7 @@ MARKS: dict[str, str] = {
     Verdict.CHANGED: "≠",
     Verdict.NEW: "+",
     Verdict.IMPROVED: "▲",
+    Verdict.FLAKY: "~",
 }
 
 #: Meaning of each outcome, in the legend of a report.
@@ -22,6 +23,7 @@ OUTCOMES: dict[str, str] = {
     Outcome.CRASH: "the process died",
     Outcome.TIMEOUT: "ran into the time limit",
     Outcome.OOM: "ran into the memory limit",
+    Outcome.FLAKY: "passed and failed when it was run again",
     Outcome.UNSUPPORTED: "the backend says it cannot",
     Outcome.LIBRARY: "the library's own fault: its model is not what its architecture says",
     Outcome.UNTESTED: "build, inputs or reference failed: never the backend's fault",
@@ -34,6 +36,7 @@ VERDICTS: dict[str, str] = {
     Verdict.CHANGED: "fails, but not as expected",
     Verdict.NEW: "does not pass, and nothing was expected",
     Verdict.IMPROVED: "expected to fail, passes",
+    Verdict.FLAKY: "passes and fails, and nobody expected that",
 }
 
 NOTHING = "\N{EN DASH}"

@@ -1,6 +1,7 @@
 """Cells that changed from one set of results to another: regressed, improved, changed, new, gone.
 
-A cell that is absent, as `mega` is where its pins are missing, counts as not run.
+A cell that is absent, as `mega` is where its pins are missing, counts as not run. A cell that
+passes and fails now is `flaky`, whatever it did before: one pass before is no proof of a change.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Kind(StrEnum):
 
     REGRESSED = "regressed"  # passed, and does not now
     CHANGED = "changed"  # failed, and fails otherwise now
+    FLAKY = "flaky"  # passes and fails now
     NEW = "new"  # only after
     GONE = "gone"  # only before
     IMPROVED = "improved"  # did not pass, and does now
@@ -95,7 +97,7 @@ class Change:
     @property
     def worse(self) -> bool:
         """Whether the cell fails, newly or otherwise than before, and nobody expects that."""
-        kinds = (Kind.REGRESSED, Kind.CHANGED, Kind.NEW)
+        kinds = (Kind.REGRESSED, Kind.CHANGED, Kind.FLAKY, Kind.NEW)
         return self.kind in kinds and self.after is not None and not self.after.green
 
 
@@ -157,6 +159,8 @@ def _run(states: Mapping[CellKey, State]) -> dict[CellKey, State]:
 def _kind(before: State | None, after: State | None) -> Kind | None:
     if before is None or after is None:
         return Kind.NEW if before is None else Kind.GONE
+    if after.outcome == Outcome.FLAKY:
+        return None if before.outcome == Outcome.FLAKY else Kind.FLAKY
     if before.passes or after.passes:
         if before.passes and after.passes:
             return None

@@ -19,17 +19,28 @@ class Failure:
     """A known failure: stage, cause and owner, the same for every entry that the cause blocks."""
 
     stage: Stage
-    outcome: Outcome | None = None  # None: any
+    outcome: Outcome | None = None  # None: any; flaky: the cell may pass or fail
     match: str = ""  # empty: any
     owner: str = "ours"
     reason: str = ""
     issue: str = ""
 
+    @property
+    def flaky(self) -> bool:
+        """Whether the cell is known to pass and to fail."""
+        return self.outcome is Outcome.FLAKY
+
     def fits(self, found: CellFailure) -> bool:
-        """Whether a cell's failure is at this stage, with this outcome, for this cause."""
+        """Whether a cell's failure is at this stage, with this outcome, for this cause.
+
+        Only a row with the outcome `flaky` fits a cell that passes and fails. That row fits any
+        other outcome too, because one attempt cannot show that a cell is flaky.
+        """
         if found.stage is not self.stage:
             return False
-        if self.outcome is not None and found.outcome is not self.outcome:
+        if found.outcome is Outcome.FLAKY and not self.flaky:
+            return False
+        if self.outcome is not None and found.outcome is not self.outcome and not self.flaky:
             return False
         return any(self.match in text for text in (found.cause, found.reason, found.error))
 
@@ -82,15 +93,19 @@ class Expectations:
         Args:
             result: of the cell.
             history: the outcome of the last green result of the same cell, None without one. A cell
-                stays `regressed` until it passes or its failure is expected.
+                stays `regressed` until it passes or its failure is expected. A flaky cell is never
+                `regressed`: the pass before was one of its two answers.
         """
         if self.declared_absent(result):
             return Verdict.XFAIL
         rows = self.about(result)
         if result.outcome is Outcome.PASS:
-            return Verdict.IMPROVED if rows else Verdict.OK
+            settled = [row for row in rows if not row.failure.flaky]
+            return Verdict.IMPROVED if settled else Verdict.OK
         if rows and not self.unexpected(result):
             return Verdict.XFAIL
+        if result.outcome is Outcome.FLAKY:
+            return Verdict.FLAKY
         if rows:
             return Verdict.CHANGED
         return Verdict.REGRESSED if history is Outcome.PASS else Verdict.NEW

@@ -6,7 +6,7 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     [[expect]]
     entries = ["qwen3_next", "qwen3_5_text"]    # or entry = "qwen3_next"
     stage = "prepare"
-    outcome = "fail"                            # optional; any but pass
+    outcome = "fail"                            # optional; any but pass; flaky: it may pass or fail
     match = "linalg_solve_triangular"           # optional; a piece of the cause, reason or error
     precision = "f16"                           # optional; every precision otherwise
     head = "fill-mask"                          # optional; every head otherwise
@@ -54,7 +54,7 @@ KEYS: Mapping[str, Key] = {
         "The stage at which it fails.", choices=tuple(stage.value for stage in Stage), required=True
     ),
     "outcome": Key(
-        "How it fails; by default in any way.",
+        "How it fails; by default in any way; flaky: the cell may also pass.",
         choices=tuple(outcome.value for outcome in Outcome if outcome is not Outcome.PASS),
     ),
     "match": Key("A piece of the cause, reason or error, no pattern; by default any."),

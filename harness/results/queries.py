@@ -25,6 +25,7 @@ UNEXPECTED: tuple[Verdict, ...] = (
     Verdict.REGRESSED,
     Verdict.CHANGED,
     Verdict.NEW,
+    Verdict.FLAKY,
     Verdict.IMPROVED,
 )
 

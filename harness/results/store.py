@@ -45,6 +45,9 @@ INSERT INTO further_failures (run_id, entry, head, precision, number, stage, out
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+#: The tables whose rows a result of more attempts replaces.
+_DROPPED = ("cells", "further_failures", "metrics")
+
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
 #: Green are passes too that nobody expected (`improved`). Absent cells say nothing of a cell.
@@ -54,6 +57,14 @@ WHERE backend = ? AND fallback = ? AND faults = ''
     AND (outcome = '{Outcome.PASS}' OR verdict IN ({", ".join(f"'{green}'" for green in GREEN)}))
     AND outcome IN ({", ".join(f"'{o}'" for o in Outcome if o is not Outcome.ABSENT)})
 QUALIFY row_number() OVER (PARTITION BY entry, head, precision ORDER BY sequence DESC) = 1
+"""
+
+
+#: How often each cell of a backend was flaky.
+_FLAKY = f"""
+SELECT entry, head, precision, count(*) FROM cells JOIN runs USING (run_id)
+WHERE backend = ? AND fallback = ? AND faults = '' AND outcome = '{Outcome.FLAKY}'
+GROUP BY ALL
 """
 
 
@@ -138,8 +149,13 @@ class Store:
             ],
         )
 
-    def add(self, run_id: str, result: CellResult) -> None:
+    def add(self, run_id: str, result: CellResult, *, again: bool = False) -> None:
         """Store one cell with its metrics and further failures, committed at once.
+
+        Args:
+            run_id: of the run, which `begin` has stored.
+            result: of the cell.
+            again: whether the result takes the place of the one of fewer attempts at the same cell.
 
         Raises:
             HarnessError: it could not be written; everything stored before is kept.
@@ -168,6 +184,13 @@ class Store:
         ]
         try:
             self._connection.begin()
+            if again:
+                for table in _DROPPED:
+                    self._connection.execute(
+                        f"DELETE FROM {table} WHERE run_id = ? AND entry = ? AND head = ? "
+                        "AND precision = ?",
+                        list(map(_storable, key)),
+                    )
             self._connection.execute(_CELL, list(map(_storable, cell)))
             for number, failure in enumerate(result.further, 2):
                 further = [*key, number, failure.stage.value, failure.outcome.value]
@@ -183,7 +206,7 @@ class Store:
             with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back
                 self._connection.rollback()
             raise HarnessError(self._cannot_write(error)) from error
-        self._stored += 1
+        self._stored += not again
 
     def finish(self, run_id: str) -> None:
         """Store the end of a run; an interrupted run never has one.
@@ -205,6 +228,16 @@ class Store:
         """
         rows = self._connection.execute(_LAST_GREEN, [backend, fallback]).fetchall()
         return {(entry, head, precision): Outcome(last) for entry, head, precision, last in rows}
+
+    def flaky_runs(self, backend: str, fallback: str = "") -> dict[tuple[str, str, str], int]:
+        """In how many runs each cell was flaky, by (entry, head, precision); others are left out.
+
+        Args:
+            backend: its name.
+            fallback: empty for outcomes of its own device, else of what stood in for it.
+        """
+        rows = self._connection.execute(_FLAKY, [backend, fallback]).fetchall()
+        return {(entry, head, precision): count for entry, head, precision, count in rows}
 
     def close(self) -> None:
         """Close the file. Safe to call twice, and after a failed write."""

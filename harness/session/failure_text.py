@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract import CellResult, Outcome, Verdict
+from harness.results.attempts import HEADING, attempt_lines
 from harness.session.run import Run
 from harness.toolkit import printable
 from harness.toolkit.checkout import shown_path
@@ -18,9 +19,9 @@ WHOLE = "in the results"
 
 def failure_text(run: Run, result: CellResult) -> str:
     """The text for one cell of a run."""
-    stage, outcome = result.stage, result.outcome
+    outcome = result.outcome
     path = shown_path(run.spec.expectations)
-    lines = [f"{result.verdict}: {outcome} at {stage}"]
+    lines = [headline(result)]
     if result.reason:
         lines.append(printable.line(result.reason, whole=WHOLE))
     lines += [f"and {printable.line(more.line, whole=WHOLE)}" for more in result.further]
@@ -43,10 +44,27 @@ def failure_text(run: Run, result: CellResult) -> str:
             lines.append(f"no row names {found}")
     elif result.verdict is Verdict.REGRESSED:
         lines.append("it passed before: its last green result is a pass")
+    elif result.verdict is Verdict.FLAKY:
+        lines.append(
+            f'no row of {path} with outcome = "flaky" names this. Such a row lets the cell pass or '
+            "fail so"
+        )
+    if flaky := run.flaky_runs(result):
+        lines.append(f"flaky in {flaky} earlier run{'s' if flaky > 1 else ''}")
+    attempts = run.attempts(result)
+    if len(attempts) > 1:
+        lines += ["attempts:", *(f"  {line}" for line in attempt_lines(attempts))]
     if result.error and outcome is not Outcome.PASS:
-        excerpt = "\n".join(_excerpt(result.error.strip().split("\n")))
+        trace = result.error.partition(HEADING)[0]
+        excerpt = "\n".join(_excerpt(trace.strip().split("\n")))
         lines += ["", *printable.lines(excerpt, whole=WHOLE), ""]
     return "\n".join([*lines, printable.escaped(f"rerun: {run.rerun(result)}")])
+
+
+def headline(result: CellResult) -> str:
+    """Verdict, outcome and stage: `new: fail at verify`, and `flaky at verify`."""
+    ending = f"{result.outcome} at {result.stage}"
+    return ending if result.verdict is Verdict.FLAKY else f"{result.verdict}: {ending}"
 
 
 def _excerpt(trace: Sequence[str]) -> list[str]:

@@ -43,7 +43,8 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
         if patience != 1.0 and name in precisions
     )
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
-    lines.append(f"cells: {len(cells)}, {at_once}, {limits}")
+    again = f"; what fails is run again, {options.repeat} times at most" if options.repeat else ""
+    lines.append(f"cells: {len(cells)}, {at_once}, {limits}{again}")
     warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
     lines += (f"warning: {warning}" for warning in warnings)
     return [printable.line(line, printable.KEPT_LINE) for line in lines]

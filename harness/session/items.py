@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
-from harness.contract import GREEN, Cell, CellResult, Outcome, Verdict
-from harness.session.failure_text import failure_text
+from harness.contract import (
+    ATTEMPTS,
+    ATTEMPTS_PASSED,
+    GREEN,
+    Cell,
+    CellResult,
+    Outcome,
+    Verdict,
+)
+from harness.session.failure_text import failure_text, headline
 from harness.session.notes import notes
 from harness.session.run import Run
 from harness.toolkit import printable
@@ -71,6 +79,11 @@ class CellItem(pytest.Item):
             ("outcome", result.outcome.value),
             ("verdict", str(result.verdict)),
             *([("cause", printable.line(result.cause))] if result.cause else []),
+            *(
+                (metric.name, str(int(metric.value)))
+                for metric in result.metrics
+                if metric.name in (ATTEMPTS, ATTEMPTS_PASSED)
+            ),
             *(("further", printable.line(failure.line)) for failure in result.further),
             *([("fallback", result.fallback)] if result.fallback else []),
         ]
@@ -109,10 +122,7 @@ class FailureReport:
     def __init__(self, result: CellResult, text: str) -> None:
         self.text = text
         more = f" (and {len(result.further)} more)" if result.further else ""
-        self.reprcrash = ShortSummary(
-            f"{result.verdict}: {result.outcome} at {result.stage}: {printable.line(result.reason)}"
-            f"{more}"
-        )
+        self.reprcrash = ShortSummary(f"{headline(result)}: {printable.line(result.reason)}{more}")
 
     def __str__(self) -> str:
         return self.text

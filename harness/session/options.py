@@ -23,6 +23,9 @@ MOST_SECONDS, MOST_MB = 1e6, 1e9
 #: The largest seed that every generator of random numbers takes.
 MOST_SEED = 2**32 - 1
 
+#: How often a cell is run again at most.
+MOST_REPEATS = 100
+
 #: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
 
@@ -41,6 +44,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
+    repeat: int = 0  # how often a cell is run again that fails
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
@@ -87,6 +91,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         limits=limits,
         workers=cells_at_once(given("workers", "auto")),
         shard=_shard(given("shard", "1/1")),
+        repeat=_repeat(given("repeat", 0), repro),
         backend_options={name: value for name, value in named.items() if value},
         results=given("results", default.results).resolve(),
         backends=given("backends_dir", default.backends).resolve(),
@@ -121,6 +126,20 @@ def _seed(value: int) -> int:
         raise HarnessError(
             f"expected --seed to be a number from 0 to {MOST_SEED}, found {cut(str(value))}. "
             "Fix: choose one in between"
+        )
+    return value
+
+
+def _repeat(value: int, repro: str) -> int:
+    if not 0 <= value <= MOST_REPEATS:
+        raise HarnessError(
+            f"expected --repeat to be a number from 0 to {MOST_REPEATS}, found {cut(str(value))}. "
+            "Fix: choose one in between"
+        )
+    if value and repro:
+        raise HarnessError(
+            "expected --repeat or --repro, found both, and --repro runs an entry once, in this "
+            "process. Fix: leave out either"
         )
     return value
 

@@ -29,6 +29,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         arguments.append(f"--checkpoints={options.checkpoints}")
     if options.checks != DEFAULT:
         arguments += ["--checks", options.checks]
+    if options.repeat:
+        arguments += ["--repeat", str(options.repeat)]
     if options.seed:
         arguments += ["--seed", str(options.seed)]
     for fault in filter(None, given.get("fault", "").split(",")):

@@ -27,7 +27,7 @@ from harness.contract import (
     Verdict,
 )
 from harness.models.recorded import record
-from harness.results import expectations_file, expectations_update
+from harness.results import attempts, expectations_file, expectations_update
 from harness.results.store import Store
 from harness.session.cost import Cost, cost_since
 from harness.session.option_checks import TASKS, check_faults, check_heads, check_precisions
@@ -109,6 +109,8 @@ class Run:
         self._store: Store | None = None
         self._pool: Pool[CellResult] | None = None
         self._history: Mapping[tuple[str, str, str], Outcome] = {}
+        self._flaky_runs: Mapping[tuple[str, str, str], int] = {}
+        self._attempts: dict[tuple[str, str, str], list[CellResult]] = {}
         self._snapshot: Mapping[str, signature.Signature] = {}
         self._recorded: Mapping[str, Sequence[str]] = {}
         self._jobs: dict[str, Job] = {}
@@ -207,6 +209,7 @@ class Run:
         self._store = Store.open(self.path)
         self.note = self._store.note
         self._history = self._store.last_green(self.spec.name, self.fallback)
+        self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
         self._recorded = record.load() if self.spec.checkpoints else {}
@@ -229,12 +232,13 @@ class Run:
 
     def _new_pool(self) -> Pool[CellResult]:
         if not self.settings.shared:
-            return Pool(self._finish_cell, self.settings)
+            return Pool(self._finish_cell, self.settings, self._wants_another)
         device = self.device.device if self.device is not None else None
         chosen = "device" in self.options.backend_options
         units = () if device is None or device.fallback or chosen else device.units
         probe = Task(device_probe.PROBE, self._probe_request(), f"probe of {self.spec.name}")
-        return SharedPool(self._finish_cell, replace(self.settings, units=units), probe)
+        settings = replace(self.settings, units=units)
+        return SharedPool(self._finish_cell, settings, probe, self._wants_another)
 
     def _probe_request(self) -> ProbeRequest:
         return ProbeRequest(self.spec.name, self.spec.folder.parent, self.options.backend_options)
@@ -355,10 +359,13 @@ class Run:
         return job
 
     def _finish_cell(self, task: Task, ending: Ending) -> CellResult:
-        """Judge and store a cell that has ended."""
+        """Judge and store a cell that has ended, with what its earlier attempts found."""
         job = self._jobs[task.label]
-        result = cell_result.result_of(job, ending)
-        key = (result.entry, result.head, result.precision)
+        attempt = cell_result.result_of(job, ending)
+        key = _key(attempt)
+        tried = self._attempts.setdefault(key, [])
+        tried.append(attempt)
+        result = attempts.combined(tried)
         result.verdict = self.expectations.judge(result, self._history.get(key))
         if self.fallback:
             result.fallback, result.device_share = self.fallback, 0.0
@@ -366,9 +373,30 @@ class Run:
                 result.verdict = Verdict.OK
         if self._store is None:
             raise RuntimeError("a cell ended after the results were closed")
-        self._store.add(self.run_id, result)
-        self.results.append(result)
+        again = len(tried) > 1
+        self._store.add(self.run_id, result, again=again)
+        if again:
+            before = next(n for n, other in enumerate(self.results) if _key(other) == key)
+            self.results[before] = result
+        else:
+            self.results.append(result)
         return result
+
+    def _wants_another(self, task: Task, result: CellResult) -> bool:
+        """Whether a cell that has ended is to be run again (`--repeat`)."""
+        return attempts.wants_another(result, len(self.attempts(result)), self.options.repeat)
+
+    def attempts(self, result: CellResult) -> Sequence[CellResult]:
+        """The results of each attempt at the cell of a result, in their order."""
+        return self._attempts.get(_key(result), [])
+
+    def flaky_runs(self, result: CellResult) -> int:
+        """In how many runs before this one the cell of a result was flaky."""
+        return self._flaky_runs.get(_key(result), 0)
+
+
+def _key(result: CellResult) -> tuple[str, str, str]:
+    return result.entry, result.head, result.precision
 
 
 def _catalog(lists: Path) -> Catalog:

@@ -7,6 +7,9 @@ Each limit is enforced twice: in the child, with the kernel's help (`harness.wor
 that a huge allocation is a clean MemoryError and a hang ends with the place where it hung; and by
 the dispatcher, which watches clock and memory and kills.
 
+A task can also be run again because of its result, as often as `repeat` says: its future stays open
+until then, and has the last value where the pool is closed before.
+
 A task that something outside has ended, such as the end of the fork server, is run again, twice at
 most and with nothing beside it: what fails then is its own fault.
 """
@@ -58,14 +61,25 @@ class Pool(Generic[T]):
         finish: turns a task and its ending into the future's value; called in one thread, one
             task after the other, as soon as a child has ended. An exception of it stops the pool.
         settings: how many children, their limits, and how they are started.
+        repeat: whether a task is to be run again, from the value that `finish` has given; called
+            in the same thread. None: no task is.
 
     Attributes:
         error: the exception that stopped the pool; None where it was not stopped.
     """
 
-    def __init__(self, finish: Callable[[Task, Ending], T], settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        finish: Callable[[Task, Ending], T],
+        settings: WorkerSettings,
+        repeat: Callable[[Task, T], bool] | None = None,
+    ) -> None:
         self.error: BaseException | None = None
         self._finish = finish
+        self._repeat = repeat
+        self._finishing: set[object] = set()  # a token for each ending that waits for `finish`
+        self._repeated: deque[tuple[Task, Future[T]]] = deque()  # to be run again
+        self._values: dict[Future[T], T] = {}  # so far, of tasks that are run again
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
@@ -102,17 +116,16 @@ class Pool(Generic[T]):
     def close(self) -> None:
         """Cancel waiting tasks, kill running children, finish ended ones. Safe to call twice."""
         self._stopping = True
-        with contextlib.suppress(OSError):
-            self._wake_write.send_bytes(b"stop")
+        self._wake()
         if self._dispatcher.is_alive():
             self._dispatcher.join(timeout=CLOSING)
             if self._dispatcher.is_alive():  # it waits for a fork server that is importing
                 end_server()
                 self._dispatcher.join(timeout=CLOSING)
+        self._finisher.shutdown(wait=True)
         if not self._dispatcher.is_alive():
             self._wake_read.close()
             self._wake_write.close()
-        self._finisher.shutdown(wait=True)
         self._cancel_all()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -135,7 +148,7 @@ class Pool(Generic[T]):
                 running.kill()
             for running in self._running:
                 running.process.join(GRACE)
-                running.future.cancel()
+                self._settle(running.future)
                 running.release()
             self._running.clear()
             self._finisher.submit(self._cancel_all)
@@ -146,13 +159,35 @@ class Pool(Generic[T]):
     def _cancel_all(self) -> None:
         """Cancel the futures of all tasks that have no result."""
         for future in self._futures:
+            self._settle(future)
+
+    def _settle(self, future: Future[T]) -> None:
+        """Close a future: with its value so far where its task was to be run again."""
+        if future in self._values and not future.done():
+            future.set_result(self._values[future])
+        else:
             future.cancel()
 
+    def _wake(self) -> None:
+        """Have the dispatcher look up."""
+        with contextlib.suppress(OSError):
+            self._wake_write.send_bytes(b"wake")
+
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._running or self._again)
+        return bool(self._finishes() or self._waiting or self._running or self._again)
+
+    def _finishes(self) -> bool:
+        """Whether a task that has ended may be run again: it is queued before its token goes."""
+        return bool(self._finishing or self._repeated)
+
+    def _queue_repeated(self) -> None:
+        """Queue the tasks that are to be run again, before all others."""
+        while self._repeated:
+            self._waiting.appendleft(self._repeated.popleft())
 
     def _start_waiting(self) -> None:
         """Start as many of the waiting tasks as may run now."""
+        self._queue_repeated()
         while self._waiting and len(self._running) < self._settings.workers:
             if self._stopping or self._again or any(c.first for c in self._running):
                 break
@@ -229,6 +264,8 @@ class Pool(Generic[T]):
             if not running.messages.ended:
                 watched.append(running.messages.connection)
         ready = set(wait(watched, pause))
+        if self._wake_read in ready:
+            self._wake_read.recv_bytes()
         for running in list(self._running):
             ended = running.process.sentinel in ready or running.is_gone()
             if ended or running.messages.connection in ready:
@@ -263,21 +300,35 @@ class Pool(Generic[T]):
             self._conclude(running.task, running.future, ending)
 
     def _conclude(self, task: Task, future: Future[T], ending: Ending) -> None:
-        self._finisher.submit(self._call_finish, task, future, ending)
+        token = object()
+        self._finishing.add(token)
+        self._finisher.submit(self._call_finish, task, future, ending, token)
 
-    def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
+    def _call_finish(self, task: Task, future: Future[T], ending: Ending, token: object) -> None:
+        try:
+            self._finish_or_repeat(task, future, ending)
+        finally:
+            self._finishing.discard(token)
+            self._wake()
+
+    def _finish_or_repeat(self, task: Task, future: Future[T], ending: Ending) -> None:
         if self.error is not None:
-            future.cancel()
-        if future.cancelled():
+            self._settle(future)
+        if future.done():
             return
         try:
             value = self._finish(task, ending)
+            again = self._repeat is not None and self._repeat(task, value)
         except BaseException as error:
             self.error = error
             self._stopping = True
             future.set_exception(error)
         else:
-            future.set_result(value)
+            self._values[future] = value
+            if again:
+                self._repeated.append((task, future))
+            else:
+                future.set_result(value)
 
 
 def run_one(task: Task, settings: WorkerSettings) -> Ending:

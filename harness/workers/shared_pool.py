@@ -81,6 +81,7 @@ class SharedPool(Pool[T]):
         settings: as for `Pool`; `workers` is the number of children that work at once, over all
             `units`.
         probe: the task that asks whether a device still answers; None: no device is probed.
+        repeat: as for `Pool`.
     """
 
     def __init__(
@@ -88,8 +89,9 @@ class SharedPool(Pool[T]):
         finish: Callable[[Task, Ending], T],
         settings: WorkerSettings,
         probe: Task | None = None,
+        repeat: Callable[[Task, T], bool] | None = None,
     ) -> None:
-        super().__init__(finish, settings)
+        super().__init__(finish, settings, repeat)
         self._probe = probe
         self._units = list(settings.units or ("",))
         self._reruns: list[Rerun[T]] = []
@@ -101,11 +103,12 @@ class SharedPool(Pool[T]):
         return [TaskStatus(c.task.label, c.stage, now - c.started) for c in self._busy()]
 
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._running or self._reruns)
+        return bool(self._finishes() or self._waiting or self._running or self._reruns)
 
     # --- Starting -----------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
+        self._queue_repeated()
         while not self._stopping and len(self._busy()) < self._settings.workers:
             if not (self._start_rerun() or self._start_shared()):
                 break
