@@ -36,6 +36,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
     "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),
+    "localise": (
+        "harness.commands.localise",
+        "the first submodule or operator at which a cell goes wrong",
+    ),
     "set-aside": (
         "harness.commands.set_aside",
         "move a damaged results file away whole, with its log",

@@ -327,6 +327,73 @@ class CellFailure:
         return f"{self.outcome} at {self.stage}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class ModuleScore:
+    """The score of one submodule's outputs, beside or around a culprit.
+
+    Attributes:
+        path: of the submodule, as `encoder.layer.0`; empty for the model itself.
+        kind: its class.
+        depth: how many calls of modules are around its own.
+        score: error in units of the noise floor of these outputs.
+    """
+
+    path: str
+    kind: str
+    depth: int
+    score: float
+
+
+#: How many submodules' scores are kept with a culprit.
+MOST_SCORES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """The part of a model that fails, as `python -m harness localise` finds it.
+
+    Attributes:
+        module: path of the submodule, as `encoder.layer.0`; empty for the model's own code.
+        kind: the submodule's class; empty where no part was found.
+        operator: the smallest chain of its operators that fails, as `roll after window_reverse`;
+            empty where none was found.
+        input: the input of the cell on which the model fails.
+        failure: of the whole model, in one line.
+        cause: the same for the same fault in other models.
+        alone: whether the submodule fails alone, with its recorded inputs.
+        evidence: how all this is known, or why no part was found; one line.
+        scores: of the submodules around the culprit, in the order of execution.
+        prepares: how often the backend prepared something.
+        seconds: of wall time.
+    """
+
+    module: str
+    kind: str
+    operator: str = ""
+    input: str = ""
+    failure: str = ""
+    cause: str = ""
+    alone: bool = False
+    evidence: str = ""
+    scores: list[ModuleScore] = field(default_factory=list)  # at most `MOST_SCORES`
+    prepares: int = 0
+    seconds: float = 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether a part was found."""
+        return bool(self.kind)
+
+    @property
+    def line(self) -> str:
+        """The part in words, as `encoder.layer.0 (SwinLayer): roll after window_reverse`."""
+        if not self.found:
+            return f"no part found: {self.evidence}"
+        module = f"{self.module} ({self.kind})" if self.module else f"{self.kind} itself"
+        where = f", on input '{self.input}'" if self.input not in ("", "base") else ""
+        return f"{module}{f': {self.operator}' if self.operator else ''}{where}"
+
+
 #: How many failures of a cell are kept after its first one.
 MOST_FURTHER = 20
 

@@ -83,7 +83,7 @@ def result(**changes: Any) -> bytes:
         (frame("Ready", {"leads_group": True, "more": 1}), "expected the fields leads_group, foun"),
         (frame("Entering", {"stage": None, "failures": []}), "Entering.stage: expected one"),
         (frame("Entering", {"stage": ["run"], "failures": []}), "expected one of build, inputs"),
-        (frame("Returned", {"value": ["Path", "x"], "usage": {}}), "expected one of CellResult, D"),
+        (frame("Returned", {"value": ["Path", "x"], "usage": {}}), "expected one of CellResult, C"),
         (result(outcome="great"), "CellResult.outcome: expected one of pass"),
         (result(outcome=None), "CellResult.outcome: expected one of pass"),
         (result(reason=None), "CellResult.reason: expected text, found null"),

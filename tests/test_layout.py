@@ -25,6 +25,7 @@ WINGS = (
     "report",
     "results",
     "workers",
+    "diagnosis",
     "cell",
     "checks",
     "models",

@@ -70,8 +70,8 @@ def _stages(job: Job, progress: CellProgress) -> None:
         numpy_before = border.numpy_functions()
         spec = backends.find(job.cell.backend, job.backends_dir)
         backend = backends.load(spec, job.options)
-        precision = _precision(backend, job.cell.precision)
-        case = _case(backend, job)
+        precision = cell_precision(backend, job.cell.precision)
+        case = cell_case(backend, job)
         result.parameters = case.parameters()
         if job.checkpoints is not None and getattr(backend, "case", None) is None:
             progress.metric(REAL_WEIGHTS, 1, "1")
@@ -132,7 +132,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
         _measure(backend, progress)
 
 
-def _case(backend: Backend, job: Job) -> Case:
+def cell_case(backend: Backend, job: Job) -> Case:
     """The cell's case: the backend's own or the harness's, `narrowed` where the backend does so."""
     make = getattr(backend, "case", None)
     if make is None:
@@ -144,7 +144,13 @@ def _case(backend: Backend, job: Job) -> Case:
     return case if narrowed is None else border.case(narrowed(case))
 
 
-def _precision(backend: Backend, name: str) -> Precision:
+def cell_precision(backend: Backend, name: str) -> Precision:
+    """The backend's precision of that name.
+
+    Raises:
+        HarnessError: the backend has none.
+        BrokenContract: its dtype is none of the contract's.
+    """
     precisions = border.precisions(backend.precisions)
     found = next((p for p in precisions if p.name == name), None)
     if found is None:

@@ -166,6 +166,28 @@ class TinyCase:
         other.example_seed, other._examples = seed, {}
         return other
 
+    def wrapped(
+        self,
+        module: Any,
+        examples: Mapping[str, Arrays] | None = None,
+    ) -> TinyCase:
+        """A case of another module: the model in a wrapper, or a part of the model.
+
+        Args:
+            module: a float32 `torch.nn.Module` in evaluation mode, whose forward returns tensors by
+                name; it is kept as it is, and handed out as copies.
+            examples: the part's own inputs by variant, it then takes no options; None where the
+                wrapper takes the model's inputs and options.
+        """
+        other = copy.copy(self)
+        own = vars(other)
+        own["_recipe"], own["_config"] = self._recipe, self._config
+        own["_options"] = self._options if examples is None else {}
+        own.pop("_eager", None)
+        own["_template"], own["generation"] = module, None
+        other._examples = dict(self._examples if examples is None else examples)
+        return other
+
     def _reshaped(self) -> Arrays:
         batch, length = RESHAPED_BATCH, RESHAPED_LENGTH
         try:

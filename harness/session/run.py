@@ -42,7 +42,6 @@ from harness.workers import cell_result, device_probe, fork_server, ld_preload
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.run_folder import new_folder
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task, TaskStatus
@@ -96,7 +95,7 @@ class Run:
             limits=options.limits,
             start_method=self.spec.start_method,
             shared=self.spec.worker == "shared",
-            variables={**self.spec.environment, **self._shim_variables()},
+            variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
             preload=preloaded_modules(
                 self.spec,
                 options.precisions,
@@ -120,14 +119,6 @@ class Run:
             chosen = _names(self.catalog, options.models or self.spec.models)  # of every shard
             entries = [self.catalog.entries[name] for name in chosen]
             checkpoints.check_any(options.checkpoints, entries)
-
-    def _shim_variables(self) -> dict[str, str]:
-        """The environment variable that has the backend's LD_PRELOAD shim loaded, if it has one."""
-        if not self.spec.interpose:
-            return {}
-        source = self.spec.folder / self.spec.interpose
-        shim = ld_preload.compile_shim(source, new_folder())
-        return {ld_preload.VARIABLE: str(shim)} if shim else {}
 
     @property
     def path(self) -> Path:

@@ -14,6 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.catalog.backend_spec import BackendSpec
+from harness.workers.run_folder import new_folder
+
 #: Environment variable of the loader: the libraries that come first.
 VARIABLE = "LD_PRELOAD"
 
@@ -42,3 +45,15 @@ def compile_shim(source: Path, folder: Path) -> Path | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return built
+
+
+def shim_variables(spec: BackendSpec) -> dict[str, str]:
+    """The environment variable that has a backend's shim loaded; none where it has no shim.
+
+    Raises:
+        HarnessError: there is no room for the compiled shim.
+    """
+    if not spec.interpose:
+        return {}
+    shim = compile_shim(spec.folder / spec.interpose, new_folder())
+    return {VARIABLE: str(shim)} if shim else {}

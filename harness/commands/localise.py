@@ -1,0 +1,95 @@
+"""`python -m harness localise`: the first submodule or operator at which a cell goes wrong.
+
+Runs in the backend's environment. Parts of the model are prepared and run on the backend in child
+processes; nothing is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.catalog import backends, model_lists
+from harness.catalog.backend_spec import BACKENDS
+from harness.cell.request import Job
+from harness.contract import BASE, Cell, HarnessError
+from harness.report import culprits
+from harness.toolkit import checkout
+from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.printable import show, show_json
+from harness.workers import fork_server, ld_preload
+from harness.workers.limits import Limits
+from harness.workers.localisation import localise
+from harness.workers.settings import WorkerSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m harness localise`."""
+    parser.description = "Names the first submodule that diverges, and its smallest failing part."
+    parser.add_argument("model", metavar="ENTRY[:HEAD]", help="as in bert or bert:fill-mask")
+    parser.add_argument("--backend", required=True, help="whose environment this is")
+    parser.add_argument("--precision", default="default", help="how the backend shall compute")
+    parser.add_argument("--input", default="", metavar="NAME", help="only this input of the cell")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
+    parser.add_argument("--timeout", type=float, default=180.0, help="seconds for one process")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    for name in ("device", "soc", "skip-rewrite"):
+        parser.add_argument(f"--{name}", default="", help="as in a session")
+    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the culprit; the exit status is 1 where no part was found.
+
+    Raises:
+        HarnessError: the entry, the head, the backend, the precision or the input is not there.
+    """
+    spec = backends.find(args.backend, args.backends_dir)
+    cell = cell_of(args.model, spec.name, args.precision)
+    options = {name: getattr(args, name) for name in ("device", "soc", "skip_rewrite")}
+    job = Job(
+        cell,
+        args.seed,
+        "tiny",
+        spec.folder.parent,
+        options={name: value for name, value in options.items() if value},
+    )
+    settings = WorkerSettings(
+        workers=1,
+        limits=Limits(args.timeout),
+        start_method=spec.start_method,
+        preload=spec.preload,
+        variables={**spec.environment, **ld_preload.shim_variables(spec)},
+    )
+    try:
+        (culprit,) = localise([job], settings, chosen=args.input)
+    finally:
+        fork_server.end_session()
+    if args.json:
+        show_json({"cell": cell.id, **asdict(culprit)})
+    else:
+        show("\n".join([cell.id, *culprits.lines(culprit)]))
+    return 0 if culprit.found else 1
+
+
+def cell_of(model: str, backend: str, precision: str) -> Cell:
+    """The cell of `ENTRY[:HEAD]`.
+
+    Raises:
+        HarnessError: the lists have no such entry, or the entry no such head.
+    """
+    entries = model_lists.load(checkout.ROOT).entries
+    name, _, head = model.partition(":")
+    if name not in entries:
+        raise HarnessError(
+            f"expected an entry of the model lists, found {name!r}.{did_you_mean(name, entries)} "
+            "Fix: `python -m harness list` shows them"
+        )
+    entry, head = entries[name], head or BASE
+    if head not in entry.built:
+        raise HarnessError(
+            f"expected a head of {name} ({', '.join(entry.built)}), found {head!r}. "
+            f"Fix: {name}:{entry.built[0]}"
+        )
+    return Cell(entry, backend, precision, head)
