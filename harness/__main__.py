@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.localise",
         "the first submodule or operator at which a cell goes wrong",
     ),
+    "repro": ("harness.commands.repro", "a standalone script that shows a cell's failure"),
     "set-aside": (
         "harness.commands.set_aside",
         "move a damaged results file away whole, with its log",

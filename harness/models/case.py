@@ -33,7 +33,7 @@ from harness.contract import (
 from harness.models import calibrate, damaged_cache, example_seeds, function_defaults, libraries
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
-from harness.models.eager_reference import EagerReference, tensors
+from harness.models.eager_reference import EagerReference, plain_choices, tensors
 from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
@@ -245,6 +245,10 @@ class TinyCase:
     def _eager(self) -> EagerReference:
         attention = self._recipe.plain_attention
         return EagerReference(self._template, self.options(), attention, self.seed)
+
+    def plain_choices(self) -> Mapping[str, str]:
+        """The reference's choices of plain arithmetic, by the setter of a model that has it."""
+        return plain_choices(self._recipe.plain_attention)
 
     def weights(self) -> Sequence[str]:
         """The matrices of the model; see `EagerReference.weights`."""

@@ -35,10 +35,7 @@ class EagerReference:
     ) -> None:
         self._template = template
         self._options = options
-        self._choices = {
-            "set_attn_implementation": plain_attention,
-            "set_experts_implementation": "eager",
-        }
+        self._choices = plain_choices(plain_attention)
         self._seed = seed
         self._modules: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
 
@@ -133,6 +130,11 @@ class EagerReference:
         arithmetic = dtype if dtype in rounded_products.FORMATS else "float32"
         with moved_values.moving(step, self._seed):
             return self._forward(self._modules[key], given, arithmetic)
+
+
+def plain_choices(attention: str) -> Mapping[str, str]:
+    """Choices of plain arithmetic by the setter of a model: an implementation of attention, ..."""
+    return {"set_attn_implementation": attention, "set_experts_implementation": "eager"}
 
 
 def compute_dtype(name: str) -> Any:

@@ -167,7 +167,7 @@ def outputs(record: RecordedCheckpoint, model: Any) -> Arrays:
         record: has the inputs and the arguments of forward.
         model: in float32.
     """
-    eager = EagerReference(model, _options(record, model), "eager", 0)
+    eager = EagerReference(model, options(record, model), "eager", 0)
     given = inputs(record)
     try:
         return eager.outputs(given, "float64", 0)
@@ -225,10 +225,11 @@ def _plainly(record: RecordedCheckpoint, model: Any) -> Arrays:
     torch.manual_seed(0)
     with torch.no_grad():
         given = tensors(inputs(record), torch.float32)
-        return flatten(model(**given, **_options(record, model)))
+        return flatten(model(**given, **options(record, model)))
 
 
-def _options(record: RecordedCheckpoint, model: Any) -> dict[str, Any]:
+def options(record: RecordedCheckpoint, model: Any) -> dict[str, Any]:
+    """The arguments of a model's forward that are no arrays, as they were recorded."""
     accepted = inspect.signature(model.forward).parameters
     plain = {name: value for name, value in PLAIN.items() if name in accepted}
     return {**plain, **record.arguments}

@@ -1,0 +1,118 @@
+"""Script of a failure at roundtrip: a checkpoint beside it that the library does not read right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contract import Precision, Unsupported
+from harness.diagnosis.script_inputs import ScriptInputs
+from harness.diagnosis.script_request import ScriptRequest
+
+if TYPE_CHECKING:
+    from harness.models.case import TinyCase
+    from harness.models.recorded.record import RecordedCheckpoint
+
+_LABEL = re.compile(r"a checkpoint of transformers [\w.]+ \((?P<label>.+?)\)")
+_ALIAS = re.compile(r"\) with (?P<alias>\S+) for the tied (?P<name>\S+) to load alike")
+_PLACES = "to find its place"
+_OUTPUTS = re.compile(r"expected (?P<output>\S+) of a checkpoint")
+
+LOAD = """\
+folder = Path(__file__).with_suffix("")
+model, told = {cls}.from_pretrained(
+    folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32
+)
+"""
+
+#: Every tensor has to find its place.
+PLACES = """\
+lost = [told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+print("expected: every tensor in its place, as in transformers {version}")
+print("found: missing {{}}, unexpected {{}}, of another shape {{}}".format(*map(sorted, lost)))
+sys.exit(int({missing}))
+"""
+
+#: A tied tensor has to load by each of its names.
+ALIAS = """\
+right = {cls}.from_pretrained(folder / "right", dtype=torch.float32)
+pairs = zip(right.state_dict().items(), model.state_dict().values())
+wrong = [name for (name, one), other in pairs if not torch.equal(one, other)]
+print("expected: the same weights with {alias} for the tied {name}")
+print("found: other values in", wrong)
+sys.exit(int(bool(wrong)))
+"""
+
+#: The outputs have to be those of the version that saved the checkpoint.
+OUTPUTS = """\
+{inputs}
+with torch.no_grad():
+    found = model.eval()(**tensors(inputs, torch.float32){options}){output}
+size = float(found.double().pow(2).mean().sqrt())
+print("expected: a root mean square of {size}, as in transformers {version}")
+print("found: {{:.5g}}".format(size))
+sys.exit(int(abs(size / {size} - 1) > 2e-3))
+"""
+
+
+def roundtrip_script(
+    request: ScriptRequest,
+    case: TinyCase,
+    precision: Precision,
+    inputs: ScriptInputs,
+    context: dict[str, Any],
+) -> None:
+    """The parts of a script that loads a checkpoint, or saves the model and loads it again.
+
+    Args:
+        request: the failure.
+        case: the model.
+        precision: in which it is loaded.
+        inputs: of the script.
+        context: of the template; added to.
+
+    Raises:
+        Unsupported: the failure is of another kind.
+    """
+    from harness.models.recorded import files, reading, record
+
+    reason, folder = request.failure.reason, context["files"]
+    context |= {"compares": False, "limit": None, "reference": "", "inputs": ""}
+    said = _LABEL.search(reason)
+    if said is None:
+        raise Unsupported(f"no script of this failure yet: {reason}")
+    records = map(record.parse, request.job.recorded_checkpoints)
+    known: RecordedCheckpoint = next(r for r in records if r.label == said["label"])
+    alias = _ALIAS.search(reason)
+    _written(files.write, known, folder, alias["alias"] if alias else "")
+    cls = type(case.module()).__name__
+    text = LOAD.format(cls=cls)
+    if alias:
+        _written(files.write, known, folder / "right", "")
+        text += ALIAS.format(cls=cls, alias=alias["alias"], name=alias["name"])
+    elif _PLACES in reason:
+        kinds = [("found missing", 0), ("unexpected:", 1), ("of another shape:", 2)]
+        lost = [f"lost[{i}]" for word, i in kinds if word in reason] or ["any(lost)"]
+        text += PLACES.format(version=known.version, missing=f"any([{', '.join(lost)}])")
+    else:
+        output = _OUTPUTS.search(reason)
+        if output is None or output["output"] not in known.outputs:
+            raise Unsupported(f"no script of this failure yet: {reason}")
+        name = output["output"]
+        given = reading.inputs(known)
+        told = "".join(f", {k}={v!r}" for k, v in reading.options(known, case.module()).items())
+        words = "".join(f"[{w}]" if w.isdigit() else f'["{w}"]' for w in name.split("."))
+        text += OUTPUTS.format(
+            inputs=inputs.table("inputs", given),
+            options=told,
+            output=words,
+            size=known.outputs[name][0],
+            version=known.version,
+        )
+    context |= {"roundtrip": text.rstrip(), "model": ""}
+
+
+def _written(write: Any, known: RecordedCheckpoint, folder: Path, alias: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(known, folder, alias=alias)

@@ -1,0 +1,196 @@
+"""Standalone scripts: one short Python file that shows a cell's failure without this project.
+
+A script builds the model, seeds its weights, makes the inputs and runs the backend, and the
+reference where numbers are compared. `write` runs in a child, in the backend's environment.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.catalog import backends
+from harness.cell.request import Job
+from harness.contract import Arrays, Device, Outcome, Stage, Unsupported
+from harness.diagnosis import script_config, script_text, script_weights
+from harness.diagnosis.generation_script import generation_script
+from harness.diagnosis.inference_script import inference_script
+from harness.diagnosis.pipeline_script import is_text_of_pipeline, pipeline_script
+from harness.diagnosis.roundtrip_script import roundtrip_script
+from harness.diagnosis.script_inputs import ScriptInputs
+from harness.diagnosis.script_request import EXPORTED, TEMPLATE, ScriptRequest, stem
+from harness.diagnosis.upstream_report import upstream_report
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Stages of a script, and the template's block for each.
+KINDS: Mapping[Stage, str] = {
+    Stage.PREPARE: "program",
+    Stage.RUN: "program",
+    Stage.VERIFY: "program",
+    Stage.GENERATE: "generate",
+    Stage.PIPELINE: "pipeline",
+    Stage.ROUNDTRIP: "roundtrip",
+}
+
+TENSORS = """\
+def tensors(inputs, dtype{device}):
+    made = {{name: torch.tensor(array{place}) for name, array in inputs.items()}}
+    return {{n: t.to(dtype) if t.is_floating_point() else t for n, t in made.items()}}
+"""
+
+
+@dataclass(slots=True)
+class ScriptParts:
+    """Parts of a script that are known so far, as the templates take them."""
+
+    imports: list[str]
+    needs: list[str]
+    context: dict[str, Any]
+    stored: Arrays
+
+
+def write(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[str, Any]:
+    """Write a script and its upstream report; runs in a child.
+
+    Returns:
+        `script` and `report` (paths) and `lines`, the number of lines of the script; or `refused`,
+        the reason why no script of this kind can be written yet.
+    """
+    try:
+        return _written(request, report)
+    except Unsupported as error:
+        return {"refused": str(error)}
+
+
+def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[str, Any]:
+    import torch
+
+    from harness.models.case import TinyCase
+
+    job, failure = request.job, request.failure
+    report(Stage.BUILD)
+    spec = backends.find(job.cell.backend, job.backends_dir)
+    backend = backends.load(spec, job.options)
+    precision = next(p for p in backend.precisions if p.name == job.cell.precision)
+    kind = KINDS.get(failure.stage)
+    if kind is None:
+        raise Unsupported(f"no script of a failure at {failure.stage}: it is no backend's")
+    if request.form == EXPORTED:
+        kind = "exported"
+    template = _environment(spec.folder.parent).get_template(f"{spec.folder.name}/{TEMPLATE}")
+    block = "generate" if is_text_of_pipeline(failure) else kind
+    if not template_has(spec.folder.parent, f"{spec.folder.name}/{TEMPLATE}", block):
+        raise Unsupported(f"{spec.name} has no script of a failure at {failure.stage} yet")
+    if getattr(backend, "case", None) is not None:
+        raise Unsupported(f"{spec.name} makes its cases itself")
+    case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
+    config = copy.deepcopy(case.config())
+    module = case.module()
+    built = script_config.construction(case, config)
+    report(Stage.REFERENCE)
+    parts = ScriptParts([*built.imports], ["torch", "numpy", *built.needs], {}, {})
+    inputs = ScriptInputs(case.example_seed, ("base", "other"))
+    torch.manual_seed(job.seed)
+    fresh = _fresh(built)
+    weights = script_weights.seeding(fresh, _tensors(module))
+    parts.stored |= weights.stored
+    model = f"torch.manual_seed({job.seed})\n{built.code}\n{weights.code}"
+    parts.context |= {"model": model, "kind": kind, "backend": backend}
+    parts.context |= {"precision": precision.name, "options": script_config.options(case.options())}
+    parts.context |= {"greedy": False, "files": script_files(job, request)}
+    if kind == "generate":
+        generation_script(request, case, backend, precision, inputs, parts.context)
+    elif kind == "pipeline":
+        pipeline_script(request, case, backend, precision, inputs, parts.context)
+    elif kind == "roundtrip":
+        roundtrip_script(request, case, precision, inputs, parts.context)
+    else:
+        inference_script(request, case, backend, precision, inputs, parts.context)
+    if not parts.context["model"]:
+        parts.stored.clear()
+    parts.stored |= inputs.stored
+    parts.imports += parts.context.get("own", [])
+    parts.needs += parts.context.get("needs", [])
+    device = backend.probe()
+    text = _rendered(template, request, parts, device)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    path = request.folder / f"{stem(job, failure)}.py"
+    path.write_text(text, "utf-8")
+    if parts.stored:
+        stored: dict[str, Any] = parts.stored
+        np.savez_compressed(path.with_suffix(".npz"), **stored)
+    about = path.with_suffix(".md")
+    about.write_text(
+        upstream_report(path, text, failure, device, script_text.versions(device, parts.needs)),
+        "utf-8",
+    )
+    return {"script": str(path), "report": str(about), "lines": text.count("\n")}
+
+
+def script_files(job: Job, request: ScriptRequest) -> Path:
+    """The folder of a script's further files, beside it and of its name."""
+    return request.folder / stem(job, request.failure)
+
+
+def _environment(folder: Path) -> Environment:
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=ChoiceLoader([FileSystemLoader(folder), PackageLoader("harness.diagnosis")]),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def template_has(folder: Path, name: str, block: str) -> bool:
+    """Whether a backend's template, or one that it extends, fills a block of the script."""
+    source = (folder / name).read_text("utf-8")
+    if re.search(rf"{{%-? block {block}\b", source):
+        return True
+    above = re.search(r"{%-? extends \"([^\"]+)\"", source)
+    if above is None or not (folder / above[1]).is_file():
+        return False
+    return template_has(folder, above[1], block)
+
+
+def _fresh(built: script_config.Construction) -> Any:
+    """The model that a script's own text makes, with the library's weights."""
+    names: dict[str, Any] = {}
+    exec("\n".join(["import torch", *built.imports, built.code]), names)
+    return names["model"].requires_grad_(False)
+
+
+def _tensors(module: Any) -> dict[str, Any]:
+    return {**dict(module.named_buffers()), **dict(module.named_parameters())}
+
+
+def _rendered(template: Any, request: ScriptRequest, parts: ScriptParts, device: Device) -> str:
+    failure, context = request.failure, parts.context
+    guard = failure.outcome in (Outcome.CRASH, Outcome.TIMEOUT)
+    given = {**context, "header": "", "imports": [], "guard": guard, "seconds": request.seconds}
+    given |= {"stored": bool(parts.stored), "uniform": "", "tensors": ""}
+    given["shapes"] = "expected shape" in failure.reason
+    where = context["backend"].device.type if hasattr(context["backend"], "device") else "cpu"
+    body = template.render(given)
+    place = where != "cpu"
+    if "tensors(" in body:
+        given["tensors"] = TENSORS.format(
+            device=', device="cpu"' if place else "", place=", device=device" if place else ""
+        ).rstrip()
+    if "uniform(" in body:
+        given["uniform"] = script_weights.UNIFORM
+    body = template.render(given)
+    given["imports"] = script_text.imports(body, parts.imports)
+    given["header"] = script_text.header(request, device, parts.needs)
+    return script_text.tidy(template.render(given))

@@ -1,0 +1,53 @@
+"""Request of a script: the cell, one of its failures, and the form in which it is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cell.request import Job
+from harness.contract import CellFailure
+
+#: The template of a backend's scripts, in its folder; it extends `templates/script.py.jinja`.
+TEMPLATE = "repro.py.jinja"
+
+#: Forms of a script: the model's own code, or a file that the backend has made of it.
+PLAIN, EXPORTED = "plain", "exported"
+
+#: The input, or the way of using a cache, that a reason names.
+_PLACE = re.compile(r"(?<=on input ')[^']+|(?<=generate, )[^:]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRequest:
+    """A failure to be shown by a script.
+
+    Attributes:
+        job: the cell.
+        failure: one of its failures.
+        folder: where the script goes.
+        form: `plain` or `exported`.
+        module: the dotted name of the submodule that is run alone; empty for the whole model.
+        seconds: after which a script calls what it runs hung.
+    """
+
+    job: Job
+    failure: CellFailure
+    folder: Path
+    form: str = PLAIN
+    module: str = ""
+    seconds: int = 120
+
+
+def stem(job: Job, failure: CellFailure) -> str:
+    """The name of a script without its ending, such as `aimv2_torch_cpu_default_verify_base`."""
+    cell = job.cell
+    words = [
+        cell.label,
+        cell.backend,
+        cell.precision,
+        failure.stage,
+        *_PLACE.findall(failure.reason),
+    ]
+    return re.sub(r"\W+", "_", " ".join(words[:5])).strip("_")

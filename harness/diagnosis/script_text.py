@@ -1,0 +1,108 @@
+"""Text around a script: its docstring with versions and installation, its imports, its spaces."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from harness.contract import Device
+from harness.diagnosis import source_text
+from harness.diagnosis.script_request import ScriptRequest, stem
+
+#: Standard library and common packages: the text that needs each, and its import.
+_IMPORTS: tuple[tuple[str, str], ...] = (
+    ("copy.", "import copy"),
+    ("fnmatch.", "import fnmatch"),
+    ("hashlib.", "import hashlib"),
+    ("math.", "import math"),
+    ("signal.", "import signal"),
+    ("subprocess.", "import subprocess"),
+    ("sys.", "import sys"),
+    ("Path(", "from pathlib import Path"),
+    ("np.", "import numpy as np"),
+    ("torch.", "import torch"),
+    ("GenerationConfig(", "from transformers import GenerationConfig"),
+    ("pipeline(", "from transformers import pipeline"),
+)
+
+
+def imports(body: str, own: Sequence[str]) -> list[str]:
+    """The imports that a script's text needs, and its own ones; the standard library first."""
+    wanted = [line for word, line in _IMPORTS if re.search(rf"(?<![\w.]){re.escape(word)}", body)]
+    standard = [line for line in wanted if line.split()[1] in sys.stdlib_module_names]
+    own_standard = [line for line in own if line.split()[1] in sys.stdlib_module_names]
+    others = [line for line in wanted if line not in standard]
+    others += [line for line in own if line not in own_standard]
+    gap = [""] if standard or own_standard else []
+    return [*standard, *own_standard, *gap, *_merged(others, body)]
+
+
+def _merged(lines: Sequence[str], body: str) -> list[str]:
+    """Imports with one line for each module that names are taken from, of the names in use."""
+    made: dict[str, list[str]] = {}
+    for line in lines:
+        head, _, names = line.partition(" import ")
+        used = [n for n in names.split(", ") if n and re.search(rf"\b{re.escape(n)}\b", body)]
+        if used or not names:
+            made.setdefault(head, []).extend(used)
+    return [
+        source_text.wrapped(f"{head} import ({', '.join(sorted({*names}))})").replace(")", ",)")
+        if names and len(f"{head} import {', '.join(sorted({*names}))}") > source_text.WIDTH
+        else f"{head} import {', '.join(sorted({*names}))}"
+        if names
+        else head
+        for head, names in made.items()
+    ]
+
+
+def header(request: ScriptRequest, device: Device, needs: Sequence[str]) -> str:
+    """The docstring of a script: what fails, where it was seen, and how to install and run it."""
+    job, failure = request.job, request.failure
+    cell = job.cell
+    seen = ", ".join(f"{name} {found}" for name, found in versions(device, needs).items())
+    title = f"{cell.label} on {cell.backend}, precision {cell.precision}: {failure.outcome}"
+    lines = [
+        f"{title} at {failure.stage}.",
+        "",
+        *_filled(failure.reason.partition("; score ")[0]),
+        "",
+        *_filled(f"Seen on {device.name} with Python {platform.python_version()}, {seen}."),
+        "Exits with 1 while the fault is there, and with 0 when it is gone. Install and run:",
+        "",
+        f"    {install(device, needs)}",
+        f"    python {stem(job, failure)}.py",
+    ]
+    text = "\n".join(lines).replace("\\", "/").replace('"""', "'''")
+    return f'"""{text}\n"""'
+
+
+def _filled(text: str) -> list[str]:
+    width = source_text.WIDTH
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def versions(device: Device, needs: Sequence[str]) -> dict[str, str]:
+    """The versions of the packages of a script, by name on PyPI."""
+    found = {}
+    for name in dict.fromkeys([*device.versions, *needs]):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def install(device: Device, needs: Sequence[str]) -> str:
+    """The command that installs the packages of a script, in their versions."""
+    pinned = [f"{n}=={v.partition('+')[0]}" for n, v in versions(device, needs).items()]
+    return f"uv pip install {' '.join(pinned)}"
+
+
+def tidy(text: str) -> str:
+    """A script with at most two blank lines in a row, and no space at the end of a line."""
+    text = "\n".join(line.rstrip() for line in text.splitlines())
+    return re.sub(r"\n{4,}", "\n\n\n", text).strip() + "\n"

@@ -1,0 +1,220 @@
+"""Standalone scripts of failures: their parts, what they are held to, and real ones."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import __main__ as command_line
+from harness.contract import CellFailure, Outcome, Stage
+from harness.diagnosis import script_config, script_run, source_text
+from harness.diagnosis.script_inputs import ScriptInputs
+from harness.toolkit.seeded_values import uniform
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_a_literal_is_its_value_again(value: Any) -> None:
+    assert eval(source_text.literal(value)) == value
+
+
+def test_an_object_has_no_literal() -> None:
+    with pytest.raises(ValueError, match="expected a value"):
+        source_text.literal(object())
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=6))
+def test_a_wrapped_call_has_the_same_arguments(arguments: dict[str, Any]) -> None:
+    text = source_text.call("given", {f"{name}_": value for name, value in arguments.items()})
+    found = eval(text, {"given": lambda **kept: kept})
+    assert found == {f"{name}_": value for name, value in arguments.items()}
+
+
+def test_a_long_statement_is_broken_within_its_width() -> None:
+    text = source_text.call("f", {f"name_{i}": [i] * 4 for i in range(40)})
+    assert max(map(len, text.splitlines())) <= source_text.WIDTH
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.ones((2, 3), np.int64),
+        np.zeros((2, 3), np.bool_),
+        np.full((2,), 7, np.int32),
+        np.array([[0] * 4 + [1] * 12, [1] * 16]),
+        np.array([[5, 3], [2, 1]], dtype=np.int32),
+        np.zeros((0, 3), np.float32),
+        uniform(0, "input/base/x", (2, 3)) * np.float32(3**0.5),
+        uniform(4, "another", (2, 3)),
+        np.arange(1000),
+    ],
+)
+def test_an_array_of_a_script_is_the_array(array: Any) -> None:
+    inputs = ScriptInputs(0, ("base",))
+    text = inputs.table("inputs", {"x": array})
+
+    def drawn(name: str, shape: tuple[int, ...], seed: int = 0) -> Any:
+        return uniform(seed, name, shape)
+
+    names: dict[str, Any] = {"np": np, "uniform": drawn, "stored": inputs.stored}
+    exec(text, names)
+    found = names["inputs"]["x"]
+    assert found.dtype == array.dtype
+    assert np.array_equal(found, array)
+
+
+def test_fields_that_change_nothing_are_dropped_at_every_depth() -> None:
+    wanted = {"a": 1, "b": {"c": 2, "d": 3}, "e": 4}
+
+    def same(given: dict[str, Any]) -> bool:
+        return given.get("a") == 1 and given.get("b", {}).get("d") == 3
+
+    assert script_config.pruned(wanted, same) == {"a": 1, "b": {"d": 3}}
+
+
+def test_the_weights_of_a_script_are_those_of_the_harness() -> None:
+    torch: Any = pytest.importorskip("torch")
+    from harness.diagnosis import script_weights
+    from harness.models import weights
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = torch.nn.Embedding(10, 4)
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(2)])
+            self.norm = torch.nn.LayerNorm(4)
+            self.scale = torch.nn.Parameter(torch.full((4,), 1e-6))
+            self.up = torch.nn.ConvTranspose2d(4, 2, 3, groups=2)
+            self.A_log = torch.nn.Parameter(torch.ones(4))
+            self.batches = torch.nn.BatchNorm1d(4)
+            self.empty = torch.nn.Parameter(torch.zeros(0))
+
+    torch.manual_seed(0)
+    wanted = Model()
+    weights.fill(wanted, 0)
+    wanted.batches.running_mean += 0.5
+    torch.manual_seed(0)
+    fresh = Model()
+    held = {**dict(wanted.named_buffers()), **dict(wanted.named_parameters())}
+    made = script_weights.seeding(fresh, held)
+    assert set(made.stored) == {"batches.running_mean"}
+    torch.manual_seed(0)
+    names: dict[str, Any] = {"torch": torch, "np": np, "model": Model(), "stored": made.stored}
+    for name in ("fnmatch", "hashlib", "math"):
+        names[name] = __import__(name)
+    exec(script_weights.UNIFORM + made.code, names)
+    found = names["model"].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.state_dict().items())
+
+
+def failure(
+    outcome: Outcome, reason: str, cause: str = "", stage: Stage = Stage.RUN
+) -> CellFailure:
+    return CellFailure(stage, outcome, reason, cause or reason, "")
+
+
+SEEN = {
+    "numbers": (
+        failure(Outcome.FAIL, "on input 'base': x: relative error 2", "CheckFailed: x"),
+        "print('found: 1')\nraise SystemExit(1)",
+    ),
+    "exception": (
+        failure(Outcome.FAIL, "ValueError: 3 is no size", "ValueError: <n> is no size @ torch:f"),
+        "raise ValueError('4 is no size')",
+    ),
+    "way of a cache": (
+        failure(Outcome.FAIL, "generate, beams: KeyError: 'x'", "CheckFailed: generate, beams"),
+        "raise KeyError('x')",
+    ),
+    "crash": (
+        failure(Outcome.CRASH, "killed by SIGSEGV"),
+        "print('expected: an end by itself, found: killed by SIGSEGV')\nraise SystemExit(1)",
+    ),
+    "hang": (
+        failure(Outcome.TIMEOUT, "no end"),
+        "print('expected: an end within 1 s, found: none')\nraise SystemExit(1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.product(SEEN, SEEN)])
+def test_a_script_shows_its_own_failure_and_no_other(one: str, other: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SEEN[other][1], "utf-8")
+    assert script_run.run(script, 60).shows(SEEN[one][0]) == (one == other)
+
+
+@pytest.mark.parametrize("text", ["print('found: 1')", "import sys; sys.exit(2)", "import no_such"])
+def test_a_script_without_its_fault_shows_nothing(text: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(text, "utf-8")
+    run = script_run.run(script, 60)
+    assert not any(run.shows(seen) for seen, _ in SEEN.values())
+
+
+def test_a_script_runs_without_this_project(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import harness", "utf-8")
+    assert "No module named 'harness'" in script_run.run(script, 60).errors
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bert", "--backend", "mock"], "repro.py.jinja"),
+        (["bert:nothing", "--backend", "torch-cpu"], "expected a head of bert"),
+        (["encoder-only", "--backend", "torch-cpu"], "expected one entry"),
+        (["bert", "--backend", "torch-cpi"], "Did you mean `torch-cpu`"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_by_name(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["repro", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def repro(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "repro", *words, "--backend", "torch-cpu"]
+    return subprocess.run(
+        [*command, "--output", str(folder)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "lines"),
+    [("aimv2", 82), ("pvt:image-classification", 50), ("openai_gpt:text-generation", 65)],
+)
+def test_a_real_failure_is_shown(cell: str, lines: int, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    done = repro(tmp_path, cell)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "shows the same failure" in done.stdout
+    (script,) = tmp_path.glob("*.py")
+    text = script.read_text("utf-8")
+    assert text.count("\n") <= lines
+    assert not re.search(r"\b(harness|backends)\b", text)
+    report = script.with_suffix(".md").read_text("utf-8")
+    assert "## Repro" in report
+    assert "uv pip install torch==" in text
+
+
+def test_a_cell_that_passes_has_nothing_to_show(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    done = repro(tmp_path, "bert")
+    assert done.returncode == 2
+    assert "found that it passes" in done.stderr
