@@ -8,8 +8,8 @@
 
 Needs uv on PATH, Linux, and the internet for packages that uv has not cached. Each environment is
 the pins of a backend with one package swapped: a minute and 1 GB of disk, 0.1 GB where the cache of
-uv is on the same file system. They stay in `~/.cache/hf-hardware-matrix/public-bugs` until
-`--remove`.
+uv is on the same file system. They stay in `~/.cache/hf-hardware-matrix/environments`, where
+`python -m harness bisect` keeps its own, until `--remove`.
 
 The bugs are data: what users reported. All but the first ten were chosen before anyone looked at
 whether the harness sees them. Nothing in the harness may be tuned to one of them; a bug that is
@@ -21,12 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,10 +30,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import swapped_environment
 from benchmarks.bug_judgement import Judgement, Row, Sighting, judge
 from harness.catalog import backends, model_lists
 from harness.contract import FAMILIES, HarnessError
+from harness.environments import swapped
+from harness.environments.session import results_of
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.marked_text import write_between
@@ -170,45 +166,9 @@ def run(session: Session, entries: Sequence[str]) -> list[Row]:
         HarnessError: the environment can't be made, or the session ends without results.
     """
     spec = backends.find(session.backend)
-    try:
-        python = swapped_environment.interpreter(spec, session.package, session.version)
-    except subprocess.CalledProcessError as error:
-        raise HarnessError(
-            f"expected an environment for {session}, found that uv ended with "
-            f"{error.returncode}. Fix: see its message above"
-        ) from error
-    # Where bytecode is unwanted in the tree, each child process would compile torch anew.
-    bytecode = {"PYTHONPYCACHEPREFIX": str(python.parents[1] / "pycache")}
-    environment = {**os.environ, **bytecode, "HF_HUB_OFFLINE": "1"}
-    for name in ("HARNESS_BACKEND", "PYTHONDONTWRITEBYTECODE"):
-        environment.pop(name, None)
-    with tempfile.TemporaryDirectory() as temporary:
-        results = Path(temporary, "results")
-        folder = Path(temporary, "backends", spec.folder.name)
-        without_snapshot(spec.folder, folder)
-        done = subprocess.run(
-            [str(python), "-m", "pytest", "-c", "pyproject.toml", "-p", "harness.plugin", "-q",
-             "--backend", session.backend, "--backends-dir", str(folder.parent),
-             "--models", ",".join(entries), "--results", str(results),
-             *session.options],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        files = sorted(results.glob("*.duckdb"))
-        if not files:
-            print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
-            raise HarnessError(f"expected results of {session}, found the output above")
+    python = swapped.interpreter(spec, session.package, session.version)
+    with results_of(python, spec, ["--models", ",".join(entries), *session.options]) as files:
         return [row for file in files for row in rows_of(file)]
-
-
-def without_snapshot(backend: Path, copy: Path) -> None:
-    """Copy a backend's folder, so that its models are not held against recorded signatures.
-
-    The signatures are those of the pins. On another version many differ, and a cell ends there.
-    """
-    shutil.copytree(backend, copy)
-    told = (copy / "backend.toml").read_text(encoding="utf-8")
-    told = re.sub(r"^snapshot = true\n", "", told, flags=re.MULTILINE)
-    (copy / "backend.toml").write_text(told, encoding="utf-8")
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -305,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     if arguments.remove:
-        swapped_environment.remove()
+        swapped.remove()
         return 0
     bugs = chosen(read(), arguments.only or (QUICK if arguments.quick else ()))
     if arguments.list:
@@ -315,8 +275,7 @@ def _main(arguments: argparse.Namespace) -> int:
         ]
         print("\n".join(plain_table([heads, *lines])))
         return 0
-    if shutil.which("uv") is None:
-        raise HarnessError("expected uv on PATH, found none. Fix: python -m pip install uv")
+    swapped.check_uv()
     results: dict[Session, list[Row]] = {}
     for session, entries in sessions(bugs).items():
         print(f"{session}: {', '.join(entries)}", file=sys.stderr, flush=True)

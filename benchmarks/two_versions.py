@@ -24,9 +24,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import swapped_environment
 from harness.catalog import backends
 from harness.contract import HarnessError
+from harness.environments import swapped
 from harness.toolkit.checkout import ROOT
 
 #: The versions that are compared where none are named.
@@ -56,7 +56,7 @@ def interpreter(named: str) -> Path:
         raise HarnessError(
             f"expected a backend that pins transformers, found {backend!r}. Fix: name torch-cpu"
         )
-    return swapped_environment.interpreter(spec, "transformers", version or pinned[0])
+    return swapped.interpreter(spec, "transformers", version or pinned[0])
 
 
 def run(python: Path, file: Path, models: str, *words: str) -> int:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     models = QUICK if arguments.quick else arguments.models
     try:
         old, new = interpreter(arguments.old), interpreter(arguments.new)
-    except (HarnessError, subprocess.CalledProcessError) as error:
+    except HarnessError as error:
         print(f"two_versions: {error}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "the first submodule or operator at which a cell goes wrong",
     ),
     "repro": ("harness.commands.repro", "a standalone script that shows a cell's failure"),
+    "bisect": ("harness.commands.bisect", "the version of a package since which a cell fails"),
     "set-aside": (
         "harness.commands.set_aside",
         "move a damaged results file away whole, with its log",

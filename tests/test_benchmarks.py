@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from stored_results import NOON, cell, run_info, session
 
-from benchmarks import scores, swapped_environment, sweep, toml_mutations, two_versions
+from benchmarks import scores, sweep, toml_mutations, two_versions
 from harness.contract import CellResult, Outcome
+from harness.environments import swapped
 from harness.session import summary
 from harness.session.cost import Cost
 
@@ -92,7 +93,7 @@ def test_two_versions_read_what_the_other_saves(
         return read if words else 0
 
     monkeypatch.setattr(
-        swapped_environment, "interpreter", lambda spec, _, version: Path(f"{spec.name}={version}")
+        swapped, "interpreter", lambda spec, _, version: Path(f"{spec.name}={version}")
     )
     monkeypatch.setattr(two_versions, "run", run)
     assert two_versions.main(["--old", "torch-cpu=4.57.6", "--models", "bert"]) == read

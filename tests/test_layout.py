@@ -23,6 +23,7 @@ WINGS = (
     "commands",
     "session",
     "report",
+    "environments",
     "results",
     "workers",
     "diagnosis",

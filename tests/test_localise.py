@@ -15,8 +15,8 @@ from fakes.planted import planted  # noqa: E402
 from fakes.planted.planted import Place, places  # noqa: E402
 
 from harness.catalog import model_lists  # noqa: E402
+from harness.catalog.cells import cell_of  # noqa: E402
 from harness.cell.request import Job  # noqa: E402
-from harness.commands.localise import cell_of  # noqa: E402
 from harness.contract import Cell, Culprit, HarnessError  # noqa: E402
 from harness.diagnosis.localise import localise  # noqa: E402
 from harness.diagnosis.request import LocaliseRequest  # noqa: E402

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import public_bugs, swapped_environment
+from benchmarks import public_bugs
 from benchmarks.bug_judgement import Judgement, Row, Sighting, judge
 from benchmarks.public_bugs import Bug, Session
 from harness.catalog import backends, model_lists
 from harness.contract import CellResult, Entry, HarnessError, Outcome, RunInfo, Stage, Verdict
+from harness.environments import session, swapped
 from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -226,7 +227,7 @@ def test_rows_come_from_a_results_file(tmp_path: Path) -> None:
 
 def test_recorded_signatures_are_left_out(tmp_path: Path) -> None:
     spec = backends.find("torch-cpu")
-    public_bugs.without_snapshot(spec.folder, tmp_path / "torch_cpu")
+    session.without_snapshot(spec.folder, tmp_path / "torch_cpu")
     copy = backends.discover(tmp_path)["torch-cpu"]
     assert (spec.snapshot, copy.snapshot) == (True, False)
     assert copy.expectations.is_file()
@@ -237,32 +238,28 @@ def test_recorded_signatures_are_left_out(tmp_path: Path) -> None:
 
 def test_one_package_is_swapped_and_the_others_stay() -> None:
     told = "transformers==5.23.0  # newest\ntransformers-extra\noptimum[openvino]==2.2.0\n"
-    assert swapped_environment.swapped(told, "transformers", "5.12.0") == (
+    assert swapped.swapped(told, "transformers", "5.12.0") == (
         "transformers-extra\noptimum[openvino]==2.2.0\ntransformers==5.12.0\n"
     )
-    assert swapped_environment.swapped(told, "optimum", "2.1.0").endswith(
-        "-extra\noptimum==2.1.0\n"
-    )
+    assert swapped.swapped(told, "optimum", "2.1.0").endswith("-extra\noptimum==2.1.0\n")
     pins = "transformers==5.23.0\n    # via x\ntransformers-extra==1\n"
-    assert (
-        swapped_environment.without(pins, "transformers") == "    # via x\ntransformers-extra==1\n"
-    )
+    assert swapped.without(pins, "transformers") == "    # via x\ntransformers-extra==1\n"
 
 
 @pytest.mark.parametrize("name", ["UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_TORCH_BACKEND"])
 def test_where_torch_comes_from_is_the_users_say(name: str) -> None:
-    assert swapped_environment.wheel_options({name: "x"}) == []
-    assert swapped_environment.wheel_options({}) == ["--torch-backend", "cpu"]
+    assert swapped.wheel_options({name: "x"}) == []
+    assert swapped.wheel_options({}) == ["--torch-backend", "cpu"]
 
 
 def test_removal_leaves_the_rest_of_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (swapped_environment.folder() / "x").mkdir(parents=True)
+    (swapped.folder() / "x").mkdir(parents=True)
     (tmp_path / "mine").touch()
     assert public_bugs.main(["--remove"]) == 0
-    assert not swapped_environment.folder().exists()
+    assert not swapped.folder().exists()
     assert (tmp_path / "mine").exists()
 
 

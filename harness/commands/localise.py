@@ -10,13 +10,11 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, model_lists
+from harness.catalog import backends
 from harness.catalog.backend_spec import BACKENDS
+from harness.catalog.cells import cell_of
 from harness.cell.request import Job
-from harness.contract import BASE, Cell, HarnessError
 from harness.report import culprits
-from harness.toolkit import checkout
-from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.printable import show, show_json
 from harness.workers import fork_server, ld_preload
 from harness.workers.limits import Limits
@@ -71,25 +69,3 @@ def main(args: argparse.Namespace) -> int:
     else:
         show("\n".join([cell.id, *culprits.lines(culprit)]))
     return 0 if culprit.found else 1
-
-
-def cell_of(model: str, backend: str, precision: str) -> Cell:
-    """The cell of `ENTRY[:HEAD]`.
-
-    Raises:
-        HarnessError: the lists have no such entry, or the entry no such head.
-    """
-    entries = model_lists.load(checkout.ROOT).entries
-    name, _, head = model.partition(":")
-    if name not in entries:
-        raise HarnessError(
-            f"expected an entry of the model lists, found {name!r}.{did_you_mean(name, entries)} "
-            "Fix: `python -m harness list` shows them"
-        )
-    entry, head = entries[name], head or BASE
-    if head not in entry.built:
-        raise HarnessError(
-            f"expected a head of {name} ({', '.join(entry.built)}), found {head!r}. "
-            f"Fix: {name}:{entry.built[0]}"
-        )
-    return Cell(entry, backend, precision, head)

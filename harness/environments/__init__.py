@@ -1,0 +1,1 @@
+"""Other versions of packages: environments with them, sessions in these, and bisection."""

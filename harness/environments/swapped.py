@@ -1,0 +1,199 @@
+"""Virtual environments of a backend with other versions of its packages, made by uv.
+
+One package is swapped: uv resolves the backend's `requirements.in` with that package pinned, and
+keeps each other version of its `requirements.txt` that still fits. Or all pins are given: uv
+installs them as they are. The environments stay in the user's cache folder, and are made anew when
+their pins change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.catalog.backend_spec import BackendSpec
+from harness.contract import HarnessError
+from harness.environments import locks
+from harness.toolkit.checkout import ROOT
+from tools.pins import compiled
+
+#: File in an environment that holds the pins that it was made from.
+STAMP = "pins.txt"
+
+
+class NotInstalled(HarnessError):
+    """An environment that uv cannot make, as of versions that exclude each other."""
+
+
+def folder() -> Path:
+    """The folder of all environments, in the user's cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "hf-hardware-matrix", "environments")
+
+
+def remove() -> None:
+    """Remove all environments."""
+    shutil.rmtree(folder(), ignore_errors=True)
+
+
+def check_uv() -> None:
+    """Refuse to go on without uv.
+
+    Raises:
+        HarnessError: there is no uv on PATH.
+    """
+    if shutil.which("uv") is None:
+        raise HarnessError("expected uv on PATH, found none. Fix: python -m pip install uv")
+
+
+def interpreter(spec: BackendSpec, package: str, version: str) -> Path:
+    """The Python of the environment, which is made where it is missing or out of date.
+
+    Args:
+        spec: the backend.
+        package: as `requirements.in` names it, `transformers`.
+        version: `5.12.0`.
+
+    Raises:
+        NotInstalled: uv finds no versions that fit, or cannot install them.
+    """
+    told = (spec.folder / "requirements.in").read_text(encoding="utf-8")
+    kept = without(spec.lock.read_text(encoding="utf-8"), package)
+    pins = _compiled(spec, swapped(told, package, version), kept)
+    return _made(folder() / f"{spec.name}-{package}-{version}", pins)
+
+
+def interpreter_near(spec: BackendSpec, package: str, version: str, pins: str) -> Path:
+    """The Python of an environment with one version of a package, close to the pins of a lock file.
+
+    Args:
+        spec: the backend, whose `requirements.in` says what is needed, here in any version.
+        package: as that file names it.
+        version: of the package.
+        pins: the text of the lock file; uv keeps those that still fit.
+
+    Raises:
+        NotInstalled: uv finds no versions that fit, or cannot install them.
+    """
+    told = (spec.folder / "requirements.in").read_text(encoding="utf-8")
+    asked = swapped(locks.loosened(told), package, version)
+    return interpreter_of(spec, _compiled(spec, asked, without(pins, package)))
+
+
+def interpreter_of(spec: BackendSpec, pins: str) -> Path:
+    """The Python of the environment with just these pins, whether or not they fit each other.
+
+    Args:
+        spec: the backend, whose name the environment has.
+        pins: the text of a `requirements.txt`.
+
+    Raises:
+        NotInstalled: uv cannot install them.
+    """
+    told = json.dumps(locks.pins(pins), sort_keys=True)
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return _made(folder() / f"{spec.name}-{digest}", pins)
+
+
+def pins_of(python: Path) -> str:
+    """The pins that an environment was made from, as the text of a `requirements.txt`."""
+    return (python.parents[1] / STAMP).read_text(encoding="utf-8")
+
+
+def swapped(requirements: str, package: str, version: str) -> str:
+    """The text of a `requirements.in` that asks for one version of a package."""
+    pattern = rf"^{re.escape(package)}(?:\[[\w,-]+\])?(?![\w.-]).*\n"
+    return re.sub(pattern, "", requirements, flags=re.MULTILINE) + f"{package}=={version}\n"
+
+
+def without(pins: str, package: str) -> str:
+    """The pins without those of one package."""
+    return re.sub(rf"^{re.escape(package)}==.*\n", "", pins, flags=re.MULTILINE)
+
+
+def wheel_options(environ: Mapping[str, str]) -> list[str]:
+    """Uv's options that make torch come as a CPU build: none where the user has said whence."""
+    said = ("UV_FIND_LINKS", "UV_TORCH_BACKEND", "PIP_FIND_LINKS")
+    return [] if any(environ.get(name) for name in said) else ["--torch-backend", "cpu"]
+
+
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables of a command of uv, or of pip under uv: each knows the other's.
+
+    Args:
+        environ: the variables of this process.
+    """
+    found = dict(environ)
+    if links := found.get("PIP_FIND_LINKS", "").split():
+        found.setdefault("UV_FIND_LINKS", ",".join(links))
+    elif links := [link for link in found.get("UV_FIND_LINKS", "").split(",") if link]:
+        found["PIP_FIND_LINKS"] = " ".join(links)
+    if index := found.get("UV_DEFAULT_INDEX") or found.get("UV_INDEX_URL"):
+        found.setdefault("PIP_INDEX_URL", index)
+    return found
+
+
+def run_uv(command: Sequence[str]) -> str:
+    """The standard output of an `uv` command, run in the root of the checkout.
+
+    Raises:
+        NotInstalled: it fails; the message has the last lines that it printed.
+    """
+    done = subprocess.run(
+        command, cwd=ROOT, env=settings(os.environ), stdin=subprocess.DEVNULL, capture_output=True,
+        encoding="utf-8", errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise NotInstalled(
+            f"expected `{' '.join(command[:3])}` to end with 0, found {done.returncode}: "
+            f"{_told(done.stderr)} Fix: another version"
+        )
+    return done.stdout
+
+
+def _told(errors: str) -> str:
+    """The message of uv in one line, without its marks."""
+    words = " ".join(re.sub(r"[│├╰─▶×]", " ", errors).split())
+    return words or "it printed nothing."
+
+
+def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
+    """The pins that uv compiles from the text of a `requirements.in`, keeping those that fit."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source = Path(temporary, f"{spec.name}.in")
+        source.write_text(requirements, encoding="utf-8")
+        return compiled(
+            run_uv,
+            str(source),
+            kept,
+            python=locks.PYTHON,
+            platforms=["linux"],
+            cuda=False,
+            options=wheel_options(os.environ),
+        )
+
+
+def _made(environment: Path, wanted: str) -> Path:
+    """The Python of an environment with pins, which is made unless it was made from them before.
+
+    Comments count for nothing: they name the file that the pins were compiled from.
+    """
+    python = environment / "bin" / "python"
+    stamp = environment / STAMP
+    if stamp.is_file() and locks.pins(stamp.read_text(encoding="utf-8")) == locks.pins(wanted):
+        return python
+    shutil.rmtree(environment, ignore_errors=True)
+    run_uv(["uv", "venv", "--quiet", "--python", locks.PYTHON, str(environment)])
+    pins = environment / "requirements.txt"
+    pins.write_text(wanted, encoding="utf-8")
+    index = wheel_options(os.environ)
+    run_uv(["uv", "pip", "sync", "--quiet", "--python", str(python), *index, str(pins)])
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
