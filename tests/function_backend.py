@@ -171,6 +171,7 @@ class Runner:
         precision: str = "default",
         signature: str | None = None,
         checks: str = "default",
+        checks_library: bool = False,
     ) -> CellResult:
         backend = backend or FunctionBackend()
         self.stages = []
@@ -178,7 +179,16 @@ class Runner:
         self.monkeypatch.setattr(backends, "find", lambda *_: spec)
         self.monkeypatch.setattr(backends, "load", lambda *_: backend)
         made = Cell(backend.made.entry, "fake", precision)
-        job = Job(made, 0, "tiny", Path(), {}, signature, checks=checks)
+        job = Job(
+            made,
+            0,
+            "tiny",
+            Path(),
+            {},
+            signature,
+            checks=checks,
+            checks_library=checks_library,
+        )
         return stages.run(job, self._report)
 
     def _report(self, stage: Stage, failures: Sequence[CellFailure]) -> None:

@@ -55,7 +55,11 @@ KEYS: Mapping[str, Key] = {
         keys=Key("The modules for this precision.", STRINGS),
     ),
     "snapshot": Key("Whether its models are held against model_lists/signatures.txt.", BOOLEAN),
-    "checkpoints": Key("Whether its library reads model_lists/checkpoints.txt.", BOOLEAN),
+    "checkpoints": Key(
+        "Whether its sessions look for faults of the library: model_lists/checkpoints.txt, half "
+        "precision, long texts.",
+        BOOLEAN,
+    ),
     "faults": Key("The kinds of --fault that it can inject.", STRINGS),
     "models": Key("What runs without --models; its pins are meant to have all of it."),
     "heads": Key("Which heads run without --heads: all, base, tasks, or names of tasks."),

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 
 from harness.catalog import exemptions
+from harness.catalog.heads import known_heads
 from harness.cell.progress import CellProgress
 from harness.cell.request import Job
-from harness.checks import families, half_precision, negative_control, sanity, variants
+from harness.checks import (
+    families,
+    half_precision,
+    long_text,
+    negative_control,
+    sanity,
+    variants,
+)
 from harness.checks.variant import Variant, Variants
 from harness.contract import (
     BASE,
@@ -95,6 +103,10 @@ def make_reference(
             answer = case.reference(probe.inputs, dtype)
             given[probe.name], outputs[probe.name] = probe.inputs, answer
             _judge_probe(probe, want, answer, entry.family)
+    if _asks_for_long_text(job):
+        with progress.kept():
+            how = case.generation if job.cell.head != BASE else None
+            long_text.check(case, how, causal="causal" in given)
     further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
     if further.padding_fault is not None:
         progress.keep(further.padding_fault)
@@ -142,13 +154,25 @@ def _judge_probe(probe: families.Probe, want: Arrays, answer: Arrays, family: st
 def _asks_for_half(precision: Precision, job: Job) -> bool:
     """Whether the cell looks at the modeling code's half precision.
 
-    Where a floor in half precision is needed, and in the sessions that hold the library's headless
-    models against their recorded signatures.
+    Where a floor in half precision is needed, and of headless models in the sessions that look for
+    faults of the modeling code.
     """
-    entry, head = job.cell.entry, job.cell.head
-    if half_precision.NAME in exemptions.exempt_checks(entry.architecture, head):
+    if _exempt(half_precision.NAME, job):
         return False
-    return precision.dtype in HALVES or (job.expected_signature is not None and head == BASE)
+    return precision.dtype in HALVES or (job.checks_library and job.cell.head == BASE)
+
+
+def _asks_for_long_text(job: Job) -> bool:
+    """Whether the cell reads a long text: one with a generating head, or the headless one."""
+    entry, head = job.cell.entry, job.cell.head
+    if not job.checks_library or _exempt(long_text.NAME, job):
+        return False
+    generating = [task for task in entry.heads if known_heads()[task].generates]
+    return head in generating or (head == BASE and not generating)
+
+
+def _exempt(check: str, job: Job) -> bool:
+    return check in exemptions.exempt_checks(job.cell.entry.architecture, job.cell.head)
 
 
 def first_reference(case: Case, inputs: Arrays) -> tuple[Arrays, str]:

@@ -23,6 +23,7 @@ class Job:
     options: Mapping[str, str] = field(default_factory=dict)
     expected_signature: str | None = None  # empty: it should be recorded, and is not
     recorded_checkpoints: tuple[str, ...] = ()  # blocks of model_lists/checkpoints.txt
+    checks_library: bool = False  # whether the session looks for faults of the modeling code itself
     checks: str = DEFAULT  # or `deep`: those too that cost more than they find, most days
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
 

@@ -30,7 +30,14 @@ from harness.contract import (
     PipelineCase,
     Unsupported,
 )
-from harness.models import calibrate, damaged_cache, example_seeds, function_defaults, libraries
+from harness.models import (
+    calibrate,
+    damaged_cache,
+    example_seeds,
+    function_defaults,
+    libraries,
+    windows,
+)
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
@@ -38,6 +45,9 @@ from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
 LENGTH, RESHAPED_LENGTH = LENGTHS
+
+#: The argument with a text, and how many tokens of a long one are beyond the longest window.
+TEXT, BEYOND = "input_ids", 5
 
 #: The last stage of a small CNN is one pixel; fewer images than this say nothing about a spread.
 CALIBRATION_BATCH = 8
@@ -187,6 +197,32 @@ class TinyCase:
         own["_template"], own["generation"] = module, None
         other._examples = dict(self._examples if examples is None else examples)
         return other
+
+    def long_text(self) -> tuple[Arrays, Arrays] | None:
+        """Inputs of one row: a text of usual length, and one that leaves every declared window.
+
+        None where the config class declares no window, or the model reads no text.
+        """
+        window = windows.longest_declared(self._config)
+        if not window or TEXT not in self.inputs():
+            return None
+        usual, long = (
+            self._example(self._template, "long", 1, length, self.example_seed)
+            for length in (RESHAPED_LENGTH, window + BEYOND)
+        )
+        return usual, long
+
+    def preferred(self, inputs: Mapping[str, Array]) -> Arrays:
+        """Outputs in float32 with the attention that the library prefers, fused where there is one.
+
+        A text of thousands of tokens takes a fraction of the memory of `reference` so.
+        """
+        import torch
+
+        torch.manual_seed(0)
+        with torch.no_grad():
+            raw = self.module()(**tensors(inputs, torch.float32), **self.options())
+        return self.outputs(raw)
 
     def _reshaped(self) -> Arrays:
         batch, length = RESHAPED_BATCH, RESHAPED_LENGTH

@@ -344,6 +344,7 @@ class Run:
                 if name != "fallback" or self.fallback
             },
             expected_signature=str(recorded) if held and self.spec.snapshot else None,
+            checks_library=reads and self.spec.checkpoints,
             recorded_checkpoints=tuple(self._recorded.get(cell.label, ())) if reads else (),
         )
         self._jobs[cell.id] = job

@@ -1,0 +1,162 @@
+"""Long texts: a decoder that goes wrong only beyond a window that its config class declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from function_backend import Runner, cast
+from language_backend import LanguageBackend, LanguageCase, language
+
+from harness.checks import long_text
+from harness.contract import Array, Arrays, Generated, GenerationRequest, LibraryFault
+from harness.models import windows
+
+LONG = 40
+
+
+class LongCase(LanguageCase):
+    """The decoder with a long text; what it gives there goes through `beyond`.
+
+    Args:
+        beyond: from its outputs to those that it gives on the long text.
+        usual: from its outputs to those that it gives on every text.
+        forgets: how many of the tokens before it its cache forgets in a long text.
+    """
+
+    def __init__(
+        self,
+        beyond: Callable[[Arrays], Arrays] = lambda outputs: outputs,
+        usual: Callable[[Arrays], Arrays] = lambda outputs: outputs,
+        forgets: int = 0,
+    ) -> None:
+        super().__init__()
+        self.function = lambda x, w: usual(
+            beyond(language(x, w)) if x["input_ids"].shape[1] >= LONG else language(x, w)
+        )
+        self.forgets = forgets
+
+    def long_text(self) -> tuple[Arrays, Arrays]:
+        ids = np.arange(1, LONG + 1)[None] % 7 + 1
+        texts = ids[:, :8], ids
+        return tuple(  # type: ignore[return-value]
+            {"input_ids": text, "attention_mask": np.ones_like(text)} for text in texts
+        )
+
+    def preferred(self, inputs: Arrays) -> Arrays:
+        return self.reference(inputs, "float32")
+
+    def with_damaged_cache(self, request: GenerationRequest, damage: str | None) -> Generated:
+        ids, steps = request.inputs["input_ids"], list[Array]()
+        for _ in range(request.tokens):
+            known = ids[:, self.forgets :] if ids.shape[1] >= LONG else ids
+            given = {"input_ids": known, "attention_mask": np.ones_like(known)}
+            steps.append(self.function(given, cast(self.module(), "float32"))["logits"][:, -1])
+            ids = np.concatenate([ids, steps[-1].argmax(axis=-1)[:, None]], axis=1)
+        return Generated(ids, np.stack(steps, axis=1))
+
+
+def raises(_: Arrays) -> Arrays:
+    raise RuntimeError("The size of tensor a (4097) must match")
+
+
+def moved(outputs: Arrays) -> Arrays:
+    return {name: array * 1.01 for name, array in outputs.items()}
+
+
+def check(case: LanguageCase, *, generates: bool = False, causal: bool = True) -> None:
+    made: Any = case
+    long_text.check(made, made.generation if generates else None, causal=causal)
+
+
+def test_a_right_decoder_passes() -> None:
+    check(LongCase())
+    check(LongCase(), generates=True)
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_a_long_text_that_raises_is_the_librarys_fault(generates: bool) -> None:
+    with pytest.raises(LibraryFault, match=r"^long-text: 40 tokens, .*: RuntimeError: The size"):
+        check(LongCase(raises), generates=generates)
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_first_tokens_that_a_long_text_moves_are_the_librarys_fault(generates: bool) -> None:
+    with pytest.raises(LibraryFault, match="first 16 as they are alone, found: logits is off by"):
+        check(LongCase(moved), generates=generates)
+    check(LongCase(moved), generates=generates, causal=False)  # later tokens may move them
+
+
+def test_a_cache_that_forgets_a_long_text_is_the_librarys_fault() -> None:
+    with pytest.raises(LibraryFault, match="as they are without a cache, found: logits is off by"):
+        check(LongCase(forgets=30), generates=True)
+    check(LongCase(forgets=30))
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_a_model_that_does_not_run_on_one_row_is_left_alone(generates: bool) -> None:
+    check(LongCase(usual=raises), generates=generates)
+
+
+def test_a_case_without_a_long_text_is_left_alone() -> None:
+    check(LanguageCase())
+
+
+def test_the_check_is_one_of_sessions_on_the_library_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = LanguageBackend()
+    backend.made = LongCase(raises)
+    run = Runner(monkeypatch)
+    assert "long-text" not in run(backend).reason
+    result = run(backend, checks_library=True)
+    assert result.reason.startswith("long-text: 40 tokens")
+    assert [failure.stage for failure in result.further] == []
+
+
+# ---- the windows that a config class declares
+
+
+class Part:
+    model_type = "part"
+
+    def __init__(self) -> None:
+        self.sliding_window = 4096
+        self.max_position_embeddings = 131072
+
+
+class Whole:
+    model_type = "whole"
+
+    def __init__(self) -> None:
+        self.chunk_size = 256
+        self.text_config = Part()
+
+
+def small() -> Whole:
+    config = Whole()
+    config.chunk_size, config.text_config.sliding_window = 8, 8
+    return config
+
+
+def test_the_longest_window_is_that_of_any_part() -> None:
+    assert windows.longest_declared(small()) == 4096
+
+
+def test_a_window_that_is_as_declared_is_no_longer_than_the_model_knows() -> None:
+    config = small()
+    config.text_config.sliding_window = 4096
+    assert windows.longest_declared(config) == 256
+
+
+def test_a_window_beyond_the_places_of_a_text_is_none() -> None:
+    config = small()
+    config.text_config.max_position_embeddings = 128
+    assert windows.longest_declared(config) == 256
+
+
+def test_a_class_without_defaults_declares_none() -> None:
+    assert windows.longest_declared(SimpleNamespace(sliding_window=8)) == 0
