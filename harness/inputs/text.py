@@ -91,7 +91,15 @@ def _context_hidden_states(m: InputMaker) -> Array:
 def _encoder_hidden_states(m: InputMaker) -> Array:
     """Hidden states of an encoder, which has read a text half as long."""
     width = m.find("cross_attention_hidden_size", default=m.width)
-    return m.floats("encoder_hidden_states", m.batch, m.length // 2, int(width))
+    length = m.less("condition", m.length // 2)
+    return m.floats("encoder_hidden_states", m.batch, length, int(width))
+
+
+def _encoder_attention_mask(m: InputMaker) -> Array | None:
+    states = m.made.get("encoder_hidden_states")
+    if states is None:
+        return None
+    return m.hidden("condition", np.ones(states.shape[:2], dtype=np.int64), 1)
 
 
 def _mm_token_types(m: InputMaker) -> Array | None:
@@ -178,6 +186,7 @@ ARGUMENTS: dict[str, Function] = {
     ),
     "context_hidden_states": _context_hidden_states,
     "encoder_hidden_states": _encoder_hidden_states,
+    "encoder_attention_mask": _encoder_attention_mask,
     "inputs": lambda m: m.floats(
         "inputs", m.batch, m.length, int(m.find("d_model", "hidden_size", default=64))
     ),

@@ -15,7 +15,17 @@ from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 #: The keys of `wanted.toml`.
 KEYS: Mapping[str, Key] = {
     **dict.fromkeys(
-        ("usual", "main", "text", "companions", "sound_masks", "image_masks", "processed", "video"),
+        (
+            "usual",
+            "main",
+            "text",
+            "companions",
+            "sound_masks",
+            "image_masks",
+            "condition_masks",
+            "processed",
+            "video",
+        ),
         Key("Arguments.", STRINGS, required=True),
     ),
     "switched": Key("Config fields, by argument.", TABLE, required=True, keys=Key("A field.")),
@@ -29,15 +39,29 @@ def arguments() -> Mapping[str, Any]:
     return {key: source.tables[key] for key in KEYS}
 
 
-USUAL, MAIN, TEXT, COMPANIONS, SOUND_MASKS, IMAGE_MASKS, SENT, VIDEO, SWITCHED = (
-    arguments().values()
-)
+(
+    USUAL,
+    MAIN,
+    TEXT,
+    COMPANIONS,
+    SOUND_MASKS,
+    IMAGE_MASKS,
+    CONDITION_MASKS,
+    SENT,
+    VIDEO,
+    SWITCHED,
+) = arguments().values()
 
 #: Arguments that a variant has beside the plain ones.
 FURTHER: Mapping[str, list[str]] = {PROCESSED: SENT, WITH_VIDEO: VIDEO}
 
-#: Masks by the medium that they are of.
-MASKS: Mapping[str, list[str]] = {"sound": SOUND_MASKS, "image": IMAGE_MASKS}
+#: Masks by the medium that they are of; a condition is what a switched argument holds, as an
+#: encoder's states in BERT's cross-attention.
+MASKS: Mapping[str, list[str]] = {
+    "sound": SOUND_MASKS,
+    "image": IMAGE_MASKS,
+    "condition": CONDITION_MASKS,
+}
 
 
 def wanted_arguments(
@@ -70,9 +94,10 @@ def wanted_arguments(
     if "input_ids" not in names and "inputs_embeds" in parameters and set(names).isdisjoint(MAIN):
         names.append("inputs_embeds")
     names += recipe.add
-    names += [n for n, field in SWITCHED.items() if n in parameters and vars(config).get(field)]
+    switched = [n for n, field in SWITCHED.items() if n in parameters and vars(config).get(field)]
+    names += switched
     kept = recipe.masks if masked else ()
-    if masked:
+    if masked and (masked != "condition" or switched):
         names += [n for n in (*MASKS.get(masked, ()), *kept) if n in parameters]
     names += [n for n in FURTHER.get(variant, ()) if n in parameters]
     unique = [n for n in dict.fromkeys(names) if n not in recipe.drop or n in kept]
