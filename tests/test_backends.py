@@ -25,8 +25,8 @@ def folder(tmp_path: Path, toml: str, name: str = "some_gpu") -> Path:
 
 def test_folders_with_a_backend_toml_are_backends() -> None:
     assert set(backends.discover(FAKES)) == {
-        "broken", "faulty", "good", "import-error", "loud", "no-gpu", "unavailable",
-        "vendor",
+        "broken", "faulty", "good", "import-error", "loud", "no-gpu", "planted", "unavailable",
+        "vendor", "wavering",
     }  # fmt: skip
 
 
