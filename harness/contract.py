@@ -426,6 +426,7 @@ class CellResult:
     fallback: str = ""  # what stood in for the missing device: such a row counts for no device
     metrics: list[Metric] = field(default_factory=list)
     further: list[CellFailure] = field(default_factory=list)  # at most `MOST_FURTHER`
+    culprit: Culprit | None = None  # of a failure that was localised (`--localise`)
 
     @property
     def failures(self) -> list[CellFailure]:

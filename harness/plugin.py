@@ -24,6 +24,7 @@ _NEED_BACKEND = (
     "checkpoints",
     "shard",
     "repeat",
+    "localise",
     "device",
     "fallback",
     "soc",
@@ -78,6 +79,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         metavar="N",
         help="run again what fails, up to N times: what also passes is flaky; 0",
+    )
+    add(
+        "--localise",
+        action="store_true",
+        help="name the submodule or operator of each cell that fails at run or verify",
     )
     # pytest keeps short lowercase options for itself and lets known plugins have them this way.
     group._addoption(

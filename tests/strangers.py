@@ -89,7 +89,29 @@ FURTHER = {
     "cause": "'another cause'",
     "error": "'another error'",
 }
-ROWS = {"runs": RUN, "cells": CELL, "metrics": METRIC, "further_failures": FURTHER}
+CULPRIT = {
+    "run_id": "'r1'",
+    "entry": "'bert'",
+    "head": "'base'",
+    "precision": "'default'",
+    "module": "'encoder.layer.0'",
+    "kind": "'BertLayer'",
+    "operator": "'gelu'",
+    "input": "'base'",
+    "cause": "'gelu'",
+    "evidence": "'alone'",
+    "alone": "true",
+    "scores": "'[]'",
+    "prepares": "4",
+    "seconds": "2.5",
+}
+ROWS = {
+    "runs": RUN,
+    "cells": CELL,
+    "metrics": METRIC,
+    "further_failures": FURTHER,
+    "culprits": CULPRIT,
+}
 
 Connection = duckdb.DuckDBPyConnection
 Poison = Callable[[Connection], object]
@@ -254,6 +276,8 @@ ROWS_LEFT_OUT: dict[str, tuple[Poison, str]] = {
         "name",
     ),
     "a further failure before the second": (changed("further_failures", number="1"), "number"),
+    "a culprit whose scores are no JSON": (changed("culprits", scores="'[1'"), "scores"),
+    "a culprit of negative cost": (changed("culprits", seconds="-1"), "seconds"),
     "a further failure nowhere": (changed("further_failures", stage="'later'"), "found later"),
 }
 
@@ -280,6 +304,8 @@ MEASURES = {
     "a metric that is endless",
     "a name that commands",
     "a further failure before the second",
+    "a culprit whose scores are no JSON",
+    "a culprit of negative cost",
     "a further failure nowhere",
 }
 

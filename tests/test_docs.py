@@ -157,7 +157,8 @@ def test_a_command_runs(
         with duckdb.connect(str(results / Path(words[1]).name), read_only=True) as connection:
             found = connection.execute(words[2])
             # Only a session with such faults has these rows.
-            rare = any(f"FROM {table}" in words[2] for table in ("metrics", "further_failures"))
+            tables = ("metrics", "further_failures", "culprits")
+            rare = any(f"FROM {table}" in words[2] for table in tables)
             assert found.fetchall() or rare
     elif words[:3] == ["nox", "-s", "mock"] or words[:2] == ["HARNESS_BACKEND=mock", "python"]:
         posargs = words[4:]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 torch: Any = pytest.importorskip("torch")
@@ -13,6 +14,7 @@ pytest.importorskip("transformers")
 
 from fakes.planted import planted  # noqa: E402
 from fakes.planted.planted import Place, places  # noqa: E402
+from workplace import Workplace  # noqa: E402
 
 from harness.catalog import model_lists  # noqa: E402
 from harness.catalog.cells import cell_of  # noqa: E402
@@ -23,6 +25,10 @@ from harness.diagnosis.request import LocaliseRequest  # noqa: E402
 from harness.diagnosis.trial import Journal, Trial, TrialKind  # noqa: E402
 from harness.models.case import TinyCase  # noqa: E402
 from harness.report import culprits  # noqa: E402
+from harness.results.culprit_causes import culprit_causes  # noqa: E402
+from harness.results.merged import gather  # noqa: E402
+from harness.workers.localisation import localise as localise_in_children  # noqa: E402
+from harness.workers.settings import WorkerSettings  # noqa: E402
 
 FAKES = Path(__file__).parent / "fakes"
 BERT = model_lists.load().entries["bert"]
@@ -131,3 +137,34 @@ def test_unknown_cell_is_refused(model: str, message: str) -> None:
 def test_every_planted_operator_has_a_module(bert: list[Place]) -> None:
     assert {each.module for each in bert} >= {"embeddings", "encoder.layer.1.output.dense"}
     assert planted.Planted.of("").effect == ""
+
+
+def test_session_stores_and_shows_the_culprit(workplace: Workplace, bert: list[Place]) -> None:
+    wrong = place(bert, "gelu", 0)
+    workplace.write(**{"encoder-only": "bert"})
+    done = workplace.run(
+        "planted", "--heads", "base", "--precision", "eager", "--localise",
+        PLANTED=f"wrong/gelu/{wrong.key}",
+    )  # fmt: skip
+    assert f"culprit: {wrong.module} (GELUActivation): gelu" in done.stdout
+    path = workplace.results / "planted.duckdb"
+    with duckdb.connect(str(path), read_only=True) as connection:
+        kept = connection.execute("SELECT module, operator, cause, alone FROM culprits").fetchall()
+        (scores,) = connection.execute("SELECT scores FROM culprits").fetchone() or ("",)
+    assert kept == [(wrong.module, "gelu", "gelu", True)]
+    assert [wrong.module, "GELUActivation"] in [one[:2] for one in json.loads(scores)]
+    with gather([path], None).connection as connection:
+        (cause,) = culprit_causes(connection)
+    assert (cause.name, cause.backend, cause.entries) == ("gelu", "planted", ["bert"])
+
+
+def test_crash_of_the_backend_costs_one_trial(bert: list[Place]) -> None:
+    wrong = place(bert, "layer_norm", 0)
+    job = Job(
+        Cell(BERT, "planted", "eager"), 0, "tiny", FAKES,
+        options={"planted": f"aborts/layer_norm/{wrong.key}"},
+    )  # fmt: skip
+    settings = WorkerSettings(workers=1, preload=("torch", "transformers"))
+    (found,) = localise_in_children([job], settings)
+    assert (found.module, found.operator) == (wrong.module, "layer_norm")
+    assert "exit code 77" in found.failure

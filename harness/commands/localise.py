@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="default", help="how the backend shall compute")
     parser.add_argument("--input", default="", metavar="NAME", help="only this input of the cell")
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
-    parser.add_argument("--timeout", type=float, default=180.0, help="seconds for one process")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one cell")
     parser.add_argument("--json", action="store_true", help="as JSON")
     for name in ("device", "soc", "skip-rewrite"):
         parser.add_argument(f"--{name}", default="", help="as in a session")

@@ -87,10 +87,10 @@ def _localised(request: LocaliseRequest, report: Callable[[Stage], None], began:
             f"{job.cell.label} on a backend that converts the same modules"
         )
     journal = Journal(request.journal)
-    deadline = began + request.seconds
-    trials = Trials(backend, precision, journal, request.most, deadline)
+    trials = Trials(backend, precision, journal, request.most, float("inf"))
     report(Stage.REFERENCE)
     whole, inputs = _whole(request, backend, case, precision, trials)
+    trials.deadline = time.monotonic() + request.seconds
     report(Stage.RUN)
     if whole.kind in (TrialKind.RIGHT, TrialKind.UNTESTED):
         where = f"on input {request.input!r}" if request.input else "on every input"
@@ -179,7 +179,9 @@ def _evidence(module: FaultyModule, operators: FaultyOperators) -> list[str]:
     if module.by_scores:
         said.append("first wrong tensor of one inference of the whole model")
     passed = [p for p, t in module.tried.items() if t.kind is TrialKind.RIGHT]
-    if module.alone is None:
+    if module.alone is None and not module.tried:
+        said.append("the time was over before a part was tried alone")
+    elif module.alone is None:
         listed = ", ".join(path or "the model" for path, _ in passed) or "none"
         said.append(f"only when all run together: alone, with its recorded inputs, right: {listed}")
     elif module.place == ROOT:

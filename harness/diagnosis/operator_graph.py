@@ -148,9 +148,7 @@ def trace(module: Any, inputs: Arrays) -> OperatorGraph:
             _error_on_data_dependent_ops=False,
         )(*tensors)
     _without_modes(graph.graph)
-    for node in graph.graph.nodes:
-        if node.target is torch.ops.aten.view.default:  # recorded inputs have other strides
-            node.target = torch.ops.aten.reshape.default
+    _repair(graph.graph)
     graph.recompile()
     values: dict[str, Any] = {}
 
@@ -179,6 +177,17 @@ def _without_modes(graph: Any) -> None:
         if not isinstance(node.target, torch._ops.OpOverload):
             graph.erase_node(node)
     graph.eliminate_dead_code()
+
+
+def _repair(graph: Any) -> None:
+    """Put operators that a part of the graph cannot have as they are into another form."""
+    import torch
+
+    for node in graph.nodes:
+        if node.target is torch.ops.aten.view.default:  # recorded inputs have other strides
+            node.target = torch.ops.aten.reshape.default
+        elif node.target is torch.ops.aten.full_like.default and isinstance(node.args[1], bool):
+            node.args = (node.args[0], int(node.args[1]))  # TorchScript takes no truth there
 
 
 def _is_item(node: Any) -> bool:

@@ -13,8 +13,8 @@ from harness.diagnosis.trial import Trial, TrialKind, Trials
 from harness.diagnosis.yardstick import limit_for, yardstick
 from harness.models.case import TinyCase
 
-#: Letters of the shortest name of an operator that is looked for in the text of an exception:
-#: others, as `to`, are words.
+#: Letters of the shortest name of an operator that is looked for in the text of an exception
+#: without `aten::` before it: others, as `to`, are words.
 SHORTEST_NAME = 3
 
 #: How many operators that an exception names are tried first.
@@ -83,11 +83,12 @@ class OperatorSearch:
         """The first operator of each kind that an exception's text names."""
         if self.whole.kind is not TrialKind.RAISES:
             return []
-        words = set(re.findall(r"\w+", self.whole.reason))
+        words = {w for w in re.findall(r"\w+", self.whole.reason) if len(w) >= SHORTEST_NAME}
+        words |= set(re.findall(r"aten::(\w+)", self.whole.reason))
         first: dict[str, Any] = {}
         for node in graph.operators:
             name = operator_name(node)
-            if name in words and len(name) >= SHORTEST_NAME:
+            if name in words:
                 first.setdefault(name, node)
         return list(first.values())[:MOST_NAMED]
 

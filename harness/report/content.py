@@ -11,6 +11,7 @@ from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
 from harness.results import queries, totals
 from harness.results.causes import Cause, causes
+from harness.results.culprit_causes import CulpritCause, culprit_causes
 from harness.results.merged import Gathered
 from harness.results.queries import CellRow, Column, RunRow
 from harness.results.reader import LeftOut
@@ -84,6 +85,7 @@ class Report:
     unavailable: tuple[UnavailableModel, ...]
     unexpected: tuple[CellRow, ...]
     causes: tuple[Cause, ...]
+    culprits: tuple[CulpritCause, ...]
     slowest: tuple[CellRow, ...]
     largest: tuple[CellRow, ...]
     absences: tuple[Absence, ...]
@@ -139,6 +141,7 @@ def collect(
         unavailable=() if catalog is None else tuple(catalog.unavailable.values()),
         unexpected=tuple(queries.unexpected(connection)),
         causes=tuple(causes(connection)),
+        culprits=tuple(culprit_causes(connection)),
         slowest=tuple(queries.slowest(connection, EXTREMES)),
         largest=tuple(queries.largest(connection, EXTREMES)),
         absences=tuple(absences(connection)),

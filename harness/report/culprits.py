@@ -14,7 +14,7 @@ INDENT = "  "
 
 def lines(culprit: Culprit) -> list[str]:
     """The culprit as text, with a table of scores by depth."""
-    found = [culprit.line]
+    found = [f"culprit: {culprit.line}" if culprit.found else culprit.line]
     if culprit.failure:
         found.append(f"  the whole model: {culprit.failure}")
     if culprit.found:

@@ -39,6 +39,10 @@ _COPY = (
     INSERT INTO further_failures BY NAME SELECT * FROM source.further_failures
     ANTI JOIN main.further_failures USING (run_id, entry, head, precision, number)
     """,
+    """
+    INSERT INTO culprits BY NAME SELECT * FROM source.culprits
+    ANTI JOIN main.culprits USING (run_id, entry, head, precision)
+    """,
 )
 
 _LISTED = """

@@ -35,7 +35,8 @@ COLUMN_ORDER = "backend, precision <> 'default', precision"
 NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in sorted(GREEN)))
 
 _CELLS = f"""
-SELECT * REPLACE (coalesce(further, []) AS further) FROM latest LEFT JOIN (
+SELECT * REPLACE (coalesce(further, []) AS further, coalesce(culprit, '') AS culprit)
+FROM latest LEFT JOIN (
     SELECT run_id, entry, head, precision, any_value(value) FILTER (name = '{LOAD}') AS load,
         any_value(value) FILTER (name = '{INFERENCE}') AS inference
     FROM metrics GROUP BY ALL
@@ -43,6 +44,10 @@ SELECT * REPLACE (coalesce(further, []) AS further) FROM latest LEFT JOIN (
     SELECT run_id, entry, head, precision,
         list(outcome || ' at ' || stage || ': ' || reason ORDER BY number) AS further
     FROM further_failures GROUP BY ALL
+) USING (run_id, entry, head, precision) LEFT JOIN (
+    SELECT run_id, entry, head, precision,
+        any_value(cause || ' in ' || coalesce(nullif(module, ''), kind)) AS culprit
+    FROM culprits WHERE kind <> '' GROUP BY ALL
 ) USING (run_id, entry, head, precision)
 """
 
@@ -102,6 +107,7 @@ class CellRow:
     inference: float | None
     run_id: str
     further: Sequence[str]  # the failures after the first one, each in a line
+    culprit: str = ""  # the part of the model that fails, where the cell was localised
 
     @property
     def reasons(self) -> str:

@@ -109,6 +109,29 @@ def of_further_failures(stages: Sequence[str], outcomes: Sequence[str]) -> tuple
     )
 
 
+#: The longest texts of a culprit, in characters.
+CULPRIT_TEXTS = {
+    "module": 500,
+    "kind": 500,
+    "operator": 500,
+    "input": 500,
+    "cause": 4_200,
+    "evidence": 4_200,
+    "scores": 30_000,
+}
+
+#: The rules for the table of culprits.
+CULPRITS: tuple[Rule, ...] = (
+    *(
+        Rule(text, f"{text} IS NOT NULL AND length({text}) <= {most}", f"a text of {most} at most")
+        for text, most in CULPRIT_TEXTS.items()
+    ),
+    Rule("scores", "json_valid(scores)", "JSON"),
+    Rule("alone", "alone IS NOT NULL", "true or false"),
+    _number("prepares", "prepares >= 0", "0 or more", null=False),
+    _number("seconds", _FINITE.format("seconds"), "finite, 0 or more", null=False),
+)
+
 #: The rules for the table of metrics.
 METRICS: tuple[Rule, ...] = (
     _shown("name"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: The largest sequence that a run can have.
 LARGEST_SEQUENCE = 10**12
@@ -23,6 +23,25 @@ CREATE TABLE further_failures (
     reason VARCHAR NOT NULL,
     cause VARCHAR NOT NULL,
     error VARCHAR NOT NULL);
+"""
+
+#: The part of a model that fails, of cells that were localised (`--localise`).
+_CULPRITS = """
+CREATE TABLE culprits (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    module VARCHAR NOT NULL,        -- empty: the model's own code
+    kind VARCHAR NOT NULL,          -- class of the module; empty: no part was found
+    operator VARCHAR NOT NULL,      -- empty: none was found
+    input VARCHAR NOT NULL,
+    cause VARCHAR NOT NULL,
+    evidence VARCHAR NOT NULL,
+    alone BOOLEAN NOT NULL,         -- whether the module fails alone, with recorded inputs
+    scores VARCHAR NOT NULL,        -- JSON: a list of [path, class, depth, score or null]
+    prepares INTEGER NOT NULL,
+    seconds DOUBLE NOT NULL);
 """
 
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
@@ -74,10 +93,10 @@ CREATE TABLE metrics (
     name VARCHAR NOT NULL,
     value DOUBLE NOT NULL,
     unit VARCHAR NOT NULL);
-{_FURTHER_FAILURES}"""
+{_FURTHER_FAILURES}{_CULPRITS}"""
 
 #: Tables that older files lack, with the version that brought each; there they are empty.
-TABLES_SINCE: Mapping[str, int] = {"further_failures": 4}
+TABLES_SINCE: Mapping[str, int] = {"further_failures": 4, "culprits": 5}
 
 #: Columns that older files lack, by table, with the SQL that gives their values there. A file of
 #: before version 3 has its runs in the order of their insertion, and `--fault` in the arguments.
@@ -89,6 +108,7 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
     "cells": {"fallback": "''"},
     "metrics": {},
     "further_failures": {},
+    "culprits": {},
 }
 
 #: From each older version to the next: the statements that get there, run in one transaction.
@@ -101,4 +121,5 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         f"UPDATE runs SET faults = {STAND_INS['runs']['faults']}",
     ),
     3: (_FURTHER_FAILURES,),
+    4: (_CULPRITS,),
 }

@@ -35,7 +35,7 @@ from harness.results.schema import (
 from harness.toolkit import printable
 
 #: The tables that a file must have.
-TABLES = ("runs", "cells", "metrics", "further_failures")
+TABLES = ("runs", "cells", "metrics", "further_failures", "culprits")
 
 #: Bytes on disk for which a file gets a further CPU second.
 BYTES_A_SECOND = 10_000_000
@@ -299,6 +299,8 @@ def _copy(
         WHERE row IN (SELECT row FROM measured WHERE broken IS NULL);
         CREATE TABLE clean.further_failures AS SELECT * FROM memory.main.further_failures LIMIT 0;
         CREATE TEMP TABLE failed (row BIGINT, broken VARCHAR);
+        CREATE TABLE clean.culprits AS SELECT * FROM memory.main.culprits LIMIT 0;
+        CREATE TEMP TABLE blamed (row BIGINT, broken VARCHAR);
         """
     )
     if "further_failures" in present:
@@ -314,10 +316,25 @@ def _copy(
             WHERE row IN (SELECT row FROM failed WHERE broken IS NULL);
             """
         )
+    if "culprits" in present:
+        culprits = _source("culprits", present)
+        connection.execute(
+            f"""
+            INSERT INTO blamed SELECT row, {rules.broken(rules.CULPRITS)}
+            FROM {culprits} SEMI JOIN kept USING (run_id, entry, head, precision)
+            QUALIFY row_number() OVER (
+                PARTITION BY run_id, entry, head, precision ORDER BY row) = 1;
+            INSERT INTO clean.culprits BY NAME
+            SELECT run_id, entry, head, precision, {", ".join(rules.CULPRIT_TEXTS)}, alone,
+                prepares, seconds FROM {culprits}
+            WHERE row IN (SELECT row FROM blamed WHERE broken IS NULL);
+            """
+        )
     for table, judged, table_rules in (
         ("cells", "judged", cell_rules),
         ("metrics", "measured", rules.METRICS),
         ("further_failures", "failed", failure_rules),
+        ("culprits", "blamed", rules.CULPRITS),
     ):
         problems += _broken_rows(connection, table, judged, table_rules)
     supplying = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Self
 
 import duckdb
 
-from harness.contract import GREEN, CellResult, HarnessError, Outcome, RunInfo
+from harness.contract import GREEN, CellResult, Culprit, HarnessError, Outcome, RunInfo
 from harness.results import before_writing, schema
 from harness.results.errors import first_line, fix_of
 from harness.results.reader import Reading, is_locked
@@ -45,8 +46,14 @@ INSERT INTO further_failures (run_id, entry, head, precision, number, stage, out
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_CULPRIT = """
+INSERT INTO culprits (run_id, entry, head, precision, module, kind, operator, input, cause,
+                      evidence, alone, scores, prepares, seconds)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 #: The tables whose rows a result of more attempts replaces.
-_DROPPED = ("cells", "further_failures", "metrics")
+_DROPPED = ("cells", "culprits", "further_failures", "metrics")
 
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
@@ -150,7 +157,7 @@ class Store:
         )
 
     def add(self, run_id: str, result: CellResult, *, again: bool = False) -> None:
-        """Store one cell with its metrics and further failures, committed at once.
+        """Store one cell with its metrics, further failures and culprit, committed at once.
 
         Args:
             run_id: of the run, which `begin` has stored.
@@ -196,6 +203,9 @@ class Store:
                 further = [*key, number, failure.stage.value, failure.outcome.value]
                 further += [failure.reason, failure.cause, failure.error]
                 self._connection.execute(_FURTHER, list(map(_storable, further)))
+            if result.culprit is not None:
+                culprit = [*key, *_culprit_values(result.culprit)]
+                self._connection.execute(_CULPRIT, list(map(_storable, culprit)))
             if result.metrics:
                 names = [_storable(metric.name) for metric in result.metrics]
                 values = [float(metric.value) for metric in result.metrics]
@@ -291,6 +301,26 @@ def _cannot_open(path: Path, error: Exception) -> str:
         f"{path} cannot be opened for writing: {first_line(error)} What it holds is kept. "
         f"Fix: {fix_of(error, path)}"
     )
+
+
+def _culprit_values(culprit: Culprit) -> list[object]:
+    """The columns of a culprit after those that name its cell."""
+    scores = [
+        [one.path, one.kind, one.depth, one.score if math.isfinite(one.score) else None]
+        for one in culprit.scores
+    ]
+    return [
+        culprit.module,
+        culprit.kind,
+        culprit.operator,
+        culprit.input,
+        culprit.cause,
+        culprit.evidence,
+        culprit.alone,
+        json.dumps(scores),
+        culprit.prepares,
+        float(culprit.seconds),
+    ]
 
 
 def _number(value: float | None) -> float | None:

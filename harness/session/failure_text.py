@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract import CellResult, Outcome, Verdict
+from harness.report import culprits
 from harness.results.attempts import HEADING, attempt_lines
 from harness.session.run import Run
 from harness.toolkit import printable
@@ -25,6 +26,8 @@ def failure_text(run: Run, result: CellResult) -> str:
     if result.reason:
         lines.append(printable.line(result.reason, whole=WHOLE))
     lines += [f"and {printable.line(more.line, whole=WHOLE)}" for more in result.further]
+    if result.culprit is not None:
+        lines += [printable.line(line, whole=WHOLE) for line in culprits.lines(result.culprit)]
     known = [
         row.failure
         for row in run.expectations.rows

@@ -203,12 +203,17 @@ class RunHooks:
             self._progress.add(future.result())
 
     def _result(self, item: CellItem) -> CellResult:
-        """The result of an item's cell, which has ended; with `--repro` the cell runs only now."""
+        """The result of an item's cell, which has ended; with `--repro` the cell runs only now.
+
+        With `--localise`, its culprit is searched for here, while other cells run.
+        """
         if self.config.option.repro:
             capture = self.config.pluginmanager.getplugin("capturemanager")
             with capture.global_and_fixture_disabled():
                 return self.run.here(item.cell)
-        return self._futures[item.nodeid].result()
+        result = self._futures[item.nodeid].result()
+        self.run.localise(item.cell, result)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

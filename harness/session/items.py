@@ -84,6 +84,7 @@ class CellItem(pytest.Item):
                 for metric in result.metrics
                 if metric.name in (ATTEMPTS, ATTEMPTS_PASSED)
             ),
+            *([("culprit", printable.line(result.culprit.line))] if result.culprit else []),
             *(("further", printable.line(failure.line)) for failure in result.further),
             *([("fallback", result.fallback)] if result.fallback else []),
         ]

@@ -45,6 +45,7 @@ class Options:
     workers: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
     repeat: int = 0  # how often a cell is run again that fails
+    localise: bool = False  # whether the failing part of a cell that fails is searched for
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
@@ -92,6 +93,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         workers=cells_at_once(given("workers", "auto")),
         shard=_shard(given("shard", "1/1")),
         repeat=_repeat(given("repeat", 0), repro),
+        localise=bool(config.getoption("localise")),
         backend_options={name: value for name, value in named.items() if value},
         results=given("results", default.results).resolve(),
         backends=given("backends_dir", default.backends).resolve(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from harness.contract import (
     Cell,
     CellFailure,
     CellResult,
+    Culprit,
     Entry,
     HarnessError,
     Outcome,
@@ -38,13 +40,17 @@ from harness.session.rerun_command import rerun_command
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
-from harness.workers import cell_result, device_probe, fork_server, ld_preload
+from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task, TaskStatus
+
+#: Stages and outcomes of the failures that `--localise` follows.
+LOCALISED_AT = (Stage.RUN, Stage.VERIFY)
+LOCALISED = (Outcome.FAIL, Outcome.CRASH, Outcome.TIMEOUT)
 
 
 class Run:
@@ -106,6 +112,7 @@ class Run:
         self._began = time.monotonic()
         self._started = 0  # cells
         self._store: Store | None = None
+        self._storing = threading.Lock()  # cells end in another thread than they are localised in
         self._pool: Pool[CellResult] | None = None
         self._history: Mapping[tuple[str, str, str], Outcome] = {}
         self._flaky_runs: Mapping[tuple[str, str, str], int] = {}
@@ -366,13 +373,35 @@ class Run:
         if self._store is None:
             raise RuntimeError("a cell ended after the results were closed")
         again = len(tried) > 1
-        self._store.add(self.run_id, result, again=again)
+        with self._storing:
+            self._store.add(self.run_id, result, again=again)
         if again:
             before = next(n for n, other in enumerate(self.results) if _key(other) == key)
             self.results[before] = result
         else:
             self.results.append(result)
         return result
+
+    def localise(self, cell: Cell, result: CellResult) -> None:
+        """Search for the part of a failed cell that fails, and store it with the cell.
+
+        Nothing is done unless `--localise` asks for it, and where the backend has not failed at
+        `run` or `verify`.
+
+        Raises:
+            HarnessError: it could not be written.
+        """
+        failed = result.outcome in LOCALISED and result.stage in LOCALISED_AT
+        if not (self.options.localise and failed):
+            return
+        settings = replace(self.settings, workers=1)
+        try:
+            (result.culprit,) = localisation.localise([self._jobs[cell.id]], settings)
+        except HarnessError as error:  # a backend that makes its own cases
+            result.culprit = Culprit("", "", evidence=str(error))
+        with self._storing:
+            if self._store is not None:
+                self._store.add(self.run_id, result, again=True)
 
     def _wants_another(self, task: Task, result: CellResult) -> bool:
         """Whether a cell that has ended is to be run again (`--repeat`)."""

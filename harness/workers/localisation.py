@@ -22,6 +22,9 @@ from harness.workers.task import Task
 #: Target of the task that localises.
 LOCALISE = "harness.diagnosis.localise:localise"
 
+#: Factor on the limit on time of a cell: a child prepares and runs many parts of one.
+PATIENCE = 3.0
+
 #: How many children there may be for one cell, each but the last one ended by the backend.
 MOST_CHILDREN = 16
 
@@ -31,7 +34,7 @@ def localise(jobs: Sequence[Job], settings: WorkerSettings, *, chosen: str = "")
 
     Args:
         jobs: the cells, and how they run.
-        settings: of the children; a child has the time of a cell.
+        settings: of the children; a child has `PATIENCE` times the time of a cell.
         chosen: the name of the only input to look at; empty for the first that fails.
 
     Raises:
@@ -63,7 +66,7 @@ def _endings(requests: dict[str, LocaliseRequest], settings: WorkerSettings) -> 
         found[task.label] = ending
 
     with Pool(keep, replace(settings, shared=False)) as pool:
-        tasks = [Task(LOCALISE, request, name) for name, request in requests.items()]
+        tasks = [Task(LOCALISE, request, name, PATIENCE) for name, request in requests.items()]
         for future in pool.start(tasks):
             future.result()
     return found

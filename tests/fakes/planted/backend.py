@@ -1,11 +1,13 @@
 """One planted operator: PyTorch on the CPU, wrong wherever that operator meets those operands.
 
 `default` traces a case and interprets the graph, as a compiler's runtime does; `eager` runs the
-module itself. The option `planted` is `EFFECT/OPERATOR/KEY`, with a key of `planted.key_of`.
+module itself. The option `planted`, or the variable `PLANTED`, is `EFFECT/OPERATOR/KEY`, with a key
+of `planted.key_of`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,7 +83,7 @@ class Backend(CpuBackend):
 
     def prepare(self, case: Case, precision: Precision) -> Any:
         """The small model with the planted operator."""
-        fault = planted.Planted.of(self.options.get("planted", ""))
+        fault = planted.Planted.of(self.options.get("planted") or os.environ.get("PLANTED", ""))
         if precision.name == "default":
             return CompiledProgram(case, fault)
         program = EagerProgram(case.module(), case, torch.device("cpu"), MODES["f32"])
