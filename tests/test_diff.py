@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness import __main__ as command_line
 from harness.commands import diff
 from harness.contract import CellResult, HarnessError, Metric, Outcome, Stage, Verdict
 from harness.report.comparison import markdown, text
-from harness.results import side
+from harness.results import merged, side
 from harness.results.changed_cells import CellKey, Kind
 from harness.results.comparison import Comparison, compare
 from harness.results.ratios import QUANTITIES, ratios
@@ -168,6 +168,28 @@ class TestSides:
         broken.write_bytes(b"no database")
         assert command_line.main(["diff", str(broken), str(broken)]) == 2
         assert "left out" in capsys.readouterr().err
+
+    def test_runs_are_looked_up_once_and_only_their_own_files_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("cpu", "gpu", "npu"):
+            session(tmp_path / f"{name}.duckdb", run_info(f"{name}1", name, MORNING), cell("bert"))
+            session(tmp_path / f"{name}.duckdb", run_info(f"{name}2", name, NOON), cell("bert"))
+        (tmp_path / "broken.duckdb").write_bytes(b"no database")
+        read: list[list[str]] = []
+        gather = merged.gather
+
+        def counted(paths: Iterable[Path], *rest: Any, **more: Any) -> merged.Gathered:
+            given = list(paths)
+            read.append([path.stem for path in given])
+            return gather(given, *rest, **more)
+
+        monkeypatch.setattr(merged, "gather", counted)
+        assert command_line.main(["diff", "cpu~1", "--results", str(tmp_path)]) == 0
+        assert read == [["broken", "cpu", "gpu", "npu"], ["cpu"], ["cpu"]]
+        told = capsys.readouterr()
+        assert "cpu, run cpu1" in told.out
+        assert "broken.duckdb" in told.err  # which may hold a later run
 
     def test_runs_with_injected_faults_are_no_history(self, tmp_path: Path) -> None:
         path = tmp_path / "cpu.duckdb"

@@ -33,7 +33,7 @@ version that cannot be installed, or on which the cell fails otherwise, is passe
 """
 
 #: Characters of a reason in the table.
-REASON = 110
+REASON = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -62,8 +62,10 @@ def main(args: argparse.Namespace) -> int:
     """
     folder = args.results or args.root / "results"
     kinds = _kinds(args.only)
-    before = side.find(args.before, folder, args.root)
-    after = side.find(args.after or _counterpart(before, args.before, folder), folder, args.root)
+    known = side.KnownRuns(folder)
+    before = side.find(args.before, folder, args.root, known)
+    other = args.after or _counterpart(before, args.before, folder)
+    after = side.find(other, folder, args.root, known)
     found = compare(before, after)
     shown = with_kinds(found, kinds) if kinds else found
     if args.json:

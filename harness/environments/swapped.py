@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -174,7 +175,7 @@ def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
             str(source),
             kept,
             python=locks.PYTHON,
-            platforms=["linux"],
+            platforms=[sys.platform],
             cuda=False,
             options=wheel_options(os.environ),
         )

@@ -7,8 +7,8 @@ row that does not hold is left out with the reason, and costs the others nothing
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -73,12 +73,14 @@ class Gathered:
         files: where the results come from.
         left_out: files and rows that are left out.
         doubts: runs of a clock that was wrong; their results count below those of later runs.
+        holders: the files that hold each run, by its id.
     """
 
     connection: duckdb.DuckDBPyConnection
     files: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
     doubts: tuple[LeftOut, ...] = ()
+    holders: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def remarks(self) -> list[str]:
         """One line for each file, group of rows or run that a reader must know of."""
@@ -110,7 +112,7 @@ def gather(
         entries: the entries of the model lists; results of others no longer count. None when the
             lists could not be read: then every entry that has a result is taken as listed.
         now: the time of reading, UTC without a time zone; the clock's where it is not given.
-        runs: ids of the runs whose cells count; None: all runs.
+        runs: ids of the runs whose cells count; None: all runs. With none, only the runs are read.
     """
     connection = duckdb.connect(":memory:")
     connection.execute(SCHEMA)
@@ -119,6 +121,7 @@ def gather(
     files: list[Path] = []
     left_out: list[LeftOut] = []
     doubts: list[LeftOut] = []
+    holders: dict[str, list[Path]] = {}
     with Reader() as reader, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         for number, path in enumerate(paths):
             clean = Path(folder, f"{number}.duckdb")
@@ -126,7 +129,8 @@ def gather(
             if reading.kind:
                 left_out.append(explained(path, reading))
                 continue
-            _copy(connection, clean)
+            for run_id in _copy(connection, clean):
+                holders.setdefault(run_id, []).append(path)
             files.append(path)
             for problem in reading.problems:
                 kept = doubts if problem["table"] == "clock" else left_out
@@ -146,11 +150,11 @@ def gather(
             },
         )
     connection.execute(_LATEST)
-    return Gathered(connection, tuple(files), tuple(left_out), tuple(doubts))
+    return Gathered(connection, tuple(files), tuple(left_out), tuple(doubts), holders)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, clean: Path) -> None:
-    """Copy the results of one file from its clean copy."""
+def _copy(connection: duckdb.DuckDBPyConnection, clean: Path) -> list[str]:
+    """Copy the results of one file from its clean copy; returns the ids of its runs."""
     quoted = str(clean).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
     try:
@@ -158,5 +162,6 @@ def _copy(connection: duckdb.DuckDBPyConnection, clean: Path) -> None:
         for statement in _COPY:
             connection.execute(statement)
         connection.commit()
+        return [row[0] for row in connection.execute("SELECT run_id FROM source.runs").fetchall()]
     finally:
         connection.execute("DETACH source")

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.catalog.backend_spec import session_name
 from harness.contract import HarnessError, Outcome
 from harness.results import merged, queries
 from harness.results.changed_cells import CellKey, State, is_green
+from harness.results.merged import Gathered
 from harness.results.queries import CellRow, RunRow
 from harness.toolkit.close_matches import did_you_mean
 
@@ -53,13 +55,47 @@ class Side:
     expectations: bool = False
 
 
-def find(text: str, folder: Path, root: Path) -> Side:
+class KnownRuns:
+    """The runs of a folder of results, read from its files once, and only where a run is asked for.
+
+    Args:
+        folder: of the results.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def named(self, text: str) -> tuple[RunRow, Sequence[Path]]:
+        """The run that a text asks for, and the files that hold it.
+
+        Raises:
+            HarnessError: there is none, or more than one.
+        """
+        run = _run(text, self._runs, self.folder)
+        return run, self._gathered.holders[run.run_id]
+
+    def remarks(self) -> list[str]:
+        """A line on each file and row that was left out."""
+        return self._gathered.remarks()
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return merged.gather(merged.find(self.folder), None, runs=())
+
+    @cached_property
+    def _runs(self) -> list[RunRow]:
+        with self._gathered.connection as connection:
+            return _all_runs(connection)
+
+
+def find(text: str, folder: Path, root: Path, known: KnownRuns | None = None) -> Side:
     """The side that a text asks for; the head of this module says how.
 
     Args:
         text: as a user gives it.
         folder: of the results in which runs are looked up.
         root: the checkout with the backends.
+        known: the runs of that folder, where several sides are asked for.
 
     Raises:
         HarnessError: there is none, or it has nothing that can be read.
@@ -69,14 +105,10 @@ def find(text: str, folder: Path, root: Path) -> Side:
     path = Path(text)
     if path.exists():
         return _results(text, [path] if path.is_file() else merged.find(path), None)
-    run = _named_run(text, folder)
-    return _results(f"{run.backend}, run {run.run_id}", merged.find(folder), run)
-
-
-def _named_run(text: str, folder: Path) -> RunRow:
-    gathered = merged.gather(merged.find(folder), None)
-    with gathered.connection:
-        return _run(text, _all_runs(gathered.connection), folder)
+    known = known or KnownRuns(folder)
+    run, files = known.named(text)
+    found = _results(f"{run.backend}, run {run.run_id}", files, run)
+    return replace(found, remarks=tuple(dict.fromkeys([*known.remarks(), *found.remarks])))
 
 
 def _all_runs(connection: queries.Connection) -> list[RunRow]:
@@ -118,7 +150,7 @@ def _run(text: str, runs: list[RunRow], folder: Path) -> RunRow:
     )
 
 
-def _results(label: str, files: list[Path], run: RunRow | None) -> Side:
+def _results(label: str, files: Sequence[Path], run: RunRow | None) -> Side:
     gathered = merged.gather(files, None, runs=None if run is None else {run.run_id})
     with gathered.connection:
         found = queries.cells(gathered.connection)
