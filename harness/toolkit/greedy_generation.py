@@ -43,7 +43,8 @@ def make_greedy(model: Any, generation: Generation | None) -> None:
     from transformers import GenerationConfig
 
     suppressed = list(generation.suppressed) or None
-    parts = model.modules() if hasattr(model, "modules") else [model]
+    # optimum's class for Whisper derives from a module, and is never initialised as one.
+    parts = model.modules() if hasattr(model, "_modules") else [model]
     for part in parts:
         if hasattr(part, "generation_config"):
             part.generation_config = GenerationConfig(
