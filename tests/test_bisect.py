@@ -119,6 +119,13 @@ def test_releases_are_those_that_pip_lists(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(HarnessError, match="expected releases of thing, found none"):
         releases.releases("thing")
 
+    def fails_to_run(command: Sequence[str]) -> str:
+        raise NotInstalled("`uv tool run`", "no network.")
+
+    monkeypatch.setattr(swapped, "run_uv", fails_to_run)
+    with pytest.raises(HarnessError, match=r"releases of thing, found that .* no network"):
+        releases.releases("thing")
+
 
 GOOD_LOCK = "# made\nnumpy==2.0\n    # via x\ntorch==2.9 ; sys_platform != 'none'\nold_one==1.0\n"
 BAD_LOCK = "Torch==2.11 ; sys_platform != 'none'\nnumpy==2.0\nnew[extra]==3.0\n"
@@ -195,7 +202,7 @@ class World:
 
     def made(self, name: str, pins: str) -> Path:
         if broken := self.broken & set(locks.versions(pins).values()):
-            raise NotInstalled(f"no wheel of {min(broken)}")
+            raise NotInstalled("uv", f"no wheel of {min(broken)}")
         environment = self.folder / name
         (environment / "bin").mkdir(parents=True, exist_ok=True)
         (environment / swapped.STAMP).write_text(pins, encoding="utf-8")
@@ -474,7 +481,7 @@ def test_an_environment_that_was_cut_short_is_made_anew(
         if command[1] == "venv":
             Path(command[-1]).mkdir(parents=True)
         if tries == ["venv", "pip"]:
-            raise NotInstalled("no room")
+            raise NotInstalled("uv", "no room")
         return ""
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -488,7 +495,9 @@ def test_an_environment_that_was_cut_short_is_made_anew(
 def test_the_words_of_uv_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_uv(tmp_path, "echo '  × No solution found:\n  ╰─▶ a and b' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotInstalled, match=re.escape("found 1: No solution found: a and b")):
+    with pytest.raises(
+        NotInstalled, match=re.escape("`uv pip compile` failed: No solution found: a and b")
+    ):
         swapped.run_uv(["uv", "pip", "compile"])
     swapped.check_uv()
     (tmp_path / "uv").unlink()

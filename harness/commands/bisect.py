@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends
-from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.catalog.cells import cell_of
 from harness.contract import HarnessError
 from harness.environments import locks, swapped
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any failure that the good end lacks is bad, not only those of the bad end",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
     parser.add_argument("session", nargs="*", help="after --: options of each session, as --seed 1")
 
 
@@ -73,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: an option names nothing, uv is missing, or the ends do not differ.
     """
-    spec = backends.find(args.backend)
+    spec = backends.find(args.backend, args.backends_dir)
     cell = cell_of(args.entry, spec.name, args.precision)
     if not 1 <= args.attempts <= 100:
         raise HarnessError(

@@ -9,6 +9,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.contract import HarnessError
 from harness.environments import locks, swapped
+from harness.environments.swapped import NotInstalled
 
 #: The line of `pip index versions` that lists the releases.
 _LISTED = re.compile(r"^Available versions: (.+)$", re.MULTILINE)
@@ -28,13 +29,14 @@ def releases(package: str, *, pre: bool = False) -> list[Version]:
         HarnessError: pip fails, or finds none.
     """
     command = ["uv", "tool", "run", "--quiet", "--python", locks.PYTHON, "pip", "index"]
-    printed = swapped.run_uv([*command, "versions", package, *(["--pre"] if pre else [])])
+    fix = "Fix: correct the name, or the index or folder that PIP_INDEX_URL or PIP_FIND_LINKS names"
+    try:
+        printed = swapped.run_uv([*command, "versions", package, *(["--pre"] if pre else [])])
+    except NotInstalled as error:
+        raise HarnessError(f"expected releases of {package}, {error.found}. {fix}") from error
     found = _LISTED.search(printed)
     if found is None:
-        raise HarnessError(
-            f"expected releases of {package}, found none. Fix: correct the name, or the index that "
-            "PIP_INDEX_URL names"
-        )
+        raise HarnessError(f"expected releases of {package}, found none. {fix}")
     return sorted(map(Version, found[1].split(", ")))
 
 

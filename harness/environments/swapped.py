@@ -30,7 +30,16 @@ STAMP = "pins.txt"
 
 
 class NotInstalled(HarnessError):
-    """An environment that uv cannot make, as of versions that exclude each other."""
+    """An environment that uv cannot make, as of versions that exclude each other.
+
+    Args:
+        command: the one that failed.
+        found: what uv said, in one line.
+    """
+
+    def __init__(self, command: str, found: str) -> None:
+        self.found = f"found that {command} failed: {found}"
+        super().__init__(f"expected an environment, {self.found} Fix: another version")
 
 
 def folder() -> Path:
@@ -152,10 +161,7 @@ def run_uv(command: Sequence[str]) -> str:
         encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:
-        raise NotInstalled(
-            f"expected `{' '.join(command[:3])}` to end with 0, found {done.returncode}: "
-            f"{_told(done.stderr)} Fix: another version"
-        )
+        raise NotInstalled(f"`{' '.join(command[:3])}`", _told(done.stderr))
     return done.stdout
 
 
