@@ -613,6 +613,24 @@ class Case(Protocol):
         """Write the small model as its library saves it, for `from_pretrained`."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A program as a file that its SDK reads by itself, for a script without this project.
+
+    Attributes:
+        path: of the file.
+        feed: the arrays of one inference, by the file's own names, in the order of its inputs.
+        outputs: the case's name of each output -> its position.
+        judged_alone: whether the backend's script computes what it expects from the file too, on
+            the CPU; otherwise the reference's output lies beside the script.
+    """
+
+    path: Path
+    feed: Arrays
+    outputs: Mapping[str, int]
+    judged_alone: bool = False
+
+
 @runtime_checkable
 class Program(Protocol):
     """One prepared case on one device."""
@@ -655,6 +673,8 @@ class Backend(Protocol):
     fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generator(case, precision) -> Generator`, `memory() -> int` (device bytes, not below 0),
+    `exported(case, precision, inputs, path) -> ExportedFile` (the program as a file at `path` with
+    a suffix of its own, for the inference on `inputs`),
     `dynamic: bool` (False where a program takes the shapes that it was prepared for and no others;
     true where it is not said), `any_arguments: bool` (True where a program takes arguments of
     forward that the plain inputs lack, as a mask of sound; false where it is not said). The

@@ -15,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import __main__ as command_line
-from harness.contract import CellFailure, Outcome, Stage
-from harness.diagnosis import script_config, script_run, source_text
+from harness.catalog import backends
+from harness.contract import CellFailure, Device, Outcome, Stage
+from harness.diagnosis import script, script_config, script_run, script_text, source_text
 from harness.diagnosis.script_inputs import ScriptInputs
+from harness.diagnosis.upstream_report import upstream_report
 from harness.toolkit.seeded_values import uniform
+
+ROOT = Path(__file__).resolve().parent.parent
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -75,6 +79,72 @@ def test_an_array_of_a_script_is_the_array(array: Any) -> None:
     found = names["inputs"]["x"]
     assert found.dtype == array.dtype
     assert np.array_equal(found, array)
+
+
+def test_runs_of_numbers_are_products_and_others_are_not() -> None:
+    assert source_text.numbers([0, 0, 0, 0, 7, 7, 1, 1, 1, 1]) == "[0] * 4 + [7, 7] + [1] * 4"
+    assert source_text.numbers([5, 3]) == "[5, 3]"
+
+
+TEMPLATES = sorted((ROOT / "backends").glob("[!_]*/repro.py.jinja"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.parent.name)
+def test_a_backends_template_is_one_and_runs_programs(path: Path) -> None:
+    environment = script.environment(ROOT / "backends")
+    name = f"{path.parent.name}/{path.name}"
+    assert environment.get_template(name).render is not None
+    assert script.template_has(ROOT / "backends", name, "program")
+    assert not script.template_has(ROOT / "backends", name, "nothing")
+    spec = backends.find(path.parent.name)
+    writes = "def exported(" in (spec.folder / "backend.py").read_text("utf-8")
+    assert ("exported" in script.forms(spec)) == writes
+
+
+def test_only_what_a_script_imports_is_installed() -> None:
+    device = Device("a", "cpu", {"numpy": "", "pytest": "", "no-such-package": ""})
+    assert re.fullmatch(
+        r"uv pip install numpy==[\d.]+", script_text.install(device, [], "import numpy as np")
+    )
+
+
+def test_imports_are_merged_and_only_those_in_use() -> None:
+    own = ["from a import One, Two", "from a import Three", "from operator import add"]
+    found = script_text.imports("np.ones(Three, One); add(sys.argv)", own)
+    wanted = ["import sys", "from operator import add", "", "import numpy as np"]
+    assert found == [*wanted, "from a import One, Three"]
+
+
+def test_a_graph_is_a_file_with_its_own_inputs(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from backends._shared.onnx.runtime import exported_file
+
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [2]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [x], [y])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    inputs = {"dropped": np.ones(3), "x": np.ones(2)}
+    made = exported_file(model.SerializeToString(), {"out": 0}, inputs, tmp_path / "a")
+    assert made.path == tmp_path / "a.onnx"
+    assert made.path.is_file()
+    assert list(made.feed) == ["x"]
+    assert made.feed["x"].dtype == np.float32
+
+
+def test_a_report_names_the_files_beside_its_script(tmp_path: Path) -> None:
+    for name in ("a.py", "a.md", "a.npz", "a.onnx", "ab.npz"):
+        (tmp_path / name).touch()
+    device = Device("a CPU", "cpu")
+    text = '"""a on b: fail.\n\nmore\n"""\n\nprint(1)\n'
+    found = upstream_report(
+        tmp_path / "a.py", text, failure(Outcome.FAIL, "x is wrong"), device, {"numpy": "2.0"}
+    )
+    assert found.startswith("# a on b: fail.\n")
+    assert "`a.npz`, `a.onnx`." in found
+    assert "```python\nprint(1)\n```" in found
+    assert "x is wrong" in found
+    assert "- numpy 2.0" in found
 
 
 def test_fields_that_change_nothing_are_dropped_at_every_depth() -> None:
@@ -139,6 +209,14 @@ SEEN = {
     "way of a cache": (
         failure(Outcome.FAIL, "generate, beams: KeyError: 'x'", "CheckFailed: generate, beams"),
         "raise KeyError('x')",
+    ),
+    "export": (
+        failure(
+            Outcome.FAIL,
+            "ExportFailed: dynamo: TypeError: cannot go on with it; torchscript: KeyError: 'x'",
+            "ExportFailed: dynamo: TypeError: cannot go on with it",
+        ),
+        "raise TypeError('cannot go on with it')",
     ),
     "crash": (
         failure(Outcome.CRASH, "killed by SIGSEGV"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import onnxruntime as ort
 import psutil
@@ -12,8 +14,24 @@ import psutil
 from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.onnx import graph_cache
-from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
-from harness.contract import Array, Arrays, Case, Device, Placement, Precision, Program
+from backends._shared.onnx.runtime import (
+    Inference,
+    assignment,
+    cpu_session,
+    exported_file,
+    placement_on,
+)
+from backends._shared.onnx.verified_export import Exported
+from harness.contract import (
+    Array,
+    Arrays,
+    Case,
+    Device,
+    ExportedFile,
+    Placement,
+    Precision,
+    Program,
+)
 from harness.toolkit import cache as caches
 
 PROVIDER = "CPUExecutionProvider"
@@ -67,12 +85,23 @@ class Backend:
             ExportFailed: no exporter gives a right graph.
         """
         case, complete = positions.completed_case(case)
+        made = self._graph(case, precision)
+        infer = Inference(cpu_session(made.model), made.outputs, made.fixed)
+        return CompletedProgram(CpuProgram(infer, f"route {made.route}"), complete)
+
+    def exported(
+        self, case: Case, precision: Precision, inputs: Arrays, path: Path
+    ) -> ExportedFile:
+        """The graph as a file; raises as `prepare`."""
+        case, complete = positions.completed_case(case)
+        made = self._graph(case, precision)
+        return exported_file(made.model, made.outputs, complete(inputs), path)
+
+    def _graph(self, case: Case, precision: Precision) -> Exported:
         store, key = caches.Cache.of(self.options), graph_cache.model_key(case)
         made = next(graph_cache.exports(case, store, key))
-        model = made.model
-        if precision.name == "int8":
-            from backends._shared.onnx import quantize  # which imports much
+        if precision.name != "int8":
+            return made
+        from backends._shared.onnx import quantize  # which imports much
 
-            model = quantize.dynamic_int8(model)
-        infer = Inference(cpu_session(model), made.outputs, made.fixed)
-        return CompletedProgram(CpuProgram(infer, f"route {made.route}"), complete)
+        return replace(made, model=quantize.dynamic_int8(made.model))

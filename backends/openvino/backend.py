@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 import transformers
@@ -14,8 +15,8 @@ from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.openvino_without_telemetry import ov
 from backends.openvino import convert, devices, model_cache
 from backends.openvino.program import CompiledMetadata, OpenVINOProgram, executed_on
-from backends.openvino.reconversion import ReconvertingProgram
-from harness.contract import Arrays, Case, Device, Precision, Program
+from backends.openvino.reconversion import ReconvertingProgram, shapes_of
+from harness.contract import Arrays, Case, Device, ExportedFile, Precision, Program
 from harness.toolkit import cache as caches
 
 
@@ -86,6 +87,40 @@ class Backend:
         if target.exports:
             store.put(blob_key, model_cache.pack_blob(compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))
+
+    def exported(
+        self, case: Case, precision: Precision, inputs: Arrays, path: Path
+    ) -> ExportedFile:
+        """The IR that runs on these inputs; where the conversion fails, the trace that fails.
+
+        Raises:
+            What PyTorch's tracer raises.
+        """
+        repaired = _is_repaired(precision)
+        complete = positions.completer(case) if repaired else dict
+        example, feed = complete(case.inputs("base")), complete(inputs)
+        compression = precision.name if precision in devices.COMPRESSED else ""
+        try:
+            converted = self._convert(case, example, compression, repaired)
+            if repaired and shapes_of(feed) != shapes_of(example):
+                try:
+                    self.target.core.compile_model(converted.model, self.target.name)(
+                        [feed[name] for name in converted.inputs]
+                    )
+                except RuntimeError:
+                    converted = self._convert(case, feed, compression, repaired)
+        except RuntimeError:
+            traced = path.with_suffix(".pt")
+            convert.trace(case, example, traced, repaired=repaired)
+            return ExportedFile(traced, example, {})
+        written = path.with_suffix(".xml")
+        ov.save_model(converted.model, written, compress_to_fp16=False)
+        ports = zip(converted.inputs, converted.model.inputs, strict=True)
+        return ExportedFile(
+            written,
+            {n: feed[n].astype(port.get_element_type().to_dtype()) for n, port in ports},
+            {name: position for position, name in enumerate(converted.outputs)},
+        )
 
     def _convert(
         self, case: Case, example: Arrays, compression: str, repaired: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,6 +102,23 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
                 raise
             raise RuntimeError(summary.strip().removeprefix("-- ")) from error
         return _converted(model, wrapper, arrays)
+
+
+def trace(case: Case, arrays: Arrays, path: Path, *, repaired: bool) -> None:
+    """Write the TorchScript that `convert` converts to a file.
+
+    Args:
+        case: the model.
+        arrays: the example that it is traced with.
+        path: of the file.
+        repaired: with the shims that repair wrong numbers.
+    """
+    with torch.no_grad(), shims.applied(repaired=repaired):
+        module = case.module()
+        shims.prepare(module)
+        wrapper = named_module(module, case, list(arrays))
+        example = tuple(torch.from_numpy(array.copy()) for array in arrays.values())
+        torch.jit.save(torch.jit.trace(wrapper, example, check_trace=False), path)
 
 
 def _converted(model: Any, wrapper: NamedModule, arrays: Arrays) -> Converted:

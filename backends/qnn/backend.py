@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,13 @@ from backends._shared import positions, timesteps
 from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
-from backends._shared.onnx.runtime import Inference, assignment, cpu_session, placement_on
+from backends._shared.onnx.runtime import (
+    Inference,
+    assignment,
+    cpu_session,
+    exported_file,
+    placement_on,
+)
 from backends._shared.onnx.verified_export import Exported
 from backends.qnn import context_cache, sessions
 from backends.qnn.rewrites import BEFORE_QUANTISING, PASSES
@@ -26,6 +33,7 @@ from harness.contract import (
     Arrays,
     Case,
     Device,
+    ExportedFile,
     Placement,
     Precision,
     Program,
@@ -152,6 +160,30 @@ class Backend:
         case, places = positions.completed_case(case)
         program = CompletedProgram(self._prepared(case, precision), places)
         return CompletedProgram(program, sinusoids)
+
+    def exported(
+        self, case: Case, precision: Precision, inputs: Arrays, path: Path
+    ) -> ExportedFile:
+        """The graph of the first route as a file, as the provider gets it.
+
+        Raises:
+            ExportFailed: no exporter gives a right graph.
+        """
+        case, sinusoids = timesteps.completed_case(case)
+        case, places = positions.completed_case(case)
+        bits = QUANTISED.get(precision.name)
+        passes = self.passes_before_quantising if bits else self.passes
+        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, passes, static=True)
+        made = next(graph_cache.exports(case, store, key, passes, static=True))
+        if bits:
+            made = quantised(made, case, bits)
+        written = exported_file(made.model, made.outputs, places(sinusoids(inputs)), path)
+        return replace(written, judged_alone=True)
+
+    @property
+    def soc(self) -> Soc:
+        """The SoC to compile for."""
+        return choose(self.options.get("soc", ""), detect())
 
     def _prepared(self, case: Case, precision: Precision) -> QnnProgram:
         soc = choose(self.options.get("soc", ""), detect())

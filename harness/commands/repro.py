@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the input, the way of a cache or the stage whose failure is meant; the first else",
     )
-    parser.add_argument("--module", default="", metavar="NAME", help="run this submodule alone")
     parser.add_argument("--output", type=Path, default=Path("repro"), metavar="FOLDER")
     parser.add_argument("--no-run", action="store_true", help="write the script, do not run it")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each step")
@@ -65,10 +64,9 @@ def main(args: argparse.Namespace) -> int:
         raise HarnessError(_nothing(cell, result, args.input))
     refused = []
     for failure in found:
-        request = ScriptRequest(
-            job, failure, args.output, module=args.module, seconds=round(args.timeout)
-        )
-        made = reproduce(spec, request, args.timeout, runs=not args.no_run)
+        request = ScriptRequest(job, failure, args.output, seconds=round(args.timeout))
+        runs = not args.no_run
+        (made,) = dict(reproduce(spec, {"": request}, args.timeout, runs=runs)).values()
         if made.script is not None:
             return _told(made)
         refused.append(f"{failure.line}: {made.said}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.cell import border
+from harness.cell.judgement import PLACEMENT
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, make_reference
 from harness.cell.request import Job
@@ -17,7 +20,9 @@ from harness.contract import (
     Array,
     Arrays,
     Backend,
+    Case,
     CellResult,
+    ExportedFile,
     Outcome,
     Precision,
     Stage,
@@ -25,7 +30,7 @@ from harness.contract import (
     is_floating,
 )
 from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import ScriptRequest
+from harness.diagnosis.script_request import ScriptRequest, stem
 from harness.diagnosis.source_text import WIDTH
 from harness.toolkit import numerics
 
@@ -55,10 +60,26 @@ def inference_script(
     name = said["name"] if said else "base"
     reference = reference_of(case, backend, precision, request.job)
     given, want, real = _input(name, case, reference)
-    compares = failure.stage is Stage.VERIFY
+    placed = failure.reason.startswith(PLACEMENT)
+    compares = failure.stage is Stage.VERIFY and not placed
     context |= {"compares": compares, "limit": None, "reference": "", "real": ""}
-    context |= {"error": "", "output": "", "host": ""}
+    context |= {"error": "", "output": "", "host": "", "placed": placed}
+    context["again"] = "again on input" in failure.reason
+    made: ExportedFile | None = None
+    if context["kind"] == "exported":
+        made = _exported(request, case, backend, precision, given)
+        given = made.feed
+        context |= {"file": f'Path(__file__).with_suffix("{made.path.suffix}")', "index": 0}
+        context["suffix"] = made.path.suffix
+    elif placed:
+        raise Unsupported("a script of the model's own code shows no placement")
     context["inputs"] = inputs.table("inputs", given)
+    context["names"] = list(given)
+    base = dict(reference.inputs["base"])
+    same = made is not None or all(
+        n in given and np.array_equal(given[n], a) for n, a in base.items()
+    )
+    context["example"] = "" if same else inputs.table("example", base, "example/")
     if not compares:
         return
     output = _output(failure.reason, want)
@@ -68,17 +89,47 @@ def inference_script(
     limit = float(found["limit"]) if found else numerics.LIMIT * reference.floor
     host = ".double().numpy()" if floating else ".numpy()"
     norm = "np.linalg.norm"
-    picked = subscript(output, case, given)
+    if made is not None:
+        if not made.judged_alone:
+            inputs.stored["expected"] = array
+        context["wide"] = array.dtype.name
+        context["index"] = made.outputs[output]
+    picked = "" if made is not None else subscript(output, case, given)
     context |= {
         "limit": f"{limit:.2g}" if floating else numerics.MISMATCHED,
         "output": picked,
         "host": host,
-        "reference": _expected(case, reference.dtype, context["options"], picked, host),
+        "reference": ""
+        if made is not None and made.judged_alone
+        else 'expected = stored["expected"]'
+        if made is not None
+        else _expected(case, reference.dtype, context["options"], picked, host),
         "error": f"{norm}(found - expected) / {norm}(expected)"
         if floating
         else "np.mean(found != expected)",
         "real": _real_text(real.get(output), array, given, inputs),
     }
+
+
+def _exported(
+    request: ScriptRequest, case: TinyCase, backend: Backend, precision: Precision, given: Arrays
+) -> ExportedFile:
+    """The backend's program as a file beside the script.
+
+    Raises:
+        Unsupported: the backend writes none, or cannot for this model.
+    """
+    export: Callable[[Case, Precision, Arrays, Path], ExportedFile] | None
+    export = getattr(backend, "exported", None)
+    if export is None:
+        raise Unsupported("the backend writes no files")
+    request.folder.mkdir(parents=True, exist_ok=True)
+    path = request.folder / stem(request)
+    try:
+        made: ExportedFile = export(case, precision, given, path)
+        return made
+    except Exception as error:  # whatever an exporter says to a model
+        raise Unsupported(f"no file of the program: {type(error).__name__}: {error}") from error
 
 
 def reference_of(case: TinyCase, backend: Backend, precision: Precision, job: Job) -> Reference:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.catalog import backends
+from harness.catalog.backend_spec import BackendSpec
 from harness.cell.request import Job
 from harness.contract import Arrays, Device, Outcome, Stage, Unsupported
 from harness.diagnosis import script_config, script_text, script_weights
@@ -24,11 +25,13 @@ from harness.diagnosis.inference_script import inference_script
 from harness.diagnosis.pipeline_script import is_text_of_pipeline, pipeline_script
 from harness.diagnosis.roundtrip_script import roundtrip_script
 from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import EXPORTED, TEMPLATE, ScriptRequest, stem
+from harness.diagnosis.script_request import EXPORTED, PLAIN, TEMPLATE, ScriptRequest, stem
 from harness.diagnosis.upstream_report import upstream_report
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from harness.models.case import TinyCase
 
 #: Stages of a script, and the template's block for each.
 KINDS: Mapping[Stage, str] = {
@@ -71,8 +74,6 @@ def write(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[str, 
 
 
 def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[str, Any]:
-    import torch
-
     from harness.models.case import TinyCase
 
     job, failure = request.job, request.failure
@@ -83,29 +84,28 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     kind = KINDS.get(failure.stage)
     if kind is None:
         raise Unsupported(f"no script of a failure at {failure.stage}: it is no backend's")
-    if request.form == EXPORTED:
+    exported = request.form == EXPORTED
+    if exported and kind == "program":
         kind = "exported"
-    template = _environment(spec.folder.parent).get_template(f"{spec.folder.name}/{TEMPLATE}")
+    elif exported:
+        raise Unsupported(f"no file shows a failure at {failure.stage}")
+    template = environment(spec.folder.parent).get_template(f"{spec.folder.name}/{TEMPLATE}")
     block = "generate" if is_text_of_pipeline(failure) else kind
     if not template_has(spec.folder.parent, f"{spec.folder.name}/{TEMPLATE}", block):
         raise Unsupported(f"{spec.name} has no script of a failure at {failure.stage} yet")
     if getattr(backend, "case", None) is not None:
         raise Unsupported(f"{spec.name} makes its cases itself")
     case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
-    config = copy.deepcopy(case.config())
-    module = case.module()
-    built = script_config.construction(case, config)
     report(Stage.REFERENCE)
-    parts = ScriptParts([*built.imports], ["torch", "numpy", *built.needs], {}, {})
-    inputs = ScriptInputs(case.example_seed, ("base", "other"))
-    torch.manual_seed(job.seed)
-    fresh = _fresh(built)
-    weights = script_weights.seeding(fresh, _tensors(module))
-    parts.stored |= weights.stored
-    model = f"torch.manual_seed({job.seed})\n{built.code}\n{weights.code}"
-    parts.context |= {"model": model, "kind": kind, "backend": backend}
+    # A file has arrays beside it anyway.
+    inputs = ScriptInputs(case.example_seed, () if exported else ("base", "other"))
+    parts = ScriptParts([], ["numpy"], {"model": ""}, {}) if exported else _model(case, job)
+    parts.context |= {"kind": kind, "backend": backend, "asked": precision, "greedy": False}
     parts.context |= {"precision": precision.name, "options": script_config.options(case.options())}
-    parts.context |= {"greedy": False, "files": script_files(job, request)}
+    parts.context["options_table"] = "".join(
+        f", {name!r}: {value!r}" for name, value in case.options().items()
+    )
+    parts.context["files"] = request.folder / stem(request)
     if kind == "generate":
         generation_script(request, case, backend, precision, inputs, parts.context)
     elif kind == "pipeline":
@@ -122,7 +122,7 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     device = backend.probe()
     text = _rendered(template, request, parts, device)
     request.folder.mkdir(parents=True, exist_ok=True)
-    path = request.folder / f"{stem(job, failure)}.py"
+    path = request.folder / f"{stem(request)}.py"
     path.write_text(text, "utf-8")
     if parts.stored:
         stored: dict[str, Any] = parts.stored
@@ -135,12 +135,24 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     return {"script": str(path), "report": str(about), "lines": text.count("\n")}
 
 
-def script_files(job: Job, request: ScriptRequest) -> Path:
-    """The folder of a script's further files, beside it and of its name."""
-    return request.folder / stem(job, request.failure)
+def _model(case: TinyCase, job: Job) -> ScriptParts:
+    """The parts of a script that make the model, with the harness's weights."""
+    import torch
+
+    built = script_config.construction(case, copy.deepcopy(case.config()))
+    torch.manual_seed(job.seed)
+    weights = script_weights.seeding(_fresh(built), _tensors(case.module()))
+    model = f"torch.manual_seed({job.seed})\n{built.code}\n{weights.code}"
+    needs = ["torch", "numpy", *built.needs]
+    return ScriptParts([*built.imports], needs, {"model": model}, dict(weights.stored))
 
 
-def _environment(folder: Path) -> Environment:
+def environment(folder: Path) -> Environment:
+    """Jinja's environment with the templates of backends and of the harness.
+
+    Args:
+        folder: of the backends.
+    """
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
     return Environment(
@@ -162,6 +174,13 @@ def template_has(folder: Path, name: str, block: str) -> bool:
     if above is None or not (folder / above[1]).is_file():
         return False
     return template_has(folder, above[1], block)
+
+
+def forms(spec: BackendSpec) -> tuple[str, ...]:
+    """The forms of scripts that a backend's template has, the preferred one first."""
+    name = f"{spec.folder.name}/{TEMPLATE}"
+    has_file = template_has(spec.folder.parent, name, EXPORTED)
+    return (EXPORTED, PLAIN) if has_file else (PLAIN,)
 
 
 def _fresh(built: script_config.Construction) -> Any:
@@ -192,5 +211,7 @@ def _rendered(template: Any, request: ScriptRequest, parts: ScriptParts, device:
         given["uniform"] = script_weights.UNIFORM
     body = template.render(given)
     given["imports"] = script_text.imports(body, parts.imports)
-    given["header"] = script_text.header(request, device, parts.needs)
+    given["header"] = script_text.header(
+        request, device, parts.needs, "\n".join([*given["imports"], body])
+    )
     return script_text.tidy(template.render(given))

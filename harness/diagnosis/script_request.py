@@ -28,7 +28,6 @@ class ScriptRequest:
         failure: one of its failures.
         folder: where the script goes.
         form: `plain` or `exported`.
-        module: the dotted name of the submodule that is run alone; empty for the whole model.
         seconds: after which a script calls what it runs hung.
     """
 
@@ -36,18 +35,14 @@ class ScriptRequest:
     failure: CellFailure
     folder: Path
     form: str = PLAIN
-    module: str = ""
     seconds: int = 120
 
 
-def stem(job: Job, failure: CellFailure) -> str:
+def stem(request: ScriptRequest) -> str:
     """The name of a script without its ending, such as `aimv2_torch_cpu_default_verify_base`."""
-    cell = job.cell
-    words = [
-        cell.label,
-        cell.backend,
-        cell.precision,
-        failure.stage,
-        *_PLACE.findall(failure.reason),
-    ]
-    return re.sub(r"\W+", "_", " ".join(words[:5])).strip("_")
+    cell, failure = request.job.cell, request.failure
+    words = [cell.label, cell.backend, cell.precision, failure.stage]
+    words = [*words, *_PLACE.findall(failure.reason)][:5]
+    if request.form != PLAIN:
+        words.append(request.form)
+    return re.sub(r"\W+", "_", " ".join(words)).strip("_")

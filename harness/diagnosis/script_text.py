@@ -13,6 +13,9 @@ from harness.contract import Device
 from harness.diagnosis import source_text
 from harness.diagnosis.script_request import ScriptRequest, stem
 
+#: Packages that a script needs and does not import by their names.
+EXTRA = frozenset({"onnxscript", "pillow"})
+
 #: Standard library and common packages: the text that needs each, and its import.
 _IMPORTS: tuple[tuple[str, str], ...] = (
     ("copy.", "import copy"),
@@ -25,6 +28,10 @@ _IMPORTS: tuple[tuple[str, str], ...] = (
     ("Path(", "from pathlib import Path"),
     ("np.", "import numpy as np"),
     ("torch.", "import torch"),
+    ("ov.", "import openvino as ov"),
+    ("onnx.", "import onnx"),
+    ("ort.", "import onnxruntime as ort"),
+    ("qnn.", "import onnxruntime_qnn as qnn"),
     ("GenerationConfig(", "from transformers import GenerationConfig"),
     ("pipeline(", "from transformers import pipeline"),
 )
@@ -59,7 +66,7 @@ def _merged(lines: Sequence[str], body: str) -> list[str]:
     ]
 
 
-def header(request: ScriptRequest, device: Device, needs: Sequence[str]) -> str:
+def header(request: ScriptRequest, device: Device, needs: Sequence[str], body: str) -> str:
     """The docstring of a script: what fails, where it was seen, and how to install and run it."""
     job, failure = request.job, request.failure
     cell = job.cell
@@ -73,8 +80,8 @@ def header(request: ScriptRequest, device: Device, needs: Sequence[str]) -> str:
         *_filled(f"Seen on {device.name} with Python {platform.python_version()}, {seen}."),
         "Exits with 1 while the fault is there, and with 0 when it is gone. Install and run:",
         "",
-        f"    {install(device, needs)}",
-        f"    python {stem(job, failure)}.py",
+        f"    {install(device, needs, body)}",
+        f"    python {stem(request)}.py",
     ]
     text = "\n".join(lines).replace("\\", "/").replace('"""', "'''")
     return f'"""{text}\n"""'
@@ -96,10 +103,22 @@ def versions(device: Device, needs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def install(device: Device, needs: Sequence[str]) -> str:
-    """The command that installs the packages of a script, in their versions."""
-    pinned = [f"{n}=={v.partition('+')[0]}" for n, v in versions(device, needs).items()]
+def install(device: Device, needs: Sequence[str], body: str) -> str:
+    """The command that installs the packages that a script imports, in their versions.
+
+    Args:
+        device: whose packages are meant.
+        needs: further packages, by name on PyPI.
+        body: the text of the script.
+    """
+    found = versions(device, needs)
+    imported = [n for n in found if n in EXTRA or re.search(rf"\b{_module(n)}\b", body)]
+    pinned = [f"{n}=={found[n].partition('+')[0]}" for n in imported]
     return f"uv pip install {' '.join(pinned)}"
+
+
+def _module(package: str) -> str:
+    return package.replace("-", "_")
 
 
 def tidy(text: str) -> str:

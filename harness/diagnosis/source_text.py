@@ -7,6 +7,9 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+#: Equal numbers in a row that are written as a product at least.
+RUN = 4
+
 #: Characters of a line.
 WIDTH = 99
 
@@ -83,6 +86,15 @@ def numbers(values: Any) -> str:
     if values and isinstance(values[0], list):
         return f"[{', '.join(map(numbers, values))}]"
     plain = literal(values)
-    runs = [f"[{literal(value)}] * {len([*group])}" for value, group in itertools.groupby(values)]
-    short = " + ".join(runs)
+    words: list[str] = []
+    rest: list[Any] = []
+    for value, group in itertools.groupby(values):
+        count = len([*group])
+        if count < RUN:
+            rest += [value] * count
+            continue
+        words += [literal(rest)] if rest else []
+        words.append(f"[{literal(value)}] * {count}")
+        rest = []
+    short = " + ".join([*words, *([literal(rest)] if rest else [])])
     return short if len(short) < len(plain) else plain

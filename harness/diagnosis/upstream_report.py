@@ -24,10 +24,15 @@ def upstream_report(
         versions: of the packages, by name.
     """
     title = text.partition("\n")[0].strip('"').strip()
-    beside = script.with_suffix(".npz").name
+    own = {script.suffix, ".md"}
+    found = sorted(path.name for path in script.parent.glob(f"{script.stem}*"))
+    beside = [
+        name for name in found if Path(name).stem == script.stem and Path(name).suffix not in own
+    ]
     packages = "\n".join(f"- {name} {found}" for name, found in versions.items())
     code = re.sub(r'^""".*?"""\n+', "", text, count=1, flags=re.DOTALL)
-    attached = f"It reads `{beside}`, which is attached.\n\n" if ".npz" in code else ""
+    names = ", ".join(f"`{name}`" for name in beside)
+    attached = f"Attached, and read by it: {names}.\n\n" if beside else ""
     return f"""\
 # {title}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from harness.catalog.backend_spec import BackendSpec
 from harness.cell.request import Job
 from harness.contract import CellFailure, CellResult, Outcome
 from harness.diagnosis import script, script_run
-from harness.diagnosis.script_request import EXPORTED, PLAIN, ScriptRequest
+from harness.diagnosis.script_request import ScriptRequest
 from harness.workers.cell_result import RUN_CELL, result_of
+from harness.workers.ending import Ending
 from harness.workers.task_endings import task_endings
 
 #: Outcomes that are a backend's failure.
@@ -60,41 +61,44 @@ def failures_of(result: CellResult, name: str = "") -> Sequence[CellFailure]:
 
 
 def reproduce(
-    spec: BackendSpec, request: ScriptRequest, seconds: float, *, runs: bool = True
-) -> Reproduction:
-    """Write a script of a failure and run it; the form of the model's own code is tried first.
+    spec: BackendSpec, requests: Mapping[str, ScriptRequest], seconds: float, *, runs: bool = True
+) -> Iterator[tuple[str, Reproduction]]:
+    """Write scripts of failures and run each, by label; a file of the backend's is tried first.
 
     Args:
         spec: the backend, in whose environment this is.
-        request: the failure.
+        requests: of the scripts, by label.
         seconds: the limit for each of the steps.
-        runs: whether the script is run.
+        runs: whether the scripts are run.
     """
-    best: Reproduction | None = None
-    for form in (PLAIN, EXPORTED):
-        made = _attempt(spec, replace(request, form=form), seconds, runs=runs)
-        if made.shown or (made.script is not None and not runs):
-            return made
-        if best is None or (best.script is None and made.script is not None):
-            best = made
-    assert best is not None
-    return best
+    waiting = dict(requests)
+    best: dict[str, Reproduction] = {}
+    for form in script.forms(spec):
+        chosen = {name: replace(request, form=form) for name, request in waiting.items()}
+        for name, ending in task_endings(spec, _WRITE, chosen, seconds).items():
+            made = _made(spec, chosen[name], ending, seconds, runs=runs)
+            if made.shown or (made.script is not None and not runs):
+                del waiting[name]
+                yield name, made
+            elif name not in best or best[name].script is None:
+                best[name] = made
+    for name in waiting:
+        yield name, best[name]
 
 
-def _attempt(
-    spec: BackendSpec, request: ScriptRequest, seconds: float, *, runs: bool
+def _made(
+    spec: BackendSpec, request: ScriptRequest, ending: Ending, seconds: float, *, runs: bool
 ) -> Reproduction:
+    """The reproduction that a child has written, and its run."""
     failure = request.failure
-    (ending,) = task_endings(spec, _WRITE, {"script": request}, seconds).values()
     written: Any = ending.value
     if not isinstance(written, dict):
         return Reproduction(failure, said=f"{ending.outcome}: {ending.reason}")
     if "refused" in written:
         return Reproduction(failure, said=written["refused"])
-    made = Reproduction(
-        failure, Path(written["script"]), Path(written["report"]), int(written["lines"])
-    )
-    if not runs or made.script is None:
+    path = Path(written["script"])
+    made = Reproduction(failure, path, Path(written["report"]), int(written["lines"]))
+    if not runs:
         return made
-    ended = script_run.run(made.script, seconds + request.seconds, spec.environment)
+    ended = script_run.run(path, seconds + request.seconds, spec.environment)
     return replace(made, shown=ended.shows(failure), said=ended.summary)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from harness.contract import Array, Arrays, Placement, Unsupported
+from harness.contract import Array, Arrays, ExportedFile, Placement, Unsupported
 
 #: ONNX Runtime's names of element types -> numpy's, where they differ.
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -65,11 +65,15 @@ class Inference:
         for name, value in self.fixed.items():
             if not np.array_equal(inputs[name], value):
                 raise Unsupported(f"the graph holds the value of {name} as a constant")
-        found = self.session.run(None, self._feed(inputs))
+        found = self.session.run(None, self.feed(inputs))
         return {name: np.asarray(found[i]) for name, i in self.outputs.items()}
 
-    def _feed(self, inputs: Mapping[str, Array]) -> Arrays:
-        """The inputs that the graph has: one that reaches no output is dropped by the export."""
+    def feed(self, inputs: Mapping[str, Array]) -> Arrays:
+        """The inputs that the graph has: one that reaches no output is dropped by the export.
+
+        Raises:
+            Unsupported: one has another shape than the graph.
+        """
         feed: Arrays = {}
         for name, wanted in self._inputs.items():
             array = inputs[name]
@@ -80,6 +84,25 @@ class Inference:
                 )
             feed[name] = array.astype(_numpy_name(wanted.type), copy=False)
         return feed
+
+
+def exported_file(
+    model: bytes, outputs: Mapping[str, int], inputs: Arrays, path: Path
+) -> ExportedFile:
+    """A graph as a file, with the arrays of one inference.
+
+    Args:
+        model: the serialised graph.
+        outputs: the case's name of each output -> its position among the graph's.
+        inputs: of the case.
+        path: of the file, which gets the suffix `.onnx`.
+
+    Raises:
+        Unsupported: the graph takes no inputs of these shapes.
+    """
+    written = path.with_suffix(".onnx")
+    written.write_bytes(model)
+    return ExportedFile(written, Inference(cpu_session(model), outputs).feed(inputs), outputs)
 
 
 def assignment(session: Any) -> dict[str, list[list[str]]]:
