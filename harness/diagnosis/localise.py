@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from harness.catalog import backends
@@ -112,6 +113,12 @@ def _whole(
     known = trials.journal.trials.get(WHOLE)
     if known is not None and known.input in (BASE, OTHER):
         return known, {name: case.inputs(name) for name in (BASE, OTHER)}
+    if request.input in (BASE, OTHER):
+        inputs = {name: case.inputs(name) for name in (BASE, OTHER)}
+        given = inputs[request.input]
+        measure = partial(yardstick, case, precision, given)
+        trial = partial(trials.inference, case, given, measure)
+        return replace(trials.known(WHOLE, trial), input=request.input), inputs
     reference = references(request.job, backend, case, precision)
     check_name(request.input, reference.inputs)
     whole = trials.known(
@@ -128,7 +135,7 @@ def _operators(pieces: Pieces, module: FaultyModule, trials: Trials) -> FaultyOp
     if pieces.chosen != BASE:
         measure = partial(yardstick, case, trials.precision, given)
         itself = trials.known("itself", partial(trials.inference, case, given, measure))
-        if not itself.like(failing):
+        if itself.kind is not failing.kind:
             said = (
                 BAKED
                 if itself.kind is TrialKind.RIGHT

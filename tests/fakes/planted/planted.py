@@ -115,7 +115,7 @@ def key_of(args: Any, kwargs: Any, made: Any) -> str:
         return ""
     held = [a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor)]
     weight = next((a for a in held if isinstance(a, torch.nn.Parameter)), None)
-    shapes = " ".join("x".join(map(str, a.shape)) for a in held)
+    shapes = " ".join(sorted("x".join(map(str, a.shape)) for a in held))
     return shapes if weight is None else f"{shapes} {float(weight.double().sum()):.4f}"
 
 
