@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,8 @@ from language_backend import LanguageBackend, LanguageCase, language
 
 from harness.checks import long_text
 from harness.contract import Array, Arrays, Generated, GenerationRequest, LibraryFault
-from harness.models import windows
+from harness.models import long_texts
+from harness.models.long_texts import LongText
 
 LONG = 40
 
@@ -25,6 +26,8 @@ class LongCase(LanguageCase):
         beyond: from its outputs to those that it gives on the long text.
         usual: from its outputs to those that it gives on every text.
         forgets: how many of the tokens before it its cache forgets in a long text.
+        control: inputs that must run first; a text of usual length, if left out.
+        only_generated: whether the text shows only what is generated after it.
     """
 
     def __init__(
@@ -32,19 +35,23 @@ class LongCase(LanguageCase):
         beyond: Callable[[Arrays], Arrays] = lambda outputs: outputs,
         usual: Callable[[Arrays], Arrays] = lambda outputs: outputs,
         forgets: int = 0,
+        control: Arrays | None = None,
+        *,
+        only_generated: bool = False,
     ) -> None:
         super().__init__()
         self.function = lambda x, w: usual(
             beyond(language(x, w)) if x["input_ids"].shape[1] >= LONG else language(x, w)
         )
-        self.forgets = forgets
+        self.forgets, self.control, self.only_generated = forgets, control, only_generated
 
-    def long_text(self) -> tuple[Arrays, Arrays]:
+    def long_texts(self) -> Iterator[LongText]:
         ids = np.arange(1, LONG + 1)[None] % 7 + 1
-        texts = ids[:, :8], ids
-        return tuple(  # type: ignore[return-value]
-            {"input_ids": text, "attention_mask": np.ones_like(text)} for text in texts
+        usual, long = (
+            {"input_ids": text, "attention_mask": np.ones_like(text)} for text in (ids[:, :8], ids)
         )
+        claim = "leave each window that the config class declares"
+        yield LongText(claim, long, usual, self.control or usual, self.only_generated)
 
     def preferred(self, inputs: Arrays) -> Arrays:
         return self.reference(inputs, "float32")
@@ -101,6 +108,17 @@ def test_a_model_that_does_not_run_on_one_row_is_left_alone(generates: bool) -> 
     check(LongCase(usual=raises), generates=generates)
 
 
+def test_a_model_that_refuses_the_control_is_left_alone() -> None:
+    refused = {"input_ids": np.full((1, 3), 1), "attention_mask": np.ones((1, 2), dtype=np.int64)}
+    check(LongCase(raises, control=refused))
+
+
+def test_a_text_for_what_is_generated_after_it_is_read_by_heads_that_generate() -> None:
+    check(LongCase(raises, only_generated=True))
+    with pytest.raises(LibraryFault, match="RuntimeError: The size"):
+        check(LongCase(raises, only_generated=True), generates=True)
+
+
 def test_a_case_without_a_long_text_is_left_alone() -> None:
     check(LanguageCase())
 
@@ -143,20 +161,29 @@ def small() -> Whole:
 
 
 def test_the_longest_window_is_that_of_any_part() -> None:
-    assert windows.longest_declared(small()) == 4096
+    assert long_texts.longest_declared(small()) == 4096
 
 
 def test_a_window_that_is_as_declared_is_no_longer_than_the_model_knows() -> None:
     config = small()
     config.text_config.sliding_window = 4096
-    assert windows.longest_declared(config) == 256
+    assert long_texts.longest_declared(config) == 256
 
 
 def test_a_window_beyond_the_places_of_a_text_is_none() -> None:
     config = small()
+    config.text_config.max_position_embeddings = 600
+    assert long_texts.longest_declared(config) == 256
     config.text_config.max_position_embeddings = 128
-    assert windows.longest_declared(config) == 256
+    assert long_texts.longest_declared(config) == 0
+
+
+def test_places_are_the_fewest_that_any_part_says() -> None:
+    config = small()
+    config.text_config.max_position_embeddings = 128
+    assert long_texts.places(config) == 128
+    assert long_texts.places(SimpleNamespace(max_source_positions=8, sizes=3)) is None
 
 
 def test_a_class_without_defaults_declares_none() -> None:
-    assert windows.longest_declared(SimpleNamespace(sliding_window=8)) == 0
+    assert long_texts.longest_declared(SimpleNamespace(sliding_window=8)) == 0

@@ -1,4 +1,4 @@
-"""Long texts: one that leaves every window which the model's config class declares.
+"""Long texts: one that leaves every window of the model's class, and one that fills its places.
 
 The windows of a small model are a few tokens. Where the modeling code goes by another one, which it
 finds in a class default, a text of a few tokens is the same to it as one without windows.
@@ -6,6 +6,8 @@ finds in a class default, a text of a few tokens is the same to it as one withou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from harness.checks import generation
@@ -18,6 +20,7 @@ from harness.contract import (
     LibraryFault,
     Unsupported,
 )
+from harness.models.long_texts import LongText
 from harness.toolkit import numerics
 
 #: The name of the check in `harness/catalog/exemptions.toml`.
@@ -35,10 +38,10 @@ TOLERANCE = 1e-3
 
 @runtime_checkable
 class LongTextCase(Protocol):
-    """A case that has a long text, and runs it as users of the library do."""
+    """A case that has long texts, and runs them as users of the library do."""
 
-    def long_text(self) -> tuple[Arrays, Arrays] | None:
-        """Inputs of one row: a text of usual length, and a long one; None where it has none."""
+    def long_texts(self) -> Iterator[LongText]:
+        """Those that its config gives a reason for."""
 
     def preferred(self, inputs: Arrays) -> Arrays:
         """Outputs in float32 with the attention that the library prefers."""
@@ -50,12 +53,13 @@ class LongTextCase(Protocol):
 
 
 def check(case: Case, how: Generation | None, *, causal: bool) -> None:
-    """Run the modeling code on a long text, and hold what it gives to what it gives otherwise.
+    """Run the modeling code on long texts, and hold what it gives to what it gives otherwise.
 
     The first tokens of a decoder are held to themselves alone, and what a head generates after the
     text to one inference without a cache: T5Gemma 2 once kept 4,096 of its encoder's keys, whatever
-    its config said. A model that does not take one row with a text of another length, as one with a
-    sound for each token, is left alone.
+    its config said, and Kosmos 2.5 had no positions for tokens that a cache went on with. A model
+    that does not take one row with a text of another length, as one with a sound for each token, is
+    left alone.
 
     Args:
         case: whose modeling code is meant; a `LongTextCase`, or there is nothing to check.
@@ -67,46 +71,63 @@ def check(case: Case, how: Generation | None, *, causal: bool) -> None:
     """
     if not isinstance(case, LongTextCase):
         return
-    long = _long_text(case, how)
-    if long is None:
+    # Behind an encoder, generation begins anew, and a long text before it fills no place.
+    continued = how is not None and not how.argument.startswith("decoder_")
+    for text in _taken(case):
+        if continued or not text.only_generated:
+            _check(case, text, how, causal=causal)
+
+
+def _check(case: LongTextCase, text: LongText, how: Generation | None, *, causal: bool) -> None:
+    if how is not None and not _runs(partial(_generated, case, text.usual, how)):
         return
-    length = max(int(array.shape[1]) for array in long.values() if array.ndim > 1)
-    said = f"{NAME}: {length} tokens, which leave each window that the config class declares"
+    given = text.inputs
+    length = max(int(array.shape[1]) for array in given.values() if array.ndim > 1)
+    said = f"{NAME}: {length} tokens, which {text.claim}"
     try:
-        text, made = long, None
+        made = None
         if how is not None:
-            made = _generated(case, long, how)
-            text = generation.extended(generation.prompt(long, how.argument), how, made.sequences)
-        outputs = case.preferred(text)
+            made = _generated(case, given, how)
+            prompt = generation.prompt(given, how.argument)
+            given = generation.extended(prompt, how, made.sequences)
+        outputs = case.preferred(given)
     except Exception as error:
         raise LibraryFault(f"{said}: {type(error).__name__}: {error}", fault=NAME) from error
     if made is not None and made.logits is not None and how is not None:
-        began = generation.prompt(long, how.argument)[how.argument].shape[1]
+        began = generation.prompt(text.inputs, how.argument)[how.argument].shape[1]
         logits = generation.logits_of(outputs)[:, -made.sequences.shape[1] :]
         want = {"logits": generation.steps_of(made.sequences, logits, began)}
         kept = f"the logits of {TOKENS} tokens after them as they are without a cache"
         _compare(f"{said}: expected {kept}", {"logits": made.logits}, want)
-    if causal and not any(name.startswith("decoder_") for name in text):
-        length = text["input_ids"].shape[1]
-        first = case.preferred(_first(text, length))
+    # Beyond its places a model may rotate by other frequencies, as Phi-3 does with LongRoPE.
+    if (
+        causal
+        and not text.only_generated
+        and not any(name.startswith("decoder_") for name in given)
+    ):
+        length = given["input_ids"].shape[1]
+        first = case.preferred(_first(given, length))
         got = _first(outputs, length)
         alike = {n: a for n, a in first.items() if a.shape == got[n].shape}
         _compare(f"{said}: expected the first {FIRST} as they are alone", got, alike)
 
 
-def _long_text(case: LongTextCase, how: Generation | None) -> Arrays | None:
-    """The long text of a case, if it has one and a text of usual length runs."""
+def _taken(case: LongTextCase) -> Iterator[LongText]:
+    """The long texts of a case whose control runs."""
     try:
-        texts = case.long_text()
-        if texts is None:
-            return None
-        usual, long = texts
-        if how is not None:
-            _generated(case, usual, how)
-        case.preferred(usual)
+        for text in case.long_texts():
+            if _runs(partial(case.preferred, text.control)):
+                yield text
+    except Exception:  # whatever the maker of examples says to a length that the model lacks
+        return
+
+
+def _runs(call: Callable[[], object]) -> bool:
+    try:
+        call()
     except Exception:  # whatever the library says to a row or a length that it does not take
-        return None
-    return long
+        return False
+    return True
 
 
 def _generated(case: LongTextCase, text: Arrays, how: Generation) -> Generated:

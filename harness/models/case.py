@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -36,11 +36,12 @@ from harness.models import (
     example_seeds,
     function_defaults,
     libraries,
-    windows,
+    long_texts,
 )
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
+from harness.models.long_texts import LongText
 from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
@@ -198,19 +199,29 @@ class TinyCase:
         other._examples = dict(self._examples if examples is None else examples)
         return other
 
-    def long_text(self) -> tuple[Arrays, Arrays] | None:
-        """Inputs of one row: a text of usual length, and one that leaves every declared window.
+    def long_texts(self) -> Iterator[LongText]:
+        """Texts of one row that leave each declared window, or reach the last place of a text.
 
-        None where the config class declares no window, or the model reads no text.
+        None of them where the config class declares neither, or the model reads no text.
         """
-        window = windows.longest_declared(self._config)
-        if not window or TEXT not in self.inputs():
-            return None
-        usual, long = (
-            self._example(self._template, "long", 1, length, self.example_seed)
-            for length in (RESHAPED_LENGTH, window + BEYOND)
-        )
-        return usual, long
+        if TEXT not in self.inputs():
+            return
+        window, places = long_texts.longest_declared(self._config), long_texts.places(self._config)
+        usual = self._one_row(RESHAPED_LENGTH)
+        if window:
+            claim = "leave each window that the config class declares"
+            yield LongText(claim, self._one_row(window + BEYOND), usual, usual)
+        if places is not None and places <= long_texts.LONGEST:
+            claim = f"fill the {places} places of its config, beyond which it reads too"
+            beyond, last = self._one_row(places + BEYOND), self._one_row(places - 1)
+            yield LongText(claim, last, usual, beyond, only_generated=True)
+
+    def _one_row(self, length: int) -> Arrays:
+        made = self._example(self._template, "long", 1, length, self.example_seed)
+        found = made[TEXT].shape[1]
+        if found < length:
+            raise Unsupported(f"its text has {found} tokens, whatever length is asked for")
+        return made
 
     def preferred(self, inputs: Mapping[str, Array]) -> Arrays:
         """Outputs in float32 with the attention that the library prefers, fused where there is one.

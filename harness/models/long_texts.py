@@ -1,14 +1,18 @@
-"""Windows that a config class declares: how far a layer of attention or a chunk of a scan reaches.
+"""Long texts of a small model: beyond the windows that its class declares, and to its last place.
 
 A small model's windows are 8 tokens. A modeling file that reads one from elsewhere, a class default
-or a field that a version has lost, goes by 4,096 again, which no short text shows.
+or a field that a version has lost, goes by 4,096 again, which no short text shows. Nor does
+one show a table of positions that ends before the text does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+
+from harness.contract import Arrays
 
 #: Fields that hold a window: `sliding_window`, ModernBERT's `local_attention`, Mamba's chunks, and
 #: the number of keys that DeepSeek V3.2 chooses.
@@ -24,6 +28,25 @@ PLACES = re.compile(r"max_(\w+_)?position_embeddings|n_positions")
 LONGEST = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class LongText:
+    """A long text of one row, and texts that show whether the model takes such a one.
+
+    Attributes:
+        claim: about its tokens, as "leave each window".
+        inputs: with the long text.
+        usual: inputs with one of usual length, after which the model must be able to generate.
+        control: inputs that must run.
+        only_generated: whether the text shows nothing but what is generated after it.
+    """
+
+    claim: str
+    inputs: Arrays
+    usual: Arrays
+    control: Arrays
+    only_generated: bool = False
+
+
 def longest_declared(config: Any) -> int:
     """The longest window that the class of a config or of a part of it declares, in tokens.
 
@@ -33,7 +56,7 @@ def longest_declared(config: Any) -> int:
     Returns:
         0 where none is declared that was made smaller, or where its text has not as many places.
     """
-    found = 0
+    found, longest = 0, min(LONGEST, (places(config) or LONGEST * 2) // 2)
     for part in _parts(config):
         try:
             declared = vars(type(part)())
@@ -45,10 +68,19 @@ def longest_declared(config: Any) -> int:
             for name, value in declared.items()
             if WINDOW.fullmatch(name) and type(value) is int and value != own.get(name)
         ]
-        places = [value for name, value in own.items() if PLACES.fullmatch(name) and value]
-        longest = min([LONGEST, *(count // 2 for count in places)])
         found = max([found, *(window for window in windows if window <= longest)])
     return found
+
+
+def places(config: Any) -> int | None:
+    """The fewest places that a config or a part of it gives a text; None where none says so."""
+    found = [
+        value
+        for part in _parts(config)
+        for name, value in vars(part).items()
+        if PLACES.fullmatch(name) and type(value) is int and value
+    ]
+    return min(found, default=None)
 
 
 def _parts(config: Any) -> Iterator[Any]:
