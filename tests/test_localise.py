@@ -40,10 +40,10 @@ def bert() -> list[Place]:
 
 
 def culprit_of(
-    folder: Path, fault: str, precision: str = "default", *, chosen: str = ""
+    folder: Path, fault: str, precision: str = "default", *, chosen: str = "", most: int = 40
 ) -> Culprit:
     job = Job(Cell(BERT, "planted", precision), 0, "tiny", FAKES, options={"planted": fault})
-    request = LocaliseRequest(job, folder / "journal.jsonl", chosen)
+    request = LocaliseRequest(job, folder / "journal.jsonl", chosen, most)
     return localise(request, lambda stage: None)
 
 
@@ -73,6 +73,13 @@ def test_exception_is_found_by_descent(bert: list[Place], tmp_path: Path) -> Non
     found = culprit_of(tmp_path, f"raises/linear/{wrong.key}")
     assert (found.module, found.operator) == (wrong.module, "linear")
     assert "has no kernel" in found.failure
+
+
+def test_search_that_is_cut_short_blames_no_part(bert: list[Place], tmp_path: Path) -> None:
+    fault = f"raises/linear/{place(bert, 'linear', 7).key}"
+    found = culprit_of(tmp_path, fault, "eager", chosen="base", most=1)
+    assert not found.found
+    assert "the search was over its limits after 1 prepares" in found.line
 
 
 def test_right_model_has_no_culprit(tmp_path: Path) -> None:

@@ -99,6 +99,9 @@ def _localised(request: LocaliseRequest, report: Callable[[Stage], None], began:
         return Culprit("", "", input=request.input, evidence=reason, prepares=trials.prepares)
     pieces = Pieces(case, inputs, whole.input)
     module = ModuleSearch(pieces, whole, trials).found()
+    if module.cut_short and module.place == ROOT:
+        reason = f"the search was over its limits after {trials.prepares} prepares"
+        return Culprit("", "", input=whole.input, evidence=reason, prepares=trials.prepares)
     operators = FaultyOperators("", "")
     if module.alone is not None and not trials.over:
         operators = _operators(pieces, module, trials)
@@ -196,6 +199,8 @@ def _evidence(module: FaultyModule, operators: FaultyOperators) -> list[str]:
         said.append(f"in the model's own code{right}")
     else:
         said.append(f"alone, with its recorded inputs: {module.alone.line}")
+    if module.cut_short:
+        said.append("the time was over before all submodules within it were tried")
     if operators.text:
         said.append(f"{operators.text}: {operators.evidence}")
     elif operators.evidence:

@@ -32,6 +32,7 @@ class FaultyModule:
             modeling code is to blame and no backend.
         scores: of each call's outputs, by place, in the order of execution.
         tried: pieces that were tried alone, with their endings.
+        cut_short: whether the time was over before all calls within it were tried.
         by_scores: whether scores of one inference of the whole model led there.
     """
 
@@ -41,6 +42,7 @@ class FaultyModule:
     scores: Mapping[Place, float] = field(default_factory=dict)
     tried: Mapping[Place, Trial] = field(default_factory=dict)
     by_scores: bool = False
+    cut_short: bool = False
 
 
 class ModuleSearch:
@@ -196,4 +198,6 @@ class ModuleSearch:
                 break
             place, failing = inside, self.tried[inside]
         scores = {p: t.score for p, t in self.tried.items() if t.kind is not TrialKind.RAISES}
-        return FaultyModule(place, failing, False, scores, self.tried)
+        untried = any(child not in self.tried for child in self.pieces.children(place))
+        cut_short = self.trials.over and untried
+        return FaultyModule(place, failing, False, scores, self.tried, cut_short=cut_short)
