@@ -255,7 +255,7 @@ def test_a_script_runs_without_this_project(tmp_path: Path) -> None:
     [
         (["bert", "--backend", "mock"], "repro.py.jinja"),
         (["bert:nothing", "--backend", "torch-cpu"], "expected a head of bert"),
-        (["encoder-only", "--backend", "torch-cpu"], "expected one entry"),
+        (["encoder-only", "--backend", "torch-cpu"], "expected an entry of the model lists"),
         (["bert", "--backend", "torch-cpi"], "Did you mean `torch-cpu`"),
     ],
 )

@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.catalog import backends, model_lists
-from harness.catalog.backend_spec import BackendSpec
+from harness.catalog import backends
+from harness.catalog.cells import cell_of
 from harness.cell.request import Job
-from harness.contract import BASE, Cell, CellResult, HarnessError, Outcome
+from harness.contract import Cell, CellResult, HarnessError, Outcome
 from harness.diagnosis.script_request import TEMPLATE, ScriptRequest
 from harness.models.recorded import record
 from harness.toolkit import checkout
-from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.printable import line, show
 from harness.workers.reproduction import Reproduction, failures_of, reproduce, results_of
 
@@ -54,10 +53,11 @@ def main(args: argparse.Namespace) -> int:
             f"expected {spec.folder / TEMPLATE}, by which scripts run {spec.name}, found none. "
             "Fix: add it; docs/adding-a-backend.md says what it holds"
         )
-    cell = _cell(args, spec)
+    cell = cell_of(args.entry, spec.name, args.precision, args.root)
     reads = spec.checkpoints and args.precision == "default"
     recorded = tuple(record.load().get(cell.label, ())) if reads else ()
-    job = Job(cell, 0, "tiny", spec.folder.parent, recorded_checkpoints=recorded)
+    folder = spec.folder.parent
+    job = Job(cell, 0, "tiny", folder, recorded_checkpoints=recorded, checks_library=reads)
     (result,) = results_of(spec, {cell.label: job}, args.timeout).values()
     found = failures_of(result, args.input)
     if not found:
@@ -85,24 +85,6 @@ def _told(made: Reproduction) -> int:
         return 0
     show(f"{'shows the same failure' if made.shown else 'does NOT show it'}: {line(made.said)}")
     return 0 if made.shown else 1
-
-
-def _cell(args: argparse.Namespace, spec: BackendSpec) -> Cell:
-    name, _, head = args.entry.partition(":")
-    found = model_lists.load(args.root).select(name)
-    if len(found) != 1:
-        raise HarnessError(
-            f"expected one entry, found {name!r}, which stands for {len(found)}. "
-            "Fix: name one; `python -m harness list` shows them"
-        )
-    (entry,) = found
-    head = head or entry.built[0]
-    if head not in (BASE, *entry.built):
-        raise HarnessError(
-            f"expected a head of {entry.name} ({', '.join(entry.built)}), found {head!r}."
-            f"{did_you_mean(head, entry.built)} Fix: name one of them, as in {entry.name}:HEAD"
-        )
-    return Cell(entry, spec.name, args.precision, head)
 
 
 def _nothing(cell: Cell, result: CellResult, name: str) -> str:
