@@ -147,7 +147,8 @@ def test_inputs_that_are_no_rows_have_no_first_row() -> None:
     given = {**case.inputs(), "pixel_values": np.zeros((7, 3))}
     with pytest.raises(Unsupported, match="not one for each row"):
         cache_ways.fed_in(way, case, given, how)
-    fed = cache_ways.fed_in(way, case, case.inputs(), how)
+    fed = cache_ways.fed_in(way, case, {**case.inputs(), "sample": np.array(0)}, how)
+    assert fed.pop("sample").shape == ()  # a number is the same for all rows
     assert {len(array) for array in fed.values()} == {1}
 
 

@@ -172,6 +172,12 @@ def test_the_logits_among_other_outputs() -> None:
         generation.logits_of({"hidden": logits})
 
 
+def test_logits_before_those_of_the_tokens_are_left_out() -> None:
+    logits = np.arange(24.0).reshape(1, 6, 4)
+    assert (generation.token_logits({"logits": logits}, 4) == logits[:, 2:]).all()
+    assert (generation.token_logits({"logits": logits}, 6) == logits).all()
+
+
 def test_a_pipeline_makes_as_many_tokens_as_its_model_says(fed: Arrays) -> None:
     ids = fed["input_ids"]
     generation.check_count(greedy(ids, GENERATED_TOKENS), ids)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness import inputs
-from harness.contract import Arrays, Entry
+from harness.contract import HIDDEN, SHORT, Arrays, Entry
 from harness.inputs import ARGUMENTS, example_inputs
 from harness.inputs.recipe import RECIPES
 from harness.inputs.wanted import USUAL
@@ -134,6 +134,23 @@ def test_the_mask_covers_the_text() -> None:
     mask = made(text, length=7)["attention_mask"]
     assert mask.shape == (2, 7)
     assert (mask == 1).all()
+
+
+def test_the_states_of_an_encoder_have_a_mask_where_a_decoder_reads_them() -> None:
+    def decoder(
+        input_ids: Any, encoder_hidden_states: Any = None, encoder_attention_mask: Any = None
+    ) -> None: ...
+
+    crossing = Config(add_cross_attention=True)
+    plain = made(decoder, crossing)
+    assert plain["encoder_hidden_states"].shape == (2, 8, 8)
+    assert "encoder_attention_mask" not in plain
+    short = made(decoder, crossing, variant=f"{SHORT}condition")
+    assert short["encoder_hidden_states"].shape == (2, 5, 8)
+    assert short["encoder_attention_mask"].all()
+    hidden = made(decoder, crossing, variant=f"{HIDDEN}condition")
+    assert hidden["encoder_attention_mask"].tolist() == [[1] * 5 + [0] * 3] * 2
+    assert list(made(decoder, variant=f"{HIDDEN}condition")) == ["input_ids"]
 
 
 def test_values_follow_from_seed_and_variant() -> None:

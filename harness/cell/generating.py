@@ -145,9 +145,8 @@ class GenerationJudge:
         return self.case.reference(inputs, self.reference.dtype)
 
     def _logits(self, run: Inference, fed: Arrays, sequences: Array) -> Array:
-        """Those of each token; `git` gives logits of its image's patches before them."""
-        logits = generation.logits_of(run(generation.extended(fed, self.how, sequences)))
-        return logits[:, -sequences.shape[1] :]
+        outputs = run(generation.extended(fed, self.how, sequences))
+        return generation.token_logits(outputs, sequences.shape[1])
 
     def _steps(
         self,

@@ -181,6 +181,21 @@ def _grown(array: Array, last: Array, more: int) -> Array:
     return np.concatenate([array, np.repeat(last, more, axis=1)], axis=1)
 
 
+def token_logits(outputs: Mapping[str, Array], length: int) -> Array:
+    """The logits of each token: (batch, length, vocabulary).
+
+    `git` gives those of its image's patches before them, which are left out.
+
+    Args:
+        outputs: of a model.
+        length: tokens of the text that it read.
+
+    Raises:
+        CheckFailed: the model has no logits.
+    """
+    return logits_of(outputs)[:, -length:]
+
+
 def logits_of(outputs: Mapping[str, Array]) -> Array:
     """The logits among a model's outputs.
 

@@ -57,9 +57,8 @@ def check(case: Case, how: Generation | None, *, causal: bool) -> None:
 
     The first tokens of a decoder are held to themselves alone, and what a head generates after the
     text to one inference without a cache: T5Gemma 2 once kept 4,096 of its encoder's keys, whatever
-    its config said, and Kosmos 2.5 had no positions for tokens that a cache went on with. A model
-    that does not take one row with a text of another length, as one with a sound for each token, is
-    left alone.
+    its config said. A model that does not take one row with a text of another length, as one with a
+    sound for each token, is left alone.
 
     Args:
         case: whose modeling code is meant; a `LongTextCase`, or there is nothing to check.
@@ -95,7 +94,7 @@ def _check(case: LongTextCase, text: LongText, how: Generation | None, *, causal
         raise LibraryFault(f"{said}: {type(error).__name__}: {error}", fault=NAME) from error
     if made is not None and made.logits is not None and how is not None:
         began = generation.prompt(text.inputs, how.argument)[how.argument].shape[1]
-        logits = generation.logits_of(outputs)[:, -made.sequences.shape[1] :]
+        logits = generation.token_logits(outputs, made.sequences.shape[1])
         want = {"logits": generation.steps_of(made.sequences, logits, began)}
         kept = f"the logits of {TOKENS} tokens after them as they are without a cache"
         _compare(f"{said}: expected {kept}", {"logits": made.logits}, want)
