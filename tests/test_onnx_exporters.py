@@ -16,6 +16,7 @@ pytest.importorskip("onnxscript")
 import torch
 
 from backends._shared import positions
+from backends._shared.export_failed import ExportFailed
 from backends._shared.onnx import exporters, verified_export
 from harness.contract import Array
 from harness.toolkit import padded_inputs
@@ -114,9 +115,7 @@ def test_a_program_is_made_once(exports: Any) -> None:
 
 
 def test_where_no_route_leads_to_a_graph_each_says_why(exports: Any) -> None:
-    with pytest.raises(
-        exporters.ExportFailed, match=r"a: .*cannot be captured; broken: Arithmetic"
-    ):
+    with pytest.raises(ExportFailed, match=r"a: .*cannot be captured; broken: Arithmetic"):
         exports({"a": None, "broken": True}, static=True)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.openvino import devices
-from backends.openvino.program import CompiledMetadata, OpenVINOProgram, executed_on
+from backends._shared.openvino import devices
+from backends._shared.openvino.placement import executed_on
+from backends.openvino.program import CompiledMetadata, OpenVINOProgram
 from harness.contract import HarnessError, Precision, Unavailable
 
 DEFAULT, F32 = Precision("default", "bfloat16"), Precision("f32", "float32")

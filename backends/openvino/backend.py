@@ -12,9 +12,11 @@ import transformers
 
 from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.openvino import devices
+from backends._shared.openvino.placement import executed_on
 from backends._shared.openvino_without_telemetry import ov
-from backends.openvino import convert, devices, model_cache
-from backends.openvino.program import CompiledMetadata, OpenVINOProgram, executed_on
+from backends.openvino import convert, model_cache
+from backends.openvino.program import CompiledMetadata, OpenVINOProgram
 from backends.openvino.reconversion import ReconvertingProgram, shapes_of
 from harness.contract import Arrays, Case, Device, ExportedFile, Precision, Program
 from harness.toolkit import cache as caches
@@ -38,20 +40,12 @@ class Backend:
 
     def probe(self) -> Device:
         """The device as its plug-in names it."""
-        target = self.target
-        kind = target.devices[0].partition(".")[0].lower()
-        memory = target.read("GPU_DEVICE_TOTAL_MEM_SIZE")
-        name = target.read("FULL_DEVICE_NAME", target.devices[0])
-        return Device(
-            name=name if target.name == target.devices[0] else f"{name} through {target.name}",
-            kind=kind,
-            versions={
+        return self.target.described(
+            {
                 "openvino": ov.get_version().partition("-")[0],
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
-            },
-            driver=str(target.read("NPU_DRIVER_VERSION", "")),
-            memory_bytes=int(memory) if memory else None,
+            }
         )
 
     def prepare(self, case: Case, precision: Precision) -> Program:

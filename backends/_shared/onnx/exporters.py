@@ -17,7 +17,6 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from backends._shared.onnx.export_speedups import deferred_code
 from backends._shared.onnx.tensor_module import ExportInput, quiet
 from harness.contract import Arrays
-from harness.toolkit import fingerprints
 
 #: The opset of every route: that which `torch.onnx.export(dynamo=True)` emits by itself.
 OPSET = 20
@@ -60,10 +59,6 @@ class Route:
     about: str
     capture: Callable[[ExportInput], Captured]
     fixes: Callable[[Sequence[Arrays]], frozenset[str]] | None = None
-
-
-class ExportFailed(Exception):
-    """No route led to a right graph; the message has each route's cause."""
 
 
 def _dynamo(given: ExportInput) -> Captured:
@@ -177,14 +172,6 @@ ROUTES: tuple[Route, ...] = (
         _sizes,
     ),
 )
-
-
-def innermost_cause(error: BaseException) -> str:
-    """The innermost cause of an error in one line: exporters wrap what went wrong."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = fingerprints.telling_line(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _output_names(given: ExportInput) -> list[str]:

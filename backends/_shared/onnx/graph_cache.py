@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from backends._shared import cache_key
+from backends._shared.export_failed import ExportFailed
 from backends._shared.onnx import verified_export
-from backends._shared.onnx.exporters import ExportFailed
 from backends._shared.onnx.passes import Pass
 from backends._shared.onnx.verified_export import Exported
 from harness.contract import Array, Arrays, Case

@@ -9,8 +9,9 @@ from functools import partial
 import onnx_ir as ir
 
 from backends._shared import positions
+from backends._shared.export_failed import ExportFailed, innermost_cause
 from backends._shared.onnx import passes as passes_
-from backends._shared.onnx.exporters import ROUTES, Captured, ExportFailed, Route, innermost_cause
+from backends._shared.onnx.exporters import ROUTES, Captured, Route
 from backends._shared.onnx.runtime import Inference, cpu_session
 from backends._shared.onnx.tensor_module import ExportInput, export_input
 from harness.contract import Arrays, Case

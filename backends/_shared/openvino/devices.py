@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.contract import HarnessError, Precision, Unavailable
+from harness.contract import Device, HarnessError, Precision, Unavailable
 
 #: Virtual devices: they spread work over the others.
 VIRTUAL = ("AUTO", "HETERO", "MULTI", "BATCH")
@@ -95,6 +95,22 @@ class Target:
             device = placed.get(operation.get_friendly_name(), "")
             counts.setdefault(device, Counter())[operation.get_type_name()] += 1
         return {device: dict(counter) for device, counter in counts.items()}
+
+    def described(self, versions: Mapping[str, str]) -> Device:
+        """The device as its plug-in names it.
+
+        Args:
+            versions: of the packages that convert and compute.
+        """
+        memory = self.read("GPU_DEVICE_TOTAL_MEM_SIZE")
+        name = self.read("FULL_DEVICE_NAME", self.devices[0])
+        return Device(
+            name=name if self.name == self.devices[0] else f"{name} through {self.name}",
+            kind=self.devices[0].partition(".")[0].lower(),
+            versions=versions,
+            driver=str(self.read("NPU_DRIVER_VERSION", "")),
+            memory_bytes=int(memory) if memory else None,
+        )
 
     def precisions(self) -> tuple[Precision, ...]:
         """Precisions of the device; the first is the one that a user gets without asking."""
