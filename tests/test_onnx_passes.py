@@ -23,14 +23,18 @@ from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 from backends._shared.onnx import graph_cache, passes  # noqa: E402
 from backends._shared.onnx.passes import Pass, chosen  # noqa: E402
 from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
+from backends._shared.onnx.passes.arithmetic import ARITHMETIC  # noqa: E402
 from backends._shared.onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._shared.onnx.passes.einsum import EINSUM, terms  # noqa: E402
+from backends._shared.onnx.passes.masked_softmax import MASKED_SOFTMAX  # noqa: E402
 from backends._shared.onnx.passes.merged_dimensions import merged  # noqa: E402
 from backends._shared.onnx.passes.missing_operators import MISSING, dft_matrix  # noqa: E402
+from backends._shared.onnx.passes.narrow_types import MOVED, NARROW  # noqa: E402
 from backends._shared.onnx.passes.norm import GROUPS_AS_ROWS, NARROW_NORM  # noqa: E402
 from backends._shared.onnx.passes.pooling import AVERAGE_OF_ALL, PADDED_AVERAGE  # noqa: E402
 from backends._shared.onnx.passes.rank import FLAT_MATMUL, LOW_RANK, RESHAPE_ONCE  # noqa: E402
 from backends._shared.onnx.passes.scatter import KNOWN_PLACES  # noqa: E402
+from backends._shared.onnx.passes.truths import EQUAL_AND, LOGIC  # noqa: E402
 from backends._shared.onnx.runtime import placement_on  # noqa: E402
 from harness.contract import Array, Arrays, HarnessError  # noqa: E402
 
@@ -458,3 +462,142 @@ def test_arrays_come_back_from_the_cache_under_their_names() -> None:
     for name, array in held.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
+
+
+#: Integers on both sides of 0, among them each remainder of small divisors.
+INTEGERS: Array = np.arange(-12, 12, dtype=np.int64).reshape(2, 3, 4)
+TRUTHS: Array = INTEGERS % 3 == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes"),
+    [
+        ("Neg", {"x": INTEGERS}, {}),
+        ("Abs", {"x": INTEGERS}, {}),
+        ("Sign", {"x": INTEGERS}, {}),
+        ("Sign", {"x": INTEGERS.astype(np.float32)}, {}),
+        ("Mod", {"x": INTEGERS, "z": np.array(5)}, {}),
+        ("Mod", {"x": INTEGERS, "z": np.array(-5)}, {}),
+        ("Mod", {"x": INTEGERS, "z": np.array(-5)}, {"fmod": 1}),
+        ("Round", {"x": INTEGERS.astype(np.float32) / 4}, {}),
+        ("LogSoftmax", {"x": values(2, 3, 4) * 50}, {"axis": 1}),
+        ("IsInf", {"x": np.array([1, np.inf, -np.inf, np.nan, 3e38], np.float32)}, {}),
+    ],
+)
+def test_arithmetic(op: str, inputs: Arrays, attributes: dict[str, Any]) -> None:
+    holds(op, inputs, {}, ARITHMETIC, **attributes)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_one_hot(axis: int) -> None:
+    constants = {"depth": np.array(5), "values": np.array([2, 7], np.float32)}
+    holds("OneHot", {"x": INTEGERS[0] % 5 - 2}, constants, ARITHMETIC, axis=axis)
+
+
+@pytest.mark.parametrize("op", ["Or", "Xor"])
+def test_logic(op: str) -> None:
+    holds(op, {"x": TRUTHS, "z": TRUTHS[:1, ::-1]}, {}, LOGIC)
+
+
+def test_and_gets_operands_of_one_shape() -> None:
+    inputs: Arrays = {"x": TRUTHS[:, :, :1], "z": TRUTHS[:1]}
+    data = model("And", inputs, {})
+    after, counts, ops = rewritten(data, EQUAL_AND)
+    assert counts == {"equal-and": 1}
+    assert ops == {"Expand", "And"}
+    assert (run(after, inputs) == run(data, inputs)).all()
+    assert rewritten(after, EQUAL_AND)[1] == {}
+
+
+@pytest.mark.parametrize("x", [INTEGERS, TRUTHS], ids=["integers", "truths"])
+@pytest.mark.parametrize(
+    ("op", "constants", "attributes"),
+    [
+        ("Squeeze", {"axes": np.array([0])}, {}),
+        ("Squeeze", {}, {}),
+        ("Flatten", {}, {"axis": 2}),
+        ("Slice", {"a": np.array([1, 0]), "b": np.array([9, -1]), "c": np.array([3, 1])}, {}),
+        ("Slice", {"a": np.array([0]), "b": np.array([2])}, {}),
+        (
+            "Slice",
+            {
+                "a": np.array([-1]),
+                "b": np.array([-(2**63)]),
+                "c": np.array([2]),
+                "d": np.array([-2]),
+            },
+            {},
+        ),
+        ("GatherElements", {"i": np.array([[[[0, -1, 2, 1]]]])}, {"axis": 2}),
+        ("GatherElements", {"i": np.array([[[[-3]], [[2]]]]).reshape(1, 2, 1, 1)}, {"axis": -2}),
+    ],
+)
+def test_moves_of_what_is_exact(
+    x: Array, op: str, constants: Arrays, attributes: dict[str, Any]
+) -> None:
+    holds(op, {"x": x[None]}, constants, MOVED, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "constants", "attributes"),
+    [
+        ("Transpose", {"x": INTEGERS}, {}, {"perm": [2, 0, 1]}),
+        ("Transpose", {"x": TRUTHS}, {}, {"perm": [2, 0, 1]}),
+        ("Concat", {"x": TRUTHS, "z": ~TRUTHS}, {}, {"axis": 1}),
+        ("Equal", {"x": TRUTHS, "z": ~TRUTHS[:1]}, {}, {}),
+        ("Tile", {"x": TRUTHS}, {"repeats": np.array([1, 2, 1])}, {}),
+        ("CumSum", {"x": INTEGERS}, {"axis": np.array(1)}, {"exclusive": 1}),
+        ("ReduceMax", {"x": INTEGERS}, {"axes": np.array([1])}, {}),
+        ("ArgMax", {"x": INTEGERS}, {}, {"axis": 2}),
+        ("Pad", {"x": INTEGERS}, {"p": np.array([0, 0, 1, 0, 2, 0]), "v": np.array(7)}, {}),
+        ("ScatterND", {"x": INTEGERS}, {"i": np.array([[1, 2]]), "u": INTEGERS[0, :1]}, {}),
+        (
+            "ScatterElements",
+            {"x": TRUTHS},
+            {"i": np.array([[[0]], [[2]]]), "u": ~TRUTHS[:, :1, :1]},
+            {"axis": 1},
+        ),
+    ],
+)
+def test_integers_in_32_bits(
+    op: str, inputs: Arrays, constants: Arrays, attributes: dict[str, Any]
+) -> None:
+    data = model(op, inputs, constants, **attributes)
+    after, counts, ops = rewritten(data, NARROW)
+    assert counts == {"narrow-types": 1}
+    assert {op, "Cast"} <= ops
+    want, got = run(data, inputs), run(after, inputs)
+    assert got.dtype == want.dtype
+    assert (got == want).all()
+
+
+def test_floats_keep_their_type() -> None:
+    data = model("Transpose", {"x": values(2, 3)}, {})
+    assert rewritten(data, NARROW, MOVED)[1:] == ({}, {"Transpose"})
+
+
+def guarded(x: Array, zero: float = 0.0) -> bytes:
+    """Attention's guard: zeros, or another number, where a softmax is NaN."""
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["chances"], axis=-1),
+        helper.make_node("IsNaN", ["chances"], ["hidden"]),
+        helper.make_node("Where", ["hidden", "zero", "chances"], ["y"]),
+    ]
+    return graph_of(nodes, {"x": x}, {"zero": np.array(zero, np.float32)})
+
+
+def test_rows_that_a_mask_hides_whole() -> None:
+    x = values(4, 5) * 1e30
+    x[1] = -np.inf
+    x[2, :4] = -np.inf
+    x[3, 0] = np.finfo(np.float32).min
+    after, counts, ops = rewritten(guarded(x), MASKED_SOFTMAX)
+    assert counts == {"masked-softmax": 1}
+    assert "IsNaN" not in ops
+    want, got = run(guarded(x), {"x": x}), run(after, {"x": x})
+    assert not want[1].any()
+    np.testing.assert_array_equal(got, want)
+
+
+def test_another_number_than_zero_stays() -> None:
+    assert rewritten(guarded(values(4, 5), 1.0), MASKED_SOFTMAX)[1] == {}

@@ -32,6 +32,7 @@ _IMPORTS: tuple[tuple[str, str], ...] = (
     ("onnx.", "import onnx"),
     ("ort.", "import onnxruntime as ort"),
     ("qnn.", "import onnxruntime_qnn as qnn"),
+    ("webgpu.", "import onnxruntime_ep_webgpu as webgpu"),
     ("GenerationConfig(", "from transformers import GenerationConfig"),
     ("pipeline(", "from transformers import pipeline"),
 )
