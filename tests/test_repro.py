@@ -95,6 +95,7 @@ def test_a_backends_template_is_one_and_runs_programs(path: Path) -> None:
     name = f"{path.parent.name}/{path.name}"
     assert environment.get_template(name).render is not None
     assert script.template_has(ROOT / "backends", name, "program")
+    assert script.template_has(ROOT / "backends", name, "operators")
     assert not script.template_has(ROOT / "backends", name, "nothing")
     spec = backends.find(path.parent.name)
     writes = "def exported(" in (spec.folder / "backend.py").read_text("utf-8")

@@ -15,11 +15,11 @@ from harness.catalog.backend_spec import BACKENDS
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
 from harness.report import culprits
+from harness.session.options import add_passed_on, passed_on
 from harness.toolkit.printable import show, show_json
-from harness.workers import fork_server, ld_preload
-from harness.workers.limits import Limits
+from harness.workers import fork_server
 from harness.workers.localisation import localise
-from harness.workers.settings import WorkerSettings
+from harness.workers.task_endings import settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and inputs")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one cell")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    for name in ("device", "soc", "skip-rewrite"):
-        parser.add_argument(f"--{name}", default="", help="as in a session")
+    add_passed_on(parser)
     parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
 
 
@@ -45,21 +44,8 @@ def main(args: argparse.Namespace) -> int:
     """
     spec = backends.find(args.backend, args.backends_dir)
     cell = cell_of(args.model, spec.name, args.precision)
-    options = {name: getattr(args, name) for name in ("device", "soc", "skip_rewrite")}
-    job = Job(
-        cell,
-        args.seed,
-        "tiny",
-        spec.folder.parent,
-        options={name: value for name, value in options.items() if value},
-    )
-    settings = WorkerSettings(
-        workers=1,
-        limits=Limits(args.timeout),
-        start_method=spec.start_method,
-        preload=spec.preload,
-        variables={**spec.environment, **ld_preload.shim_variables(spec)},
-    )
+    job = Job(cell, args.seed, "tiny", spec.folder.parent, options=passed_on(args))
+    settings = settings_of(spec, args.timeout)
     try:
         (culprit,) = localise([job], settings, chosen=args.input)
     finally:

@@ -10,14 +10,23 @@ import argparse
 from pathlib import Path
 
 from harness.catalog import backends
+from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
 from harness.contract import Cell, CellResult, HarnessError, Outcome
 from harness.diagnosis.script_request import TEMPLATE, ScriptRequest
 from harness.models.recorded import record
+from harness.report import culprits
+from harness.session.options import add_passed_on, passed_on
 from harness.toolkit import checkout
 from harness.toolkit.printable import line, show
-from harness.workers.reproduction import Reproduction, failures_of, reproduce, results_of
+from harness.workers.reproduction import (
+    Reproduction,
+    failures_of,
+    reproduce,
+    reproduce_operators,
+    results_of,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the input, the way of a cache or the stage whose failure is meant; the first else",
     )
     parser.add_argument("--output", type=Path, default=Path("repro"), metavar="FOLDER")
+    parser.add_argument(
+        "--operators",
+        action="store_true",
+        help="only the operators that fail, as `localise` finds them",
+    )
+    add_passed_on(parser)
     parser.add_argument("--no-run", action="store_true", help="write the script, do not run it")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each step")
     parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
@@ -57,7 +72,17 @@ def main(args: argparse.Namespace) -> int:
     reads = spec.checkpoints and args.precision == "default"
     recorded = tuple(record.load().get(cell.label, ())) if reads else ()
     folder = spec.folder.parent
-    job = Job(cell, 0, "tiny", folder, recorded_checkpoints=recorded, checks_library=reads)
+    if args.operators:
+        return _operators(spec, Job(cell, 0, "tiny", folder, options=passed_on(args)), args)
+    job = Job(
+        cell,
+        0,
+        "tiny",
+        folder,
+        options=passed_on(args),
+        recorded_checkpoints=recorded,
+        checks_library=reads,
+    )
     (result,) = results_of(spec, {cell.label: job}, args.timeout).values()
     found = failures_of(result, args.input)
     if not found:
@@ -73,6 +98,21 @@ def main(args: argparse.Namespace) -> int:
     raise HarnessError(
         f"expected a failure that a script can show, found {line('; '.join(refused))}. Fix: name "
         "another one with --input"
+    )
+
+
+def _operators(spec: BackendSpec, job: Job, args: argparse.Namespace) -> int:
+    """Writes the script of the operators alone; 1 where it does not show the failure."""
+    culprit, made = reproduce_operators(
+        spec, job, args.output, args.timeout, chosen=args.input, runs=not args.no_run
+    )
+    show("\n".join([job.cell.id, *culprits.lines(culprit), ""]))
+    if made.script is not None:
+        return _told(made)
+    found = f"{made.said}: no script shows it" if culprit.operator else "none"
+    raise HarnessError(
+        f"expected operators of {job.cell.id} that fail alone, found {found}. Fix: leave out "
+        "--operators, for a script of the whole model"
     )
 
 

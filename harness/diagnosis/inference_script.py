@@ -67,7 +67,7 @@ def inference_script(
     context["again"] = "again on input" in failure.reason
     made: ExportedFile | None = None
     if context["kind"] == "exported":
-        made = _exported(request, case, backend, precision, given)
+        made = exported_program(request, case, backend, precision, given)
         given = made.feed
         context |= {"file": f'Path(__file__).with_suffix("{made.path.suffix}")', "index": 0}
         context["suffix"] = made.path.suffix
@@ -111,7 +111,7 @@ def inference_script(
     }
 
 
-def _exported(
+def exported_program(
     request: ScriptRequest, case: TinyCase, backend: Backend, precision: Precision, given: Arrays
 ) -> ExportedFile:
     """The backend's program as a file beside the script.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from harness.catalog import backends
@@ -27,7 +27,7 @@ from harness.contract import (
 )
 from harness.diagnosis.failing_input import check_name, references, whole_model
 from harness.diagnosis.module_search import ROOT, FaultyModule, ModuleSearch
-from harness.diagnosis.operator_search import FaultyOperators, OperatorSearch
+from harness.diagnosis.operator_search import FaultyOperators, OperatorPiece, OperatorSearch
 from harness.diagnosis.pieces import BASE, OTHER, Pieces
 from harness.diagnosis.request import LocaliseRequest
 from harness.diagnosis.trial import Journal, Trial, TrialKind, Trials
@@ -45,6 +45,19 @@ BAKED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The result of a search.
+
+    Attributes:
+        culprit: the part that fails.
+        piece: its smallest failing chain of operators; None where none was found.
+    """
+
+    culprit: Culprit
+    piece: OperatorPiece | None = None
+
+
 def localise(request: LocaliseRequest, report: Callable[[Stage], None]) -> Culprit:
     """The culprit of a cell's failure; runs in a child.
 
@@ -55,6 +68,11 @@ def localise(request: LocaliseRequest, report: Callable[[Stage], None]) -> Culpr
     Raises:
         HarnessError: the backend makes its own cases, or the cell has no such input.
     """
+    return located(request, report).culprit
+
+
+def located(request: LocaliseRequest, report: Callable[[Stage], None]) -> Located:
+    """The culprit of a cell's failure, and its operators as a model; arguments as `localise`."""
     began = time.monotonic()
     stage = Stage.BUILD
 
@@ -70,10 +88,11 @@ def localise(request: LocaliseRequest, report: Callable[[Stage], None]) -> Culpr
     except Exception as error:  # of the library, or ours: a backend's are trials
         text = fingerprints.telling_line(fingerprints.text_of(error))
         reason = printable.kept_line(f"at {stage}: {type(error).__name__}: {text}")
-        return Culprit("", "", evidence=reason, prepares=len(Journal(request.journal).trials))
+        prepares = len(Journal(request.journal).trials)
+        return Located(Culprit("", "", evidence=reason, prepares=prepares))
 
 
-def _localised(request: LocaliseRequest, report: Callable[[Stage], None], began: float) -> Culprit:
+def _localised(request: LocaliseRequest, report: Callable[[Stage], None], began: float) -> Located:
     job = request.job
     report(Stage.BUILD)
     spec = backends.find(job.cell.backend, job.backends_dir)
@@ -96,17 +115,20 @@ def _localised(request: LocaliseRequest, report: Callable[[Stage], None], began:
     if whole.kind in (TrialKind.RIGHT, TrialKind.UNTESTED):
         where = f"on input {request.input!r}" if request.input else "on every input"
         reason = f"the model's outputs are {whole.line} {where}"
-        return Culprit("", "", input=request.input, evidence=reason, prepares=trials.prepares)
+        found = Culprit("", "", input=request.input, evidence=reason, prepares=trials.prepares)
+        return Located(found)
     pieces = Pieces(case, inputs, whole.input)
     module = ModuleSearch(pieces, whole, trials).found()
     if module.cut_short and module.place == ROOT:
         reason = f"the search was over its limits after {trials.prepares} prepares"
-        return Culprit("", "", input=whole.input, evidence=reason, prepares=trials.prepares)
+        found = Culprit("", "", input=whole.input, evidence=reason, prepares=trials.prepares)
+        return Located(found)
     operators = FaultyOperators("", "")
     if module.alone is not None and not trials.over:
         operators = _operators(pieces, module, trials)
     elapsed = time.monotonic() - began
-    return _culprit(job, pieces, whole, module, operators, trials.prepares, elapsed)
+    culprit = _culprit(job, pieces, whole, module, operators, trials.prepares, elapsed)
+    return Located(culprit, operators.piece)
 
 
 def _whole(

@@ -22,16 +22,33 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorPiece:
+    """A chain of operators as a model of its own.
+
+    Attributes:
+        case: the model, whose forward takes tensors by name.
+        inputs: the recorded ones.
+        trial: how it fails.
+    """
+
+    case: TinyCase
+    inputs: Arrays
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
 class FaultyOperators:
     """The operators that fail, and how that is known.
 
     Attributes:
         text: the chain in words; empty where none was found.
         evidence: in one line.
+        piece: the chain itself; None where none was found.
     """
 
     text: str
     evidence: str
+    piece: OperatorPiece | None = None
 
 
 class OperatorSearch:
@@ -60,9 +77,10 @@ class OperatorSearch:
             return FaultyOperators("", "it has no operators")
         count = len(graph.operators)
         for node in self._named_in_failure(graph):
-            if self._trial(f"1 operators to {node.name}", graph, [node]).like(self.whole):
+            trial = self._trial(_name(graph, [node]), graph, [node])
+            if trial.like(self.whole):
                 said = f"alone, of {count} operators, with recorded inputs; the error names it"
-                return FaultyOperators(describe([node]), said)
+                return FaultyOperators(describe([node]), said, self._piece(graph, [node], trial))
         traced = self._trial("operators", graph, graph.operators)
         if not traced.like(self.whole):
             return FaultyOperators(
@@ -75,9 +93,22 @@ class OperatorSearch:
         size = self._smallest_window(graph, before)
         chain = before[-size:]
         alone = "alone" if size == 1 else f"{size} operators together, no fewer"
+        found = self.trials.journal.trials.get(_name(graph, chain), traced)
         return FaultyOperators(
-            describe(chain), f"{alone}, of {count} operators, with recorded inputs"
+            describe(chain),
+            f"{alone}, of {count} operators, with recorded inputs",
+            self._piece(graph, chain, found),
         )
+
+    def _piece(
+        self, graph: OperatorGraph, chain: Sequence[Any], trial: Trial
+    ) -> OperatorPiece | None:
+        try:
+            module, inputs = graph.part(chain)
+        except ValueError:  # a search that was cut short ends anywhere
+            return None
+        case = self.case.wrapped(module, {"base": inputs, "other": inputs})
+        return OperatorPiece(case, inputs, trial)
 
     def _named_in_failure(self, graph: OperatorGraph) -> list[Any]:
         """The first operator of each kind that an exception's text names."""
@@ -122,8 +153,8 @@ class OperatorSearch:
         )
 
     def _window_fails(self, graph: OperatorGraph, before: Sequence[Any], size: int) -> bool:
-        name = f"{size} operators to {before[-1].name}"
-        return self._trial(name, graph, before[-size:]).like(self.whole)
+        chain = before[-size:]
+        return self._trial(_name(graph, chain), graph, chain).like(self.whole)
 
     def _first(self, count: int, fails: Callable[[int], bool]) -> int:
         """The least number from 1 to `count` that fails, by halves; `count` is known to."""
@@ -150,3 +181,11 @@ class OperatorSearch:
             )
 
         return self.trials.known(name, trial)
+
+
+def _name(graph: OperatorGraph, chain: Sequence[Any]) -> str:
+    """The name of a chain's trial; all ancestors of an operator are the trial of its prefix."""
+    last = chain[-1]
+    if len(chain) == len(graph.ancestors(last)):
+        return f"operators to {graph.operators.index(last) + 1}"
+    return f"{len(chain)} operators to {last.name}"

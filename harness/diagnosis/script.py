@@ -89,10 +89,7 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
         kind = "exported"
     elif exported:
         raise Unsupported(f"no file shows a failure at {failure.stage}")
-    template = environment(spec.folder.parent).get_template(f"{spec.folder.name}/{TEMPLATE}")
-    block = "generate" if is_text_of_pipeline(failure) else kind
-    if not template_has(spec.folder.parent, f"{spec.folder.name}/{TEMPLATE}", block):
-        raise Unsupported(f"{spec.name} has no script of a failure at {failure.stage} yet")
+    template = template_of(spec, "generate" if is_text_of_pipeline(failure) else kind)
     if getattr(backend, "case", None) is not None:
         raise Unsupported(f"{spec.name} makes its cases itself")
     case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
@@ -101,6 +98,7 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     inputs = ScriptInputs(case.example_seed, () if exported else ("base", "other"))
     parts = ScriptParts([], ["numpy"], {"model": ""}, {}) if exported else _model(case, job)
     parts.context |= {"kind": kind, "backend": backend, "asked": precision, "greedy": False}
+    parts.context["operators"] = ""
     parts.context |= {"precision": precision.name, "options": script_config.options(case.options())}
     parts.context["options_table"] = "".join(
         f", {name!r}: {value!r}" for name, value in case.options().items()
@@ -119,7 +117,35 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     parts.stored |= inputs.stored
     parts.imports += parts.context.get("own", [])
     parts.needs += parts.context.get("needs", [])
-    device = backend.probe()
+    return write_script(template, request, parts, backend.probe())
+
+
+def template_of(spec: BackendSpec, block: str) -> Any:
+    """A backend's template of scripts.
+
+    Raises:
+        Unsupported: the template does not fill this block.
+    """
+    name = f"{spec.folder.name}/{TEMPLATE}"
+    if not template_has(spec.folder.parent, name, block):
+        raise Unsupported(f"{spec.name} has no script of this kind yet: {block}")
+    return environment(spec.folder.parent).get_template(name)
+
+
+def write_script(
+    template: Any, request: ScriptRequest, parts: ScriptParts, device: Device
+) -> dict[str, Any]:
+    """Write a script, its arrays and its upstream report.
+
+    Args:
+        template: of the backend.
+        request: where to, and of which failure.
+        parts: of the script.
+        device: where the failure was seen.
+
+    Returns:
+        `script` and `report` (paths) and `lines`, the number of lines of the script.
+    """
     text = _rendered(template, request, parts, device)
     request.folder.mkdir(parents=True, exist_ok=True)
     path = request.folder / f"{stem(request)}.py"
@@ -128,10 +154,8 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
         stored: dict[str, Any] = parts.stored
         np.savez_compressed(path.with_suffix(".npz"), **stored)
     about = path.with_suffix(".md")
-    about.write_text(
-        upstream_report(path, text, failure, device, script_text.versions(device, parts.needs)),
-        "utf-8",
-    )
+    versions = script_text.versions(device, parts.needs)
+    about.write_text(upstream_report(path, text, request.failure, device, versions), "utf-8")
     return {"script": str(path), "report": str(about), "lines": text.count("\n")}
 
 

@@ -29,6 +29,7 @@ class ScriptRequest:
         folder: where the script goes.
         form: `plain` or `exported`.
         seconds: after which a script calls what it runs hung.
+        about: the part of the model that the script shows; empty for the model.
     """
 
     job: Job
@@ -36,6 +37,7 @@ class ScriptRequest:
     folder: Path
     form: str = PLAIN
     seconds: int = 120
+    about: str = ""
 
 
 def stem(request: ScriptRequest) -> str:

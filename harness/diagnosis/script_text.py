@@ -72,9 +72,10 @@ def header(request: ScriptRequest, device: Device, needs: Sequence[str], body: s
     job, failure = request.job, request.failure
     cell = job.cell
     seen = ", ".join(f"{name} {found}" for name, found in versions(device, needs).items())
-    title = f"{cell.label} on {cell.backend}, precision {cell.precision}: {failure.outcome}"
+    part = f"{request.about} in {cell.label}" if request.about else cell.label
+    title = f"{part} on {cell.backend}, precision {cell.precision}: {failure.outcome}"
     lines = [
-        f"{title} at {failure.stage}.",
+        *_filled(f"{title} at {failure.stage}."),
         "",
         *_filled(failure.reason.partition("; score ")[0]),
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,17 @@ MOST_REPEATS = 100
 
 #: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
+
+
+def add_passed_on(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options of a session that only backends read."""
+    for name in PASSED_ON:
+        parser.add_argument(f"--{name.replace('_', '-')}", default="", help="as in a session")
+
+
+def passed_on(args: argparse.Namespace) -> dict[str, str]:
+    """The options that `add_passed_on` added, those that were given."""
+    return {name: value for name in PASSED_ON if (value := getattr(args, name))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,20 @@ def localise(jobs: Sequence[Job], settings: WorkerSettings, *, chosen: str = "")
         HarnessError: a backend makes its own cases, or a cell has no input of that name.
     """
     folder = new_folder()
-    requests = {
-        str(number): LocaliseRequest(job, folder / f"{number}.jsonl", chosen)
-        for number, job in enumerate(jobs)
-    }
+    requests = [
+        LocaliseRequest(job, folder / f"{number}.jsonl", chosen) for number, job in enumerate(jobs)
+    ]
+    return culprits_of(requests, settings)
+
+
+def culprits_of(asked: Sequence[LocaliseRequest], settings: WorkerSettings) -> list[Culprit]:
+    """The culprits of some cells' failures, whose journals the caller keeps; raises as `localise`.
+
+    Args:
+        asked: the cells, and their journals.
+        settings: of the children.
+    """
+    requests = {str(number): request for number, request in enumerate(asked)}
     found: dict[str, Culprit] = {}
     spent: dict[str, float] = dict.fromkeys(requests, 0.0)
     for _ in range(MOST_CHILDREN):

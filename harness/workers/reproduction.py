@@ -9,17 +9,22 @@ from typing import Any
 
 from harness.catalog.backend_spec import BackendSpec
 from harness.cell.request import Job
-from harness.contract import CellFailure, CellResult, Outcome
-from harness.diagnosis import script, script_run
+from harness.contract import CellFailure, CellResult, Culprit, Outcome, Stage
+from harness.diagnosis import operator_script, script, script_run
+from harness.diagnosis.operator_script import OperatorScriptRequest
+from harness.diagnosis.request import LocaliseRequest
 from harness.diagnosis.script_request import ScriptRequest
 from harness.workers.cell_result import RUN_CELL, result_of
 from harness.workers.ending import Ending
-from harness.workers.task_endings import task_endings
+from harness.workers.localisation import culprits_of
+from harness.workers.run_folder import new_folder
+from harness.workers.task_endings import settings_of, task_endings
 
 #: Outcomes that are a backend's failure.
 FAILURES = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.TIMEOUT, Outcome.OOM})
 
 _WRITE = f"{script.__name__}:{script.write.__name__}"
+_WRITE_OPERATORS = f"{operator_script.__name__}:{operator_script.write.__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +96,93 @@ def _made(
 ) -> Reproduction:
     """The reproduction that a child has written, and its run."""
     failure = request.failure
+    made = _read(ending, failure)
+    return _shown(spec, made, seconds + request.seconds) if made.script and runs else made
+
+
+def _read(ending: Ending, failure: CellFailure) -> Reproduction:
+    """A script as its child tells of it, not run yet."""
     written: Any = ending.value
     if not isinstance(written, dict):
         return Reproduction(failure, said=f"{ending.outcome}: {ending.reason}")
     if "refused" in written:
         return Reproduction(failure, said=written["refused"])
-    path = Path(written["script"])
-    made = Reproduction(failure, path, Path(written["report"]), int(written["lines"]))
-    if not runs:
-        return made
-    ended = script_run.run(path, seconds + request.seconds, spec.environment)
-    return replace(made, shown=ended.shows(failure), said=ended.summary)
+    return Reproduction(
+        failure, Path(written["script"]), Path(written["report"]), int(written["lines"])
+    )
+
+
+def _shown(spec: BackendSpec, made: Reproduction, seconds: float) -> Reproduction:
+    """The reproduction, whose script has been run."""
+    assert made.script is not None
+    ended = script_run.run(made.script, seconds, spec.environment)
+    return replace(made, shown=ended.shows(made.failure), said=ended.summary)
+
+
+def reproduce_operators(
+    spec: BackendSpec,
+    job: Job,
+    folder: Path,
+    seconds: float,
+    *,
+    chosen: str = "",
+    runs: bool = True,
+) -> tuple[Culprit, Reproduction]:
+    """Find the operators of a cell that fail, write a script of these alone, and run it.
+
+    The values are drawn at random where the operators fail on such ones, too.
+
+    Args:
+        spec: the backend, in whose environment this is.
+        job: the cell.
+        folder: where the script goes.
+        seconds: the limit for each of the steps.
+        chosen: the name of the only input to look at; empty for the first that fails.
+        runs: whether scripts are run; else the one with recorded values is written.
+
+    Returns:
+        The culprit, and the first script that shows its failure; else no script, and how the last
+        one ended.
+
+    Raises:
+        HarnessError: the backend makes its own cases, or the cell has no such input.
+    """
+    search = LocaliseRequest(job, new_folder() / "journal.jsonl", chosen)
+    (culprit,) = culprits_of([search], settings_of(spec, seconds))
+    nothing = CellFailure(Stage.VERIFY, Outcome.FAIL, culprit.failure, "", "")
+    best = Reproduction(nothing, said=culprit.line)
+    for form in operator_script.FORMS if culprit.operator else ():
+        if form == operator_script.DRAWN and not runs:
+            continue
+        request = OperatorScriptRequest(search, folder, form, round(seconds))
+        (ending,) = task_endings(spec, _WRITE_OPERATORS, {form: request}, seconds).values()
+        made = _read(ending, _failure_of(ending, nothing))
+        if made.script is not None and runs:
+            made = _shown(spec, made, 2 * seconds)
+        if made.script is not None and made.shown is not False:
+            return culprit, made
+        if made.script is not None:
+            _removed(made.script)
+            best = replace(made, script=None, report=None)
+        elif best.shown is None:
+            best = made
+    return culprit, best
+
+
+def _failure_of(ending: Ending, otherwise: CellFailure) -> CellFailure:
+    written: Any = ending.value
+    if not isinstance(written, dict) or "cause" not in written:
+        return otherwise
+    return CellFailure(
+        Stage(written["stage"]),
+        Outcome(written["outcome"]),
+        written["reason"],
+        written["cause"],
+        "",
+    )
+
+
+def _removed(path: Path) -> None:
+    """Remove a script that does not show the failure, and what lies beside it."""
+    for file in path.parent.glob(f"{path.stem}.*"):
+        file.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.catalog.backend_spec import BackendSpec
+from harness.workers import ld_preload
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
@@ -28,11 +29,28 @@ def task_endings(
     def keep(task: Task, ending: Ending) -> None:
         found[task.label] = ending
 
-    settings = WorkerSettings(
-        start_method=spec.start_method, preload=spec.preload, limits=Limits(seconds)
-    )
+    settings = settings_of(spec, seconds)
     with Pool(keep, settings) as pool:
         tasks = [Task(target, request, label) for label, request in requests.items()]
         for future in pool.start(tasks):
             future.result()
     return {label: found[label] for label in requests}
+
+
+def settings_of(spec: BackendSpec, seconds: float) -> WorkerSettings:
+    """How children of a backend start, one at a time.
+
+    Args:
+        spec: the backend, in whose environment this is.
+        seconds: the limit for one task.
+
+    Raises:
+        HarnessError: there is no room for the backend's LD_PRELOAD shim.
+    """
+    return WorkerSettings(
+        workers=1,
+        limits=Limits(seconds),
+        start_method=spec.start_method,
+        preload=spec.preload,
+        variables={**spec.environment, **ld_preload.shim_variables(spec)},
+    )
