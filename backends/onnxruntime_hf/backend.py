@@ -1,0 +1,53 @@
+"""ONNX Runtime's CPU provider, on graphs of transformers' OnnxExporter."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import onnxruntime as ort
+import psutil
+from transformers.exporters.exporter_onnx import OnnxExporter
+
+from backends._shared.hf_export import HfProgram, export
+from backends._shared.onnx.runtime import assignment, options, placement_on
+from harness.contract import Case, Device, Placement, Precision, Program
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class Backend:
+    """Implements `harness.contract.Backend`."""
+
+    precisions: Sequence[Precision] = (Precision("default", "float32"), Precision("f32", "float32"))
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self.options = options
+
+    def probe(self) -> Device:
+        """The processor and the versions of what computes and exports."""
+        packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
+        return Device(
+            name=platform.processor() or platform.machine(),
+            kind="cpu",
+            versions={name: version(name) for name in packages},
+            driver=f"{PROVIDER} of ONNX Runtime {ort.__version__}",
+            memory_bytes=int(psutil.virtual_memory().total),
+        )
+
+    def prepare(self, case: Case, precision: Precision) -> Program:
+        """Export, and open a session by the exported model's `to`.
+
+        Raises:
+            ExportFailed: neither dynamic nor static shapes can be exported.
+            What ONNX Runtime raises on a graph that it cannot load.
+        """
+        made = export(OnnxExporter(), case)
+        made.exported.to("cpu", session_options=options())
+        session = made.exported.runners["model"].session
+
+        def placed() -> Placement:
+            return made.placed(placement_on(PROVIDER, assignment(session)))
+
+        return HfProgram(made, case, placed)
