@@ -29,6 +29,9 @@ _NEED_BACKEND = (
     "fallback",
     "soc",
     "skip_rewrite",
+    "ep_library",
+    "ep",
+    "ep_option",
     "require_device",
     "update_expectations",
     "repro",
@@ -101,6 +104,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--no-cache", action="store_true", help="convert and compile anew, and keep nothing")
     add("--soc", metavar="NAME", help="which chip to compile for, where the backend has a choice")
     add("--skip-rewrite", metavar="NAME,...", help="graph rewrites of the backend to leave out")
+    add("--ep-library", metavar="PATH", help="the library of a plugin provider of ONNX Runtime")
+    add("--ep", metavar="NAME", help="the provider of that library, where it has several")
+    add("--ep-option", metavar="NAME=VALUE", action="append", help="an option of that provider")
     add("--require-device", action="store_true", help="a missing device is an error, not a skip")
     add(
         "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"

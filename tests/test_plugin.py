@@ -579,6 +579,11 @@ def test_rerunning_repeats_what_matters(
     assert ours.rerun(make_result("bert")) == (
         "nox -s torch-cpu -- --models bert --heads base --device cpu:0"
     )
+    given = {"ep_library": "lib.so", "ep": "E", "ep_option": "a=1\nb=2"}
+    vendor = Run(Options("torch-cpu", backend_options=given))
+    assert vendor.rerun(make_result("bert")).endswith(
+        "--ep-library lib.so --ep E --ep-option a=1 --ep-option b=2"
+    )
 
 
 def test_rewriting_expectations_is_all_or_nothing(

@@ -22,6 +22,7 @@ from backends._shared.onnx.runtime import (
     placement_on,
 )
 from backends._shared.onnx.verified_export import Exported
+from backends.onnxruntime.plugin import PRECISIONS, described, plugin_of
 from harness.contract import (
     Array,
     Arrays,
@@ -38,19 +39,26 @@ PROVIDER = "CPUExecutionProvider"
 
 
 class CpuProgram:
-    """A graph on the CPU provider."""
+    """A graph on the CPU provider, or on another one.
 
-    def __init__(self, infer: Inference, note: str) -> None:
+    Args:
+        infer: the session.
+        note: how the graph came about.
+        provider: the name of the provider that shall take every node.
+    """
+
+    def __init__(self, infer: Inference, note: str, provider: str = PROVIDER) -> None:
         self.infer = infer
         self.note = note
+        self.provider = provider
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         """One inference."""
         return self.infer(inputs)
 
     def placement(self) -> Placement:
-        """Placement as the session reports it: every node on the CPU provider."""
-        found = placement_on(PROVIDER, assignment(self.infer.session))
+        """Placement as the session reports it, node by node."""
+        found = placement_on(self.provider, assignment(self.infer.session))
         return Placement(found.device_share, f"{found.evidence}; {self.note}", found.fallback_ops)
 
 
@@ -66,9 +74,19 @@ class Backend:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
+        self.plugin = plugin_of(options)
+        if self.plugin:
+            self.precisions = PRECISIONS
 
     def probe(self) -> Device:
-        """The processor and the versions of what computes and exports."""
+        """The processor, or a plugin provider's device, and the versions of what computes.
+
+        Raises:
+            HarnessError: the options name no provider that can be loaded.
+            Unavailable: the provider finds no device.
+        """
+        if self.plugin:
+            return described(self.plugin)
         packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
         return Device(
             name=platform.processor() or platform.machine(),
@@ -86,8 +104,10 @@ class Backend:
         """
         case, complete = positions.completed_case(case)
         made = self._graph(case, precision)
-        infer = Inference(cpu_session(made.model), made.outputs, made.fixed)
-        return CompletedProgram(CpuProgram(infer, f"route {made.route}"), complete)
+        session = (self.plugin.session if self.plugin else cpu_session)(made.model)
+        provider = self.plugin.device().ep_name if self.plugin else PROVIDER
+        infer = Inference(session, made.outputs, made.fixed)
+        return CompletedProgram(CpuProgram(infer, f"route {made.route}", provider), complete)
 
     def exported(
         self, case: Case, precision: Precision, inputs: Arrays, path: Path
@@ -100,6 +120,10 @@ class Backend:
     def _graph(self, case: Case, precision: Precision) -> Exported:
         store, key = caches.Cache.of(self.options), graph_cache.model_key(case)
         made = next(graph_cache.exports(case, store, key))
+        if precision.name == "f16":
+            from backends._shared.onnx import half_precision  # which imports much
+
+            return half_precision.halved(made)
         if precision.name != "int8":
             return made
         from backends._shared.onnx import quantize  # which imports much

@@ -80,7 +80,7 @@ class Backend:
         Raises:
             Unavailable: there is no Vulkan driver, or the provider finds no device.
         """
-        found = sessions.device()
+        found = sessions.provider().device()
         hardware = found.device
         emulated = hardware.type != ort.OrtHardwareDeviceType.GPU
         name = str(hardware.metadata.get("Description", "")) or f"GPU of {hardware.vendor}"
@@ -111,7 +111,7 @@ class Backend:
         case, complete = positions.completed_case(case)
         best: WebGpuProgram | None = None
         for made in islice(self._graphs(case, precision), ROUTES_TRIED):
-            session = sessions.session(made.model)
+            session = sessions.provider().session(made.model)
             found = with_origin(placement_on(sessions.PROVIDER, assignment(session)), made)
             if best is None or found.device_share > best.found.device_share:
                 best = WebGpuProgram(session, made, found)

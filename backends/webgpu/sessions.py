@@ -1,26 +1,18 @@
-"""Sessions on ONNX Runtime's WebGPU plugin provider, with every way of falling back closed.
-
-`run` would try again on the CPU after a failure (switched off in
-`backends._shared.onnx.runtime.Inference`), and so would the constructor (`enable_fallback=0`).
-Which provider takes which node the session's assignment of nodes tells.
-"""
+"""ONNX Runtime's WebGPU plugin provider on this machine: its device, and what the device can."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import onnxruntime_ep_webgpu
 from onnx import TensorProto, helper
 
-from backends._shared.onnx import runtime
+from backends._shared.onnx.plugin_provider import PluginProvider
 from backends.webgpu import vulkan
-from harness.contract import Unavailable
 
 PROVIDER = onnxruntime_ep_webgpu.get_ep_name()
 
@@ -28,43 +20,24 @@ PROVIDER = onnxruntime_ep_webgpu.get_ep_name()
 #: one, and in containers.
 ALLOW_SOFTWARE = "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"
 
-#: Provider options of every session: as installed, all arithmetic of int64 runs on the CPU.
-OPTIONS: Mapping[str, str] = {"enableInt64": "1"}
-
-
 #: The provider's message as it compiles a shader with float16 for a device without it.
 NO_HALF = "requires f16 but the device does not support it"
 
 
 @cache
-def device() -> Any:
-    """The provider's device, a GPU before a processor; registers the provider, once in a process.
+def provider() -> PluginProvider:
+    """The provider, with a GPU or what stands in for one made known to it.
+
+    As installed, it leaves all arithmetic of int64 to the CPU: `enableInt64` is set.
 
     Raises:
-        Unavailable: the provider finds none.
+        Unavailable: there is no Vulkan driver.
     """
     if sys.platform == "linux":
         vulkan.chosen_device()
     os.environ.setdefault(ALLOW_SOFTWARE, "1")
-    ort.register_execution_provider_library(PROVIDER, onnxruntime_ep_webgpu.get_library_path())
-    found = [each for each in ort.get_ep_devices() if each.ep_name == PROVIDER]
-    if not found:
-        raise Unavailable(
-            f"ONNX Runtime {ort.__version__} finds no device of {PROVIDER}.",
-            "install the GPU's driver, and the wheel of onnxruntime-ep-webgpu for this platform.",
-        )
-    return min(found, key=lambda each: each.device.type != ort.OrtHardwareDeviceType.GPU)
-
-
-def session(model: bytes) -> Any:
-    """A session on a graph.
-
-    Raises:
-        What ONNX Runtime raises where the provider cannot compile what it took.
-    """
-    chosen = runtime.options()
-    chosen.add_provider_for_devices([device()], dict(OPTIONS))
-    return ort.InferenceSession(model, chosen, enable_fallback=0)
+    library = Path(onnxruntime_ep_webgpu.get_library_path())
+    return PluginProvider(library, PROVIDER, {"enableInt64": "1"})
 
 
 @cache
@@ -74,7 +47,8 @@ def has_half_precision() -> bool:
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "half", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     try:
-        session(model.SerializeToString()).run(None, {"x": np.ones(4, np.float16)})
+        session = provider().session(model.SerializeToString())
+        session.run(None, {"x": np.ones(4, np.float16)})
     except Exception as error:
         if NO_HALF in str(error):
             return False

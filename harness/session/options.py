@@ -28,18 +28,25 @@ MOST_SEED = 2**32 - 1
 MOST_REPEATS = 100
 
 #: Options that are passed on to the backend, as pytest names them.
-PASSED_ON = ("device", "fallback", "soc", "skip_rewrite")
+PASSED_ON = ("device", "fallback", "soc", "skip_rewrite", "ep_library", "ep")
+#: Those that may be given several times, and reach the backend joined by newlines.
+PASSED_ON_LISTS = ("ep_option",)
 
 
 def add_passed_on(parser: argparse.ArgumentParser) -> None:
     """Give a command the options of a session that only backends read."""
     for name in PASSED_ON:
         parser.add_argument(f"--{name.replace('_', '-')}", default="", help="as in a session")
+    for name in PASSED_ON_LISTS:
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, action="append", default=[], help="as in a session")
 
 
 def passed_on(args: argparse.Namespace) -> dict[str, str]:
     """The options that `add_passed_on` added, those that were given."""
-    return {name: value for name in PASSED_ON if (value := getattr(args, name))}
+    named = {name: getattr(args, name) for name in PASSED_ON}
+    named |= {name: "\n".join(getattr(args, name)) for name in PASSED_ON_LISTS}
+    return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
                 f"expected --fault KIND=ENTRY, as in crash=bert, found {fault!r}. Fix: write it so"
             )
     named = {name: given(name, "") for name in PASSED_ON}
+    named |= {name: "\n".join(given(name, [])) for name in PASSED_ON_LISTS}
     named["fault"] = ",".join(faults)
     named["cache"] = "off" if config.getoption("no_cache") else ""
     limits = Limits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import DEFAULT
 from harness.contract import CellResult, Entry
-from harness.session.options import PASSED_ON, Options
+from harness.session.options import PASSED_ON, PASSED_ON_LISTS, Options
 
 
 def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: Options) -> str:
@@ -38,6 +38,9 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
     for name in PASSED_ON:
         if name in given:
             arguments += [f"--{name.replace('_', '-')}", given[name]]
+    for name in PASSED_ON_LISTS:
+        for text in filter(None, given.get(name, "").split("\n")):
+            arguments += [f"--{name.replace('_', '-')}", text]
     if given.get("cache") == "off":
         arguments.append("--no-cache")
     if options.backends == BACKENDS:
