@@ -139,6 +139,22 @@ def test_lengths_that_follow_from_values_are_seen_before_the_graph_is_made() -> 
     assert not captured(torch.nn.Linear(4, 2)).sized_by_values
 
 
+def test_transformers_patches_open_what_the_plain_route_cannot_translate() -> None:
+    class Rotated(torch.nn.Module):
+        leaves = (0,)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.view_as_real(2 * torch.view_as_complex(x).unsqueeze(0))
+
+    module = Rotated()
+    trace: Any = SimpleNamespace(module=module, tensors=(torch.ones(3, 2),), inputs=("x",))
+    with pytest.raises(torch.onnx.OnnxExporterError):
+        exporters._dynamo(trace).graph()
+    captured = exporters._hf(trace)
+    assert captured.program.startswith("hf ")
+    assert [value.name for value in captured.graph().graph.outputs] == ["output_0"]
+
+
 def test_programs_are_told_apart_by_what_they_compute() -> None:
     class Times(torch.nn.Module):
         def __init__(self, number: float, *, as_tensor: bool = False) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from transformers.exporters import exporter_onnx
+from transformers.exporters.utils import apply_fx_node_fixes, apply_patches
 
 from backends._shared.onnx.export_speedups import deferred_code
 from backends._shared.onnx.tensor_module import ExportInput, quiet
@@ -67,18 +70,48 @@ def _dynamo(given: ExportInput) -> Captured:
 
     def graph() -> ir.Model:
         with quiet(), deferred_code():
-            made = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=list(given.inputs),
-                output_names=_output_names(given),
-                verbose=False,
-                opset_version=OPSET,
+            return _translated(program, given).model
+
+    return Captured(_any_sized_by_values(program), graph, _program_hash(program))
+
+
+def _hf(given: ExportInput) -> Captured:
+    """The plain route with the patches, translations and repairs of transformers' exporter.
+
+    Some of these are private names of transformers, so that the pin of its version must hold.
+    """
+    with quiet(), deferred_code(), apply_patches("onnx"), apply_patches("dynamo"):
+        program = torch.export.export(given.module, given.tensors, strict=False)
+        apply_fx_node_fixes("onnx", program.graph_module)
+
+    def graph() -> ir.Model:
+        with quiet(), deferred_code(), apply_patches("onnx"):
+            made = _translated(
+                program, given, custom_translation_table=exporter_onnx._ONNX_TRANSLATION_TABLE
             )
+        exporter_onnx.apply_onnx_ir_fixes(made)
         return made.model
 
-    sized_by_values = any(map(_is_sized_by_values, program.graph.nodes))
-    return Captured(sized_by_values, graph, _program_hash(program))
+    # Translated in another way, an equal program gives another graph than the plain route.
+    return Captured(_any_sized_by_values(program), graph, f"hf {_program_hash(program)}")
+
+
+def _translated(
+    program: torch.export.ExportedProgram, given: ExportInput, **more: Any
+) -> torch.onnx.ONNXProgram:
+    return torch.onnx.export(
+        program,
+        dynamo=True,
+        input_names=list(given.inputs),
+        output_names=_output_names(given),
+        verbose=False,
+        opset_version=OPSET,
+        **more,
+    )
+
+
+def _any_sized_by_values(program: torch.export.ExportedProgram) -> bool:
+    return any(map(_is_sized_by_values, program.graph.nodes))
 
 
 def _program_hash(program: torch.export.ExportedProgram) -> str:
@@ -171,6 +204,8 @@ ROUTES: tuple[Route, ...] = (
         _torchscript,
         _sizes,
     ),
+    Route("hf", "as dynamo, with the patches and translations of transformers' exporter", _hf),
+    Route("hf-sizes", "the same, the sizes of images and sounds as constants", _hf, _sizes),
 )
 
 
