@@ -524,6 +524,8 @@ class Case(Protocol):
     """One entry, built small; lazy, so that a backend that needs no module never builds one.
 
     Every method may raise `Absent` when this environment's pins lack the architecture.
+    The harness's own has `wrapped(module, examples) -> Case` too: a case of another module, with
+    example inputs by variant.
     """
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 
 from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.generation import stepwise
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.runtime import (
     Inference,
@@ -29,6 +31,7 @@ from harness.contract import (
     Case,
     Device,
     ExportedFile,
+    Generator,
     Placement,
     Precision,
     Program,
@@ -108,6 +111,10 @@ class Backend:
         provider = self.plugin.device().ep_name if self.plugin else PROVIDER
         infer = Inference(session, made.outputs, made.fixed)
         return CompletedProgram(CpuProgram(infer, f"route {made.route}", provider), complete)
+
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """`generate()` on graphs with explicit caches of a fixed length."""
+        return stepwise.generator(case, partial(self.prepare, precision=precision), static=True)
 
     def exported(
         self, case: Case, precision: Precision, inputs: Arrays, path: Path

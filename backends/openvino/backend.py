@@ -12,13 +12,14 @@ import transformers
 
 from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.generation import stepwise
 from backends._shared.openvino import devices
 from backends._shared.openvino.placement import executed_on
 from backends._shared.openvino_without_telemetry import ov
 from backends.openvino import convert, model_cache
 from backends.openvino.program import CompiledMetadata, OpenVINOProgram
 from backends.openvino.reconversion import ReconvertingProgram, shapes_of
-from harness.contract import Arrays, Case, Device, ExportedFile, Precision, Program
+from harness.contract import Arrays, Case, Device, ExportedFile, Generator, Precision, Program
 from harness.toolkit import cache as caches
 
 
@@ -57,6 +58,10 @@ class Backend:
         example = complete(example)
         prepared = partial(self._prepared, case, precision)
         return CompletedProgram(ReconvertingProgram(prepared(example), example, prepared), complete)
+
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """`generate()` on models with explicit caches, each converted at its first call."""
+        return stepwise.generator(case, partial(self.prepare, precision=precision), static=False)
 
     def _prepared(self, case: Case, precision: Precision, example: Arrays) -> OpenVINOProgram:
         target, store = self.target, caches.Cache.of(self.options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ import onnxruntime_qnn
 
 from backends._shared import positions, timesteps
 from backends._shared.completed_inputs import CompletedProgram
+from backends._shared.generation import stepwise
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
 from backends._shared.onnx.runtime import (
@@ -34,6 +36,7 @@ from harness.contract import (
     Case,
     Device,
     ExportedFile,
+    Generator,
     Placement,
     Precision,
     Program,
@@ -160,6 +163,10 @@ class Backend:
         case, places = positions.completed_case(case)
         program = CompletedProgram(self._prepared(case, precision), places)
         return CompletedProgram(program, sinusoids)
+
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """`generate()` on graphs with explicit caches of a fixed length, compiled for the HTP."""
+        return stepwise.generator(case, partial(self.prepare, precision=precision), static=True)
 
     def exported(
         self, case: Case, precision: Precision, inputs: Arrays, path: Path
