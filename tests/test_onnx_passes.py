@@ -23,7 +23,7 @@ from onnx_ir.passes.common import ShapeInferencePass  # noqa: E402
 from backends._shared.onnx import graph_cache, passes  # noqa: E402
 from backends._shared.onnx.passes import Pass, chosen  # noqa: E402
 from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, TILED_ACTIVATION  # noqa: E402
-from backends._shared.onnx.passes.arithmetic import ARITHMETIC  # noqa: E402
+from backends._shared.onnx.passes.arithmetic import ARITHMETIC, INTEGER_NEG  # noqa: E402
 from backends._shared.onnx.passes.cumulative import CUM_SUM  # noqa: E402
 from backends._shared.onnx.passes.einsum import EINSUM, terms  # noqa: E402
 from backends._shared.onnx.passes.masked_softmax import MASKED_SOFTMAX  # noqa: E402
@@ -486,6 +486,14 @@ TRUTHS: Array = INTEGERS % 3 == 0
 )
 def test_arithmetic(op: str, inputs: Arrays, attributes: dict[str, Any]) -> None:
     holds(op, inputs, {}, ARITHMETIC, **attributes)
+
+
+def test_neg_of_integers_alone_becomes_a_difference() -> None:
+    integers, floats = (model("Neg", {"x": x}, {}) for x in (np.arange(6) - 3, values(2, 3)))
+    after, counts, ops = rewritten(integers, INTEGER_NEG)
+    assert (counts, ops) == ({"integer-neg": 1}, {"Sub"})
+    assert (run(after, {"x": np.arange(6) - 3})[0] == 3 - np.arange(6)).all()
+    assert rewritten(floats, INTEGER_NEG)[1] == {}
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1])

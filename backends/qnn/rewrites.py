@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends._shared.onnx.passes import Pass
 from backends._shared.onnx.passes.activation import EXACT_ACTIVATION, SOFTPLUS, TILED_ACTIVATION
+from backends._shared.onnx.passes.arithmetic import INTEGER_NEG
 from backends._shared.onnx.passes.broadcast import BROADCAST_BATCH
 from backends._shared.onnx.passes.cumulative import CUM_SUM
 from backends._shared.onnx.passes.einsum import EINSUM
@@ -21,6 +22,7 @@ PASSES: tuple[Pass, ...] = (
     CUM_SUM,
     EINSUM,
     MISSING,
+    INTEGER_NEG,
     LOW_RANK,
     FLAT_MATMUL,
     RESHAPE_ONCE,

@@ -1,4 +1,4 @@
-"""Arithmetic that WebGPU's provider lacks, from what it has."""
+"""Arithmetic that WebGPU's provider lacks, and some that the HTP lacks, from what they have."""
 
 from __future__ import annotations
 
@@ -200,4 +200,10 @@ ARITHMETIC = Pass(
         IsInfBySize,
         Col2ImAsTranspose,
     ),
+)
+
+INTEGER_NEG = Pass(
+    "integer-neg",
+    "The HTP has no Neg of integers, which t5 has of the distances to the tokens in its cache.",
+    rules(NegAsSub),
 )
