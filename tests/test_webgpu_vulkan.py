@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends.webgpu import vulkan
-from backends.webgpu.vulkan import PhysicalDevice, chosen_device
+from backends._shared import vulkan
+from backends._shared.vulkan import PhysicalDevice, chosen_device
 from harness.contract import Unavailable
 
 GPU = PhysicalDevice("Radeon", is_processor=False)

@@ -12,14 +12,14 @@ from typing import Any
 
 import onnxruntime as ort
 
-from backends._shared import positions
+from backends._shared import positions, vulkan
 from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
 from backends._shared.onnx.runtime import Inference, assignment, exported_file, placement_on
 from backends._shared.onnx.verified_export import Exported
 from backends._shared.onnx.webgpu_rewrites import PASSES
-from backends.webgpu import sessions, vulkan
+from backends.webgpu import sessions
 from harness.contract import (
     Array,
     Arrays,

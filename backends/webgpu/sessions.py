@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime_ep_webgpu
 from onnx import TensorProto, helper
 
+from backends._shared import vulkan
 from backends._shared.onnx.plugin_provider import PluginProvider
-from backends.webgpu import vulkan
 
 PROVIDER = onnxruntime_ep_webgpu.get_ep_name()
 
