@@ -32,6 +32,7 @@ _NEED_BACKEND = (
     "ep_library",
     "ep",
     "ep_option",
+    "import",
     "require_device",
     "update_expectations",
     "repro",
@@ -107,6 +108,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--ep-library", metavar="PATH", help="the library of a plugin provider of ONNX Runtime")
     add("--ep", metavar="NAME", help="the provider of that library, where it has several")
     add("--ep-option", metavar="NAME=VALUE", action="append", help="an option of that provider")
+    add("--import", metavar="MODULE", help="the module that registers an accelerator of PyTorch")
     add("--require-device", action="store_true", help="a missing device is an error, not a skip")
     add(
         "--update-expectations", action="store_true", help="rewrite the backend's expectations.toml"

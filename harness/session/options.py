@@ -28,7 +28,7 @@ MOST_SEED = 2**32 - 1
 MOST_REPEATS = 100
 
 #: Options that are passed on to the backend, as pytest names them.
-PASSED_ON = ("device", "fallback", "soc", "skip_rewrite", "ep_library", "ep")
+PASSED_ON = ("device", "fallback", "soc", "skip_rewrite", "ep_library", "ep", "import")
 #: Those that may be given several times, and reach the backend joined by newlines.
 PASSED_ON_LISTS = ("ep_option",)
 
