@@ -62,6 +62,8 @@ PARENT = "HARNESS_PARENT"
 #: How long an interrupted pytest may take to stop its workers and store what is done, before it is
 #: terminated and, after the same time again, killed. Nox's own 0.3 s is too short for that.
 STOP_SECONDS = 15.0
+#: The file of a backend with packages to leave out, which only uv can.
+EXCLUDES = "excludes.txt"
 #: The file in an environment that says which pins it was made from.
 STAMP = "pins.sha256"
 
@@ -233,11 +235,17 @@ class Environment(NamedTuple):
             arguments += ["-c", str(self.constraints.relative_to(ROOT))]
         return arguments
 
+    @property
+    def excludes(self) -> Path | None:
+        """The file beside the pins that names packages to leave out, though others require them."""
+        path = self.pins.with_name(EXCLUDES) if self.pins else None
+        return path if path and path.is_file() else None
+
     def key(self) -> str:
         """A digest that changes with what is to be installed."""
         words = (*self.requirements(), self.torch_backend, *([] if self.gpu else ["no gpu"]))
         digest = hashlib.sha256("\0".join(words).encode())
-        for path in filter(None, (self.pins, self.constraints)):
+        for path in filter(None, (self.pins, self.constraints, self.excludes)):
             digest.update(path.read_bytes() if path.is_file() else b"")
         return digest.hexdigest()
 
@@ -276,6 +284,8 @@ def install(session: nox.Session, environment: Environment) -> None:
     added: dict[str, str | None] = {}
     if session.venv_backend == "uv":
         index, added = wheel_index(environment.torch_backend, os.environ)
+        if environment.excludes:
+            index += ["--excludes", str(environment.excludes.relative_to(ROOT))]
     elif environment.torch_backend and not os.environ.get("PIP_FIND_LINKS"):
         session.warn(
             "pip installs torch from its default index, which may be several GB of CUDA; uv would "
@@ -514,6 +524,7 @@ def write_pins(session: nox.Session, backend: Backend, arguments: Sequence[str])
         added = {"UV_FIND_LINKS": None}
     path = backend.requirements
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    excludes = Environment(path).excludes
     new = compiled(
         lambda command: session.run(*command, env=added),
         str((backend.folder / "requirements.in").relative_to(ROOT)),
@@ -522,6 +533,7 @@ def write_pins(session: nox.Session, backend: Backend, arguments: Sequence[str])
         platforms=backend.platforms,
         cuda=not backend.torch_backend or backend.torch_backend.startswith("cu"),
         options=[*index, *arguments],
+        excludes=excludes.read_text(encoding="utf-8") if excludes else "",
     )
     if new != old:
         path.write_text(new, encoding="utf-8")

@@ -147,6 +147,12 @@ def test_lock_files_differ_and_mix_by_package() -> None:
     assert locks.versions(f"{two}gone==1 ; sys_platform == 'none'") == {"scipy": "1.17"}
 
 
+def test_packages_of_the_projects_own_folders_stay() -> None:
+    own = "-e ./backends/torch_cpu/torchvision_schemas\n"
+    mixed = locks.mixed(f"{own}    # via -r requirements.in\nnumpy==1\n", "numpy==2\n", ["numpy"])
+    assert mixed == f"{own}numpy==2\n"
+
+
 VIA_GOOD = """\
 hub==1.0
     # via

@@ -350,6 +350,24 @@ class TestSessions:
             noxfile.install(session, noxfile.Environment(pins, torch_backend=torch_backend))
         assert len(session.installed) == 2
 
+    def test_packages_to_leave_out_are_named_to_uv_and_part_of_the_key(
+        self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(noxfile, "ROOT", tmp_path)
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "pyproject.toml").write_text("[dependency-groups]\n", encoding="utf-8")
+        pins, excludes = tmp_path / "requirements.txt", tmp_path / "excludes.txt"
+        pins.write_text("optimum-intel==2.2.0\n", encoding="utf-8")
+        session = FakeSession(tmp_path)
+        for names in ("torchvision\n", "torchvision\n", "torchaudio\n"):
+            excludes.write_text(names, encoding="utf-8")
+            noxfile.install(session, noxfile.Environment(pins))
+        excludes.unlink()
+        noxfile.install(session, noxfile.Environment(pins))
+        plain = ("-r", "requirements.txt")
+        left_out = ("--excludes", "excludes.txt", *plain)
+        assert session.installed == [left_out, left_out, plain]
+
     def test_groups_come_in_the_versions_of_the_pins(self, noxfile: Any, tmp_path: Path) -> None:
         session = FakeSession(tmp_path)
         noxfile.install(session, noxfile.REPORT)
@@ -489,9 +507,12 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
         def uv(command: Sequence[str]) -> None:
             commands.append(command)
             output = Path(command[command.index("--output-file") + 1])
-            excludes = Path(command[command.index("--excludes") + 1]).read_text(encoding="utf-8")
-            assert output.read_text(encoding="utf-8") == (with_cuda if excludes else "torch==1\n")
-            output.write_text("torch==2+cpu\n" if excludes else with_cuda, encoding="utf-8")
+            text = Path(command[command.index("--excludes") + 1]).read_text(encoding="utf-8")
+            excludes = text.split()
+            assert excludes[0] == "torchvision"
+            again = excludes[1:] == ["triton"]
+            assert output.read_text(encoding="utf-8") == (with_cuda if again else "torch==1\n")
+            output.write_text("torch==2+cpu\n" if again else with_cuda, encoding="utf-8")
 
         new = pins.compiled(
             uv,
@@ -501,6 +522,7 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
             platforms=["linux"],
             cuda=cuda,
             options=["--upgrade"],
+            excludes="torchvision\n",
         )
         assert new == (with_cuda if cuda else "torch==2\n")
         assert [command[-2:] for command in commands] == [["--upgrade", "a/requirements.in"]] * runs

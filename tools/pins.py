@@ -28,6 +28,7 @@ def compiled(
     platforms: Sequence[str],
     cuda: bool,
     options: Sequence[str],
+    excludes: str = "",
 ) -> str:
     """The pins that uv compiles from a `requirements.in`, tidied.
 
@@ -39,22 +40,23 @@ def compiled(
         platforms: the values of `sys.platform` that the pins are for.
         cuda: whether torch comes with CUDA, so that the packages of CUDA stay.
         options: further arguments of `uv pip compile`.
+        excludes: packages to leave out, a line each.
     """
     with tempfile.TemporaryDirectory() as folder:
-        output, excludes = Path(folder, "requirements.txt"), Path(folder, "excludes.txt")
+        output, excluded = Path(folder, "requirements.txt"), Path(folder, "excludes.txt")
         output.write_text(old, encoding="utf-8")
-        excludes.touch()
+        excluded.write_text(excludes, encoding="utf-8")
         command = [
             *("uv", "pip", "compile", "--quiet", "--universal"),
             *("--python-version", python, "--custom-compile-command", "nox -s lock"),
-            *("--group", "pyproject.toml:harness", "--excludes", str(excludes)),
+            *("--group", "pyproject.toml:harness", "--excludes", str(excluded)),
             *("--output-file", str(output), *options, source),
         ]
         run(command)
         # torch asks for CUDA unless it comes from another wheel index, which need not be in reach
         # where the pins are compiled.
         if not cuda and (unwanted := cuda_packages(output.read_text(encoding="utf-8"))):
-            excludes.write_text("\n".join(unwanted), encoding="utf-8")
+            excluded.write_text("\n".join([excludes, *unwanted]), encoding="utf-8")
             run(command)
         return tidy(output.read_text(encoding="utf-8"), platforms)
 

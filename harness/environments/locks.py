@@ -11,6 +11,9 @@ from packaging.markers import Marker
 #: The Python of every environment.
 PYTHON = "3.11"
 
+#: How the line of a package begins that lies in a folder of this project, as natten's stand-in.
+FOLDER = "-e "
+
 #: A pin at the beginning of a line: the name, perhaps with extras, and the version.
 _PIN = re.compile(r"([\w.-]+)(\[[\w,.-]+\])?==([^\s;]+)")
 
@@ -59,6 +62,8 @@ def changed(good: str, bad: str) -> list[PinChange]:
 def mixed(good: str, bad: str, packages: Iterable[str]) -> str:
     """The good lock file, with the pins that the bad one has for some packages.
 
+    Packages of this project's own folders stay as the good one has them.
+
     Args:
         good: its text.
         bad: the text of the other one.
@@ -69,7 +74,9 @@ def mixed(good: str, bad: str, packages: Iterable[str]) -> str:
         lines.pop(name, None)
         if name in others:
             lines[name] = others[name]
-    return "".join(f"{line}\n" for _, line in sorted(lines.items()))
+    folders = [line for line in good.splitlines() if line.startswith(FOLDER)]
+    pinned = [line for _, line in sorted(lines.items())]
+    return "".join(f"{line}\n" for line in [*folders, *pinned])
 
 
 def needed_by(text: str) -> dict[str, set[str]]:

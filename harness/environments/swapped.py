@@ -173,6 +173,7 @@ def _told(errors: str) -> str:
 
 def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
     """The pins that uv compiles from the text of a `requirements.in`, keeping those that fit."""
+    excludes = spec.folder / "excludes.txt"
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary, f"{spec.name}.in")
         source.write_text(requirements, encoding="utf-8")
@@ -184,6 +185,7 @@ def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
             platforms=[sys.platform],
             cuda=False,
             options=wheel_options(os.environ),
+            excludes=excludes.read_text(encoding="utf-8") if excludes.is_file() else "",
         )
 
 

@@ -12,7 +12,7 @@ from harness.models.shrink.configs import Config, declared_defaults, is_config
 def own_backbone(cls: type) -> dict[str, Any]:
     """Arguments for transformers' own backbone, where a config (DETR's) also takes timm's.
 
-    timm's would need torchvision, whose wheel does not load beside a CPU torch.
+    timm's are not in every backend's pins, and the model shall be the same on all of them.
     """
     declared = declared_defaults(cls)
     if declared.get("use_timm_backbone") is not True:

@@ -1,0 +1,87 @@
+"""Image models of timm, by class name; they have no config classes, only constructors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.models import libraries
+from harness.toolkit.seeded_values import uniform
+
+#: Arguments of constructors, and how large they are in a small model. MlpMixer has all of them.
+SIZES = {"img_size": 64, "patch_size": 16, "num_blocks": 2, "embed_dim": 64}
+
+#: The classes of a head's classification; a headless model has none, and returns pooled features.
+CLASSES = 3
+
+
+class Timm:
+    """Implements `harness.models.libraries.Library`."""
+
+    has_heads = True
+
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
+        """The arguments of the model's constructor as attributes, and its name."""
+        fields = {**given} if size == "full" else {**given, **SIZES}
+        classes = 0 if head == BASE else given.get("num_classes", CLASSES)
+        return SimpleNamespace(model_type=architecture, **{**fields, "num_classes": classes})
+
+    def preload(self, architecture: str) -> None:
+        """Import the model's class."""
+        _class(architecture)
+
+    def pipeline(
+        self, architecture: str, head: str, inputs: Arrays, seed: int
+    ) -> PipelineCase | None:
+        """None: the library has no pipelines."""
+        return None
+
+    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+        """Nothing: its checkpoints do not say the arguments of a class.
+
+        Raises:
+            Absent: always.
+        """
+        raise Absent(
+            f"requires arguments of {architecture} for its checkpoint: timm keeps those by the "
+            "names of its models"
+        )
+
+    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
+        """None: its models read no tokens."""
+        return ()
+
+    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
+        """The model with the library's own initial weights."""
+        fields = {name: value for name, value in vars(config).items() if name != "model_type"}
+        return _class(architecture)(**fields)
+
+    def inputs(
+        self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
+    ) -> Arrays:
+        """Images.
+
+        Returns:
+            `x`, (batch, 3, height, width) in float32, of the order of 1.
+        """
+        side = getattr(config, "img_size", 224)
+        name = f"input/{variant}/x"
+        return {"x": uniform(seed, name, (batch, 3, side, side)) * np.float32(math.sqrt(3.0))}
+
+
+def _class(architecture: str) -> Any:
+    import timm
+    import timm.models
+
+    return libraries.class_of(timm, architecture, within=timm.models)
+
+
+LIBRARY = Timm()
