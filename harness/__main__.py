@@ -27,6 +27,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.advise",
         "the backends for a model, the best first, from the results",
     ),
+    "size": (
+        "harness.commands.size",
+        "parameters and memory of a model at full size, before anything is loaded",
+    ),
     "discover": ("harness.commands.discover", "architectures that no list names yet"),
     "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
     "code-coverage": (

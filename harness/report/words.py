@@ -76,6 +76,16 @@ def megabytes(value: float | None) -> str:
     return f"{value:.0f} MB" if value < 999.5 else f"{value / 1000:.2f} GB"
 
 
+def memory(value: int | None) -> str:
+    """Memory, given in bytes, as `512 B`, `75.5 MB`, `357 GB`."""
+    if value is None:
+        return NOTHING
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if value >= 0.9995 * 1000**power:
+            return f"{value / 1000**power:.3g} {unit}"
+    return f"{value} B"
+
+
 def score(value: float | None) -> str:
     """An error in noise floors: `0.98`, `12`, `1e+06`."""
     if value is None:
