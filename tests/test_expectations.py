@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from harness.catalog import backends, model_lists
 from harness.catalog.selection import Catalog, UnavailableModel
 from harness.commands import expectations
-from harness.contract import GREEN, CellResult, Entry, HarnessError, Outcome, Stage, Verdict
+from harness.contract import GREEN, CellResult, Device, Entry, HarnessError, Outcome, Stage, Verdict
 from harness.results import expectations_file
-from harness.results.expectations import Expectations
+from harness.results.expectations import Expectations, device_text
 from harness.results.expectations_update import updated
 
 NAMES = ("bert", "gpt2", "qwen3", "t5")
@@ -397,6 +397,51 @@ def test_the_command_knows_the_backends(root: Path) -> None:
     shutil.rmtree(root / "backends" / "mock")
     with pytest.raises(HarnessError, match=r"Did you mean `torch-cpu`\?"):
         run(root, "torch-cup")
+
+
+# ---- rows of one device
+
+ON_EMULATOR = ROW.replace("owner", 'device = "emulated"\nowner')
+SWIFTSHADER = device_text(
+    Device("WebGPU on google swiftshader", "gpu", {}, "Chromium 156", emulated=True)
+)
+GPU = device_text(Device("NVIDIA H200", "gpu", {}, "595.1"))
+
+
+def test_device_is_told_by_kind_name_driver_and_emulation() -> None:
+    assert SWIFTSHADER == "gpu: WebGPU on google swiftshader; Chromium 156; emulated"
+    assert GPU == "gpu: NVIDIA H200; 595.1"
+
+
+@pytest.mark.parametrize(
+    ("device", "outcome", "verdict"),
+    [
+        (SWIFTSHADER, Outcome.FAIL, Verdict.XFAIL),
+        (SWIFTSHADER, Outcome.PASS, Verdict.IMPROVED),
+        (GPU, Outcome.FAIL, Verdict.NEW),
+        (GPU, Outcome.PASS, Verdict.OK),
+        (None, Outcome.FAIL, Verdict.XFAIL),
+    ],
+)
+def test_row_of_a_device_counts_on_no_other(
+    device: str | None, outcome: Outcome, verdict: Verdict, tmp_path: Path
+) -> None:
+    known = replace(read(tmp_path, ON_EMULATOR), device=device)
+    assert known.judge(cell(outcome=outcome), None) is verdict
+
+
+def test_row_of_a_device_puts_no_other_row_aside(tmp_path: Path) -> None:
+    wide = ROW.replace("run", "verify").replace("no kernel", "off")
+    known = replace(read(tmp_path, wide + ON_EMULATOR), device=SWIFTSHADER)
+    assert known.judge(cell(stage=Stage.VERIFY, cause="RuntimeError: off"), None) is Verdict.XFAIL
+
+
+def test_rewriting_keeps_rows_of_other_devices(tmp_path: Path) -> None:
+    known = replace(read(tmp_path, ON_EMULATOR), device=GPU)
+    assert 'device = "emulated"' in updated(known, [cell(outcome=Outcome.PASS)])
+    there = replace(known, device=SWIFTSHADER)
+    assert 'device = "emulated"' in updated(there, [cell()])
+    assert "[[expect]]" not in updated(there, [cell(outcome=Outcome.PASS)])
 
 
 # ---- the files of this repository

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from harness.contract import CellFailure, CellResult, Outcome, Stage, Verdict
+from harness.contract import CellFailure, CellResult, Device, Outcome, Stage, Verdict
 
 OWNERS = ("ours", "upstream", "never")
 
@@ -47,19 +47,35 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The cells of an entry that are meant; an empty head or precision means every one."""
+    """The cells of an entry that are meant; an empty head, precision or device means every one.
+
+    Attributes:
+        head: of the cell.
+        precision: of the cell.
+        device: a piece of `device_text`.
+    """
 
     head: str = ""
     precision: str = ""
+    device: str = ""
 
     @property
     def narrowness(self) -> int:
-        """How many of its keys are given: the narrowest scope wins."""
+        """How much is said of the cell: the narrowest scope wins. A device is no part of it."""
         return bool(self.head) + bool(self.precision)
 
     def holds(self, head: str, precision: str) -> bool:
         """Whether the cell lies in this scope."""
         return self.head in ("", head) and self.precision in ("", precision)
+
+
+def device_text(device: Device) -> str:
+    """The text in which a row's `device` is looked for: kind, name and driver of a device.
+
+    `gpu: WebGPU on google swiftshader; Chromium 156; emulated`, for example.
+    """
+    words = [f"{device.kind}: {device.name}", device.driver, "emulated" if device.emulated else ""]
+    return "; ".join(filter(None, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +96,14 @@ class Expectations:
         header: the comment at the top of the file.
         warnings: mistakes that a run tolerates and the tests do not (rows without a reason).
         promised: the entries that the backend's pins are meant to have; None: all of them.
+        device: the text of the run's device; None where it is not known, and every row counts.
     """
 
     rows: tuple[Expectation, ...] = ()
     header: str = ""
     warnings: tuple[str, ...] = ()
     promised: Collection[str] | None = None
+    device: str | None = None
 
     def judge(self, result: CellResult, history: Outcome | None) -> Verdict:
         """The verdict on a result: each of its failures must be expected.
@@ -128,7 +146,13 @@ class Expectations:
         rows = [
             row
             for row in self.rows
-            if row.entry == result.entry and row.scope.holds(result.head, result.precision)
+            if row.entry == result.entry
+            and row.scope.holds(result.head, result.precision)
+            and self.on_device(row)
         ]
         narrowest = max((row.scope.narrowness for row in rows), default=0)
         return [row for row in rows if row.scope.narrowness == narrowest]
+
+    def on_device(self, row: Expectation) -> bool:
+        """Whether a row counts on the run's device."""
+        return self.device is None or row.scope.device in self.device

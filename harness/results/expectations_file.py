@@ -10,12 +10,14 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     match = "linalg_solve_triangular"           # optional; a piece of the cause, reason or error
     precision = "f16"                           # optional; every precision otherwise
     head = "fill-mask"                          # optional; every head otherwise
+    device = "emulated"                         # optional; a piece of the device's name or driver
     owner = "upstream"                          # ours | upstream | never
     reason = "OpenVINO's front end has no translation for this op."
     issue = ""                                  # optional; a link
 
 `match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
-A narrower row (one that names a precision, a head or both) goes before a wider one. A cell may have
+A narrower row (one that names a precision, a head or both) goes before a wider one. A row with a
+`device` counts on no other: a fault of SwiftShader is none of a GPU. A cell may have
 several failures, as at verify and at generate: a row for each, told apart by `stage` or `match`. A
 failure that no row names makes the cell red. A cell that fails now here, now there has a row for
 each stage, too.
@@ -50,6 +52,9 @@ KEYS: Mapping[str, Key] = {
     "entry": Key("The entry that the cause blocks; or `entries`."),
     "precision": Key("The precision that it is about; by default every one."),
     "head": Key("The head that it is about, base for none; by default every one."),
+    "device": Key(
+        "A piece of the device's kind, name or driver, or emulated; by default any device."
+    ),
     "stage": Key(
         "The stage at which it fails.", choices=tuple(stage.value for stage in Stage), required=True
     ),
@@ -97,6 +102,7 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
     return {
         "head": scope.head,
         "precision": scope.precision,
+        "device": scope.device,
         "stage": failure.stage.value,
         "outcome": failure.outcome.value if failure.outcome is not None else "",
         "match": failure.match,
@@ -140,7 +146,8 @@ class ExpectationsReader:
                         "one row a cell, stage and match",
                         f"a second one for {row.entry!r} (the first is at line "
                         f"{self._line(double)})",
-                        "drop one, or tell them apart by `precision`, `head`, `stage` or `match`",
+                        "drop one, or tell them apart by `precision`, `head`, `device`, `stage` or "
+                        "`match`",
                     )
                 rows.append(row)
             if not table["reason"].strip():
@@ -153,7 +160,7 @@ class ExpectationsReader:
         )
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
-        scope = Scope(table.get("head", ""), table.get("precision", ""))
+        scope = Scope(table.get("head", ""), table.get("precision", ""), table.get("device", ""))
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
         failure = Failure(
             Stage(table["stage"]),

@@ -45,7 +45,11 @@ def _rows_of_entry(
 ) -> list[Expectation]:
     """The rows that expect what the cells of one entry did, by (head, precision)."""
     own = [row for row in expectations.rows if row.entry == entry]
-    untouched = [row for row in own if not any(row.scope.holds(*cell) for cell in cells)]
+    untouched = [
+        row
+        for row in own
+        if not (expectations.on_device(row) and any(row.scope.holds(*cell) for cell in cells))
+    ]
     failures: dict[Failure, set[tuple[str, str]]] = {}
     kept: dict[Failure, set[Scope]] = {}
     for cell, result in cells.items():
@@ -73,7 +77,7 @@ def _rows_of_entry(
             if row.failure == failure and row.scope in old
         }
         scopes = old if covered == failed else _scopes(failed, set(cells))
-        ordered = sorted(scopes, key=lambda scope: (scope.head, scope.precision))
+        ordered = sorted(scopes, key=lambda scope: (scope.head, scope.precision, scope.device))
         rows += [Expectation(entry, scope, failure) for scope in ordered]
     still = {row.scope for row in rows if row in own}
     # A cell that fails now here, now there was seen at one of its stages.

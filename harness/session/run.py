@@ -30,6 +30,7 @@ from harness.contract import (
 )
 from harness.models.recorded import record
 from harness.results import attempts, expectations_file, expectations_update
+from harness.results.expectations import device_text
 from harness.results.store import Store
 from harness.session.cost import Cost, cost_since
 from harness.session.option_checks import TASKS, check_faults, check_heads, check_precisions
@@ -168,6 +169,8 @@ class Run:
                 self.absence = absence
         if self.device is not None:
             check_precisions(self.spec, self.options, self.device)
+            here = device_text(self.device.device)
+            self.expectations = replace(self.expectations, device=here)
 
     def precisions(self) -> tuple[str, ...]:
         """The precisions to run, by name."""
