@@ -15,17 +15,14 @@ from harness.contract import (
     PROCESSED,
     Array,
     Arrays,
-    Backend,
     Generation,
     GenerationRequest,
-    Precision,
     Unsupported,
 )
 from harness.diagnosis import source_text
 from harness.diagnosis.inference_script import LIMIT, plain_copy, reference_of, subscript
 from harness.diagnosis.script_config import options
-from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import ScriptRequest
+from harness.diagnosis.script_draft import ScriptDraft
 from harness.toolkit import numerics, padded_inputs
 from harness.toolkit.greedy_generation import CACHES, FORCED
 
@@ -41,29 +38,17 @@ _WAY = re.compile(r"generate, (?P<way>[^:]+): ")
 _COMPARED = re.compile(r"relative error|generate: token \d+ of row")
 
 
-def generation_script(
-    request: ScriptRequest,
-    case: TinyCase,
-    backend: Backend,
-    precision: Precision,
-    inputs: ScriptInputs,
-    context: dict[str, Any],
-    given: Arrays | None = None,
-) -> None:
+def generation_script(draft: ScriptDraft, given: Arrays | None = None) -> None:
     """The parts of a script that generates a text, and compares its logits where it ends.
 
     Args:
-        request: the failure.
-        case: the model.
-        backend: that generates.
-        precision: in which.
-        inputs: of the script.
-        context: of the template; added to.
+        draft: of the script; added to.
         given: what generation begins with, as a pipeline feeds it; the plain inputs by default.
 
     Raises:
         Unsupported: no script of this way of generating can be written yet.
     """
+    request, case, context = draft.request, draft.case, draft.context
     how = case.generation
     if how is None:
         raise Unsupported(f"{case.entry.name} does not generate")
@@ -73,7 +58,7 @@ def generation_script(
     way = ways.get(said["way"], PLAIN_WAY) if said else PLAIN_WAY
     if way.assisted:
         raise Unsupported("no script of assisted decoding yet")
-    reference = reference_of(case, backend, precision, request.job)
+    reference = reference_of(draft)
     base = dict(reference.inputs["base"])
     if cache_ways.beyond_text(base, how):
         base = dict(reference.inputs.get(PROCESSED, base))
@@ -81,7 +66,7 @@ def generation_script(
     fed = cache_ways.fed_in(way, case, text, how)
     compares = bool(_COMPARED.search(reason))
     tokens = GENERATED_TOKENS if way is PLAIN_WAY else way.request(fed, np.zeros((1, 8))).tokens
-    follow = _follow(way, case, backend, precision, text, how) if way.follow else None
+    follow = _follow(way, draft, text, how) if way.follow else None
     takes = inspect.signature(case.module().forward).parameters
     context |= {"compares": compares, "limit": None, "reference": "", "real": "", "error": ""}
     context |= {
@@ -92,10 +77,10 @@ def generation_script(
         "way": way,
         **greedy(case, fed),
         "mask": how.argument.replace("input_ids", "attention_mask"),
-        "follow": inputs.text("follow", follow) if follow is not None else "",
+        "follow": draft.inputs.text("follow", follow) if follow is not None else "",
         "encoder": bool(getattr(case.config(), "is_encoder_decoder", False)),
         "masked": how.argument.replace("input_ids", "attention_mask") in fed,
-        "inputs": inputs.table("inputs", fed),
+        "inputs": draft.inputs.table("inputs", fed),
         "numbers": any(array.ndim == 0 for array in fed.values()),
         "whole": "",
         "short": "",
@@ -108,7 +93,7 @@ def generation_script(
     kept = fed
     if way.rows == "left-padded":
         kept = padded_inputs.shortened(text)
-        context["short"] = inputs.table("short", kept, "short/")
+        context["short"] = draft.inputs.table("short", kept, "short/")
     logits = next(n for n in reference.outputs["base"] if n.endswith(generation.LOGITS_OF))
     context |= {
         "limit": f"{limit:.2g}",
@@ -165,19 +150,12 @@ def whole_text(variable: str, fed: Arrays, how: Generation) -> str:
     return "\n".join(lines)
 
 
-def _follow(
-    way: CacheWay,
-    case: TinyCase,
-    backend: Backend,
-    precision: Precision,
-    text: Arrays,
-    how: Generation,
-) -> Array:
+def _follow(way: CacheWay, draft: ScriptDraft, text: Arrays, how: Generation) -> Array:
     """The token ids that follow the prompt: those of plain generation."""
-    generator = getattr(backend, "generator", None)
+    generator = getattr(draft.backend, "generator", None)
     if generator is None:
         raise Unsupported("the backend does not generate")
-    made = generator(case, precision)(GenerationRequest(text, GENERATED_TOKENS))
+    made = generator(draft.case, draft.precision)(GenerationRequest(text, GENERATED_TOKENS))
     rows, length = text[how.argument].shape
     found = way.request(text, made.sequences[:rows, length:]).follow
     assert found is not None

@@ -14,12 +14,10 @@ from harness.cell import border
 from harness.cell.judgement import PLACEMENT
 from harness.cell.progress import CellProgress
 from harness.cell.reference import Reference, make_reference
-from harness.cell.request import Job
 from harness.checks import batch_rows
 from harness.contract import (
     Array,
     Arrays,
-    Backend,
     Case,
     CellResult,
     ExportedFile,
@@ -29,8 +27,9 @@ from harness.contract import (
     Unsupported,
     is_floating,
 )
+from harness.diagnosis.script_draft import ScriptDraft
 from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import ScriptRequest, stem
+from harness.diagnosis.script_request import stem
 from harness.diagnosis.source_text import WIDTH
 from harness.toolkit import numerics
 
@@ -46,19 +45,12 @@ _INPUT = re.compile(r"on input '(?P<name>[^']+)'")
 LIMIT = re.compile(r"expected at most (?P<limit>[\d.e+-]+)")
 
 
-def inference_script(
-    request: ScriptRequest,
-    case: TinyCase,
-    backend: Backend,
-    precision: Precision,
-    inputs: ScriptInputs,
-    context: dict[str, Any],
-) -> None:
+def inference_script(draft: ScriptDraft) -> None:
     """The parts of a script that runs one inference, and compares it where it ends."""
-    failure = request.failure
+    case, context, failure = draft.case, draft.context, draft.request.failure
     said = _INPUT.search(failure.reason)
     name = said["name"] if said else "base"
-    reference = reference_of(case, backend, precision, request.job)
+    reference = reference_of(draft)
     given, want, real = _input(name, case, reference)
     placed = failure.reason.startswith(PLACEMENT)
     compares = failure.stage is Stage.VERIFY and not placed
@@ -67,19 +59,19 @@ def inference_script(
     context["again"] = "again on input" in failure.reason
     made: ExportedFile | None = None
     if context["kind"] == "exported":
-        made = exported_program(request, case, backend, precision, given)
+        made = exported_program(draft, given)
         given = made.feed
         context |= {"file": f'Path(__file__).with_suffix("{made.path.suffix}")', "index": 0}
         context["suffix"] = made.path.suffix
     elif placed:
         raise Unsupported("a script of the model's own code shows no placement")
-    context["inputs"] = inputs.table("inputs", given)
+    context["inputs"] = draft.inputs.table("inputs", given)
     context["names"] = list(given)
     base = dict(reference.inputs["base"])
     same = made is not None or all(
         n in given and np.array_equal(given[n], a) for n, a in base.items()
     )
-    context["example"] = "" if same else inputs.table("example", base, "example/")
+    context["example"] = "" if same else draft.inputs.table("example", base, "example/")
     if not compares:
         return
     output = _output(failure.reason, want)
@@ -91,7 +83,7 @@ def inference_script(
     norm = "np.linalg.norm"
     if made is not None:
         if not made.judged_alone:
-            inputs.stored["expected"] = array
+            draft.inputs.stored["expected"] = array
         context["wide"] = array.dtype.name
         context["index"] = made.outputs[output]
     picked = "" if made is not None else subscript(output, case, given)
@@ -107,33 +99,33 @@ def inference_script(
         "error": f"{norm}(found - expected) / {norm}(expected)"
         if floating
         else "np.mean(found != expected)",
-        "real": _real_text(real.get(output), array, given, inputs),
+        "real": _real_text(real.get(output), array, given, draft.inputs),
     }
 
 
-def exported_program(
-    request: ScriptRequest, case: TinyCase, backend: Backend, precision: Precision, given: Arrays
-) -> ExportedFile:
+def exported_program(draft: ScriptDraft, given: Arrays) -> ExportedFile:
     """The backend's program as a file beside the script.
 
     Raises:
         Unsupported: the backend writes none, or cannot for this model.
     """
     export: Callable[[Case, Precision, Arrays, Path], ExportedFile] | None
-    export = getattr(backend, "exported", None)
+    export = getattr(draft.backend, "exported", None)
     if export is None:
         raise Unsupported("the backend writes no files")
-    request.folder.mkdir(parents=True, exist_ok=True)
-    path = request.folder / stem(request)
+    draft.request.folder.mkdir(parents=True, exist_ok=True)
+    path = draft.request.folder / stem(draft.request)
     try:
-        made: ExportedFile = export(case, precision, given, path)
+        made: ExportedFile = export(draft.case, draft.precision, given, path)
         return made
     except Exception as error:  # whatever an exporter says to a model
         raise Unsupported(f"no file of the program: {type(error).__name__}: {error}") from error
 
 
-def reference_of(case: TinyCase, backend: Backend, precision: Precision, job: Job) -> Reference:
+def reference_of(draft: ScriptDraft) -> Reference:
     """The reference of a case on every input of its cell, as the cell's own stages make it."""
+    case, backend, precision = draft.case, draft.backend, draft.precision
+    job = draft.request.job
     entry = job.cell.entry
     result = CellResult(
         entry.name,

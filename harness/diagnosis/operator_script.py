@@ -31,6 +31,8 @@ from harness.diagnosis.operator_search import OperatorPiece
 from harness.diagnosis.operator_source import OperatorSource, operator_source
 from harness.diagnosis.request import LocaliseRequest
 from harness.diagnosis.script import ScriptParts, template_of, write_script
+from harness.diagnosis.script_draft import ScriptDraft
+from harness.diagnosis.script_inputs import ScriptInputs
 from harness.diagnosis.script_request import ScriptRequest, stem
 from harness.diagnosis.trial import TrialKind
 from harness.diagnosis.yardstick import yardstick
@@ -149,7 +151,8 @@ def _parts(
     inputs = piece.inputs
     case = piece.case
     if kind == "exported":
-        file = exported_program(request, case, backend, precision, inputs)
+        draft = ScriptDraft(request, case, backend, precision, ScriptInputs(0, ()), context)
+        file = exported_program(draft, inputs)
         context |= {"file": f'Path(__file__).with_suffix("{file.path.suffix}")', "inputs": ""}
         context["suffix"] = file.path.suffix
         names = ", ".join(f'"{name}": stored["{name}"]' for name in file.feed)

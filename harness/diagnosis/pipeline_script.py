@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.contract import (
     GENERATED_TOKENS,
-    Backend,
     CellFailure,
-    Precision,
     Stage,
     Unsupported,
 )
 from harness.diagnosis import source_text
 from harness.diagnosis.generation_script import generation_script, greedy
 from harness.diagnosis.script_config import options
-from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import ScriptRequest
-
-if TYPE_CHECKING:
-    from harness.models.case import TinyCase
+from harness.diagnosis.script_draft import ScriptDraft
 
 _TEXT = re.compile(r"generate: token \d+ of row")
 
@@ -33,25 +26,19 @@ def is_text_of_pipeline(failure: CellFailure) -> bool:
     return failure.stage is Stage.PIPELINE and bool(_TEXT.search(failure.reason))
 
 
-def pipeline_script(
-    request: ScriptRequest,
-    case: TinyCase,
-    backend: Backend,
-    precision: Precision,
-    inputs: ScriptInputs,
-    context: dict[str, Any],
-) -> None:
+def pipeline_script(draft: ScriptDraft) -> None:
     """The parts of a script that calls `transformers.pipeline`; see `generation_script`.
 
     Raises:
         Unsupported: the failure is a comparison of something else than a text.
     """
+    request, case, context = draft.request, draft.case, draft.context
     asked = case.pipeline()
     if asked is None:
         raise Unsupported(f"{case.entry.name} has no pipeline")
     if is_text_of_pipeline(request.failure):
         context["kind"] = "generate"
-        generation_script(request, case, backend, precision, inputs, context, asked.inputs)
+        generation_script(draft, asked.inputs)
         return
     if request.failure.cause.startswith("CheckFailed"):
         raise Unsupported("no script of a comparison within a pipeline yet")
@@ -69,7 +56,7 @@ def pipeline_script(
     if isinstance(raw, str):
         told = source_text.literal(raw)
     else:
-        told = inputs.text("raw", np.asarray(raw))
+        told = draft.inputs.text("raw", np.asarray(raw))
         if not isinstance(raw, np.ndarray):
             told = f"Image.fromarray({told})"
             context["own"].append("from PIL import Image")

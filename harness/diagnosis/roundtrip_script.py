@@ -6,12 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contract import Precision, Unsupported
-from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import ScriptRequest
+from harness.contract import Unsupported
+from harness.diagnosis.script_draft import ScriptDraft
 
 if TYPE_CHECKING:
-    from harness.models.case import TinyCase
     from harness.models.recorded.record import RecordedCheckpoint
 
 _LABEL = re.compile(r"a checkpoint of transformers [\w.]+ \((?P<label>.+?)\)")
@@ -56,27 +54,18 @@ sys.exit(int(abs(size / {size} - 1) > 2e-3))
 """
 
 
-def roundtrip_script(
-    request: ScriptRequest,
-    case: TinyCase,
-    precision: Precision,
-    inputs: ScriptInputs,
-    context: dict[str, Any],
-) -> None:
-    """The parts of a script that loads a checkpoint, or saves the model and loads it again.
+def roundtrip_script(draft: ScriptDraft) -> None:
+    """The parts of a script that loads a checkpoint.
 
     Args:
-        request: the failure.
-        case: the model.
-        precision: in which it is loaded.
-        inputs: of the script.
-        context: of the template; added to.
+        draft: of the script; added to.
 
     Raises:
         Unsupported: the failure is of another kind.
     """
     from harness.models.recorded import files, reading, record
 
+    request, case, context = draft.request, draft.case, draft.context
     reason, folder = request.failure.reason, context["files"]
     context |= {"compares": False, "limit": None, "reference": "", "inputs": ""}
     said = _LABEL.search(reason)
@@ -104,7 +93,7 @@ def roundtrip_script(
         told = "".join(f", {k}={v!r}" for k, v in reading.options(known, case.module()).items())
         words = "".join(f"[{w}]" if w.isdigit() else f'["{w}"]' for w in name.split("."))
         text += OUTPUTS.format(
-            inputs=inputs.table("inputs", given),
+            inputs=draft.inputs.table("inputs", given),
             options=told,
             output=words,
             size=known.outputs[name][0],

@@ -24,6 +24,7 @@ from harness.diagnosis.generation_script import generation_script
 from harness.diagnosis.inference_script import inference_script
 from harness.diagnosis.pipeline_script import is_text_of_pipeline, pipeline_script
 from harness.diagnosis.roundtrip_script import roundtrip_script
+from harness.diagnosis.script_draft import ScriptDraft
 from harness.diagnosis.script_inputs import ScriptInputs
 from harness.diagnosis.script_request import EXPORTED, PLAIN, TEMPLATE, ScriptRequest, stem
 from harness.diagnosis.upstream_report import upstream_report
@@ -104,14 +105,15 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
         f", {name!r}: {value!r}" for name, value in case.options().items()
     )
     parts.context["files"] = request.folder / stem(request)
+    draft = ScriptDraft(request, case, backend, precision, inputs, parts.context)
     if kind == "generate":
-        generation_script(request, case, backend, precision, inputs, parts.context)
+        generation_script(draft)
     elif kind == "pipeline":
-        pipeline_script(request, case, backend, precision, inputs, parts.context)
+        pipeline_script(draft)
     elif kind == "roundtrip":
-        roundtrip_script(request, case, precision, inputs, parts.context)
+        roundtrip_script(draft)
     else:
-        inference_script(request, case, backend, precision, inputs, parts.context)
+        inference_script(draft)
     if not parts.context["model"]:
         parts.stored.clear()
     parts.stored |= inputs.stored
