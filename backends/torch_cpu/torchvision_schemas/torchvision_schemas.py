@@ -20,7 +20,7 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-#: What is defined stays defined as long as the library object lives.
+#: Library objects: a schema is gone with the object that defined it.
 _LIBRARIES: list[Any] = []
 
 
