@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.diagnosis.operator_search import OperatorPiece  # noqa: E402
 from harness.diagnosis.operator_source import OperatorSource, operator_source  # noqa: E402
 from harness.diagnosis.trial import Trial, TrialKind  # noqa: E402
 from harness.models.case import TinyCase  # noqa: E402
+from harness.workers import fork_server  # noqa: E402
 from harness.workers.reproduction import Reproduction, reproduce_operators  # noqa: E402
 
 FAKES = Path(__file__).parent / "fakes"
@@ -132,12 +134,21 @@ def reproduced(folder: Path, fault: str, *, runs: bool = True) -> tuple[Culprit,
     return reproduce_operators(spec, job, folder, 120.0, chosen="base", runs=runs)
 
 
+@pytest.fixture
+def _own_server() -> Iterator[None]:
+    """A fork server that no other test has started with other modules."""
+    fork_server.end_session()
+    yield
+    fork_server.end_session()
+
+
 @pytest.fixture(scope="module")
 def fault() -> str:
     (first, *_) = [each for each in places(TinyCase(BERT)) if each.operator == "gelu"]
     return f"wrong/gelu/{first.key}"
 
 
+@pytest.mark.usefixtures("_own_server")
 def test_script_has_the_operator_alone(fault: str, tmp_path: Path) -> None:
     culprit, made = reproduced(tmp_path, fault)
     assert culprit.operator == "gelu"
@@ -155,6 +166,7 @@ def test_script_has_the_operator_alone(fault: str, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
 
 
+@pytest.mark.usefixtures("_own_server")
 def test_script_that_shows_nothing_is_removed(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +178,7 @@ def test_script_that_shows_nothing_is_removed(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.usefixtures("_own_server")
 def test_script_that_is_not_run_has_the_recorded_values(fault: str, tmp_path: Path) -> None:
     _, made = reproduced(tmp_path, fault, runs=False)
     assert made.script is not None
