@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from harness.catalog import model_lists
 from harness.commands import size as command
 from harness.contract import Cell, Entry, HarnessError
 from harness.models import libraries, model_size
+from harness.models.forward_memory import SHORT, ForwardMemory, forward_memory, line
 from harness.models.model_size import ModelSize
 from harness.models.weight_formats import FORMATS, weight_bytes
 from harness.report import words
@@ -61,6 +64,93 @@ def test_meta_sizes_are_those_of_the_module_with_memory(name: str, head: str, dt
     assert found.parameters == sum(p.numel() for p in module.parameters())
     assert found.weight_bytes == sum(storages.values())
     assert found.buffer_bytes == sum(b.untyped_storage().nbytes() for b in module.buffers())
+
+
+FORWARD = ["bert", "gpt2", "mixtral", "mamba", "mistral", "gemma2", "t5", "vit", "whisper", "llava"]
+
+#: Two estimates of activations agree where they lie within this share of each other.
+AGREE = 0.1
+
+
+def passes(name: str) -> tuple[ForwardMemory, ForwardMemory]:
+    """Memory of a forward pass on the meta device, and with memory and real kernels."""
+    entry = entry_of(name)
+    module = real_module(entry, "base", "f32").eval()
+    config, on_meta = model_size.built(entry, "base", "tiny")
+    library = libraries.library(entry.library)
+    first, second = (
+        forward_memory(library, config, built, "float32", batch=2, length=24)
+        for built in (on_meta, module)
+    )
+    return first, second
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_a_pass_on_the_meta_device_has_the_memory_of_a_real_one(name: str) -> None:
+    meta, real = passes(name)
+    assert meta.inputs == real.inputs
+    assert meta.cache_bytes == real.cache_bytes
+    assert meta.activation_bytes == pytest.approx(real.activation_bytes, rel=AGREE)
+
+
+def test_tensors_that_are_never_freed_are_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: without the freed bytes the estimate is far from the real pass."""
+    _, real = passes("bert")
+    live_memory = importlib.import_module("harness.models.live_memory")
+    kept: list[Any] = []
+    count = live_memory.LiveMemory._count
+
+    def keeping(memory: Any, tensor: Any) -> None:
+        kept.append(tensor)
+        count(memory, tensor)
+
+    monkeypatch.setattr(live_memory.LiveMemory, "_count", keeping)
+    wrong, _ = passes("bert")
+    assert wrong.activation_bytes > (1 + AGREE) * real.activation_bytes
+
+
+def test_a_cache_has_the_grouped_heads_of_its_config() -> None:
+    meta, _ = passes("mixtral")
+    config, _ = model_size.built(entry_of("mixtral"), "base", "tiny")
+    heads, width = (
+        config.num_key_value_heads,
+        config.head_dim or (config.hidden_size // config.num_attention_heads),
+    )
+    assert config.num_key_value_heads < config.num_attention_heads
+    assert meta.cache_bytes == 2 * config.num_hidden_layers * 2 * heads * 24 * width * 4
+
+
+def test_a_loop_over_tokens_is_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    live_memory = importlib.import_module("harness.models.live_memory")
+    entry = entry_of("mamba")
+    config, module = model_size.built(entry, "base", "tiny")
+    library = libraries.library(entry.library)
+    whole = forward_memory(library, config, module, "float32", batch=1, length=200)
+    monkeypatch.setattr(live_memory, "OPERATORS", 1000)
+    found = forward_memory(library, config, module, "float32", batch=1, length=200)
+    assert (whole.extrapolated_from, found.extrapolated_from) == ((), SHORT)
+    assert found.inputs == whole.inputs
+    assert found.cache_bytes == whole.cache_bytes
+    assert found.activation_bytes == pytest.approx(whole.activation_bytes, rel=AGREE)
+
+
+def test_no_more_tokens_are_run_than_there_are_positions() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    entry = entry_of("gpt2")
+    config, module = model_size.built(entry, "base", "tiny")
+    library = libraries.library(entry.library)
+    found = forward_memory(library, config, module, "float32", batch=1, length=10**6)
+    assert found.length == config.n_positions
+    assert found.inputs["input_ids"] == (1, config.n_positions)
+
+
+def test_a_line_through_two_lengths() -> None:
+    short, longer = SHORT
+    assert line([10 * short + 3, 10 * longer + 3], 4096) == 40963
+    assert line([7, 7], 4096) == 7
 
 
 def test_a_tied_head_is_counted_once() -> None:
@@ -111,17 +201,29 @@ def test_a_model_that_the_library_refuses_says_why() -> None:
         model_size.measure(broken)
 
 
-SIZE = ModelSize("LlamaModel", "LlamaConfig", (), 6_607_343_616, 13_214_687_232, 512)
+PASS = ForwardMemory({"input_ids": (1, 2048)}, 10**9, 2 * 10**8, 2048)
+SIZE = ModelSize("LlamaModel", "LlamaConfig", (), 6_607_343_616, 13_214_687_232, 512, PASS)
 
 
 def test_what_is_printed() -> None:
     cell = Cell(Entry("llama", "decoder-only", "llama", checkpoint="meta/l"), "size", "bf16")
     parts = [Part("cpu", "C", 16 * 10**9), Part("nvidia-gpu", "G", 10**10)]
-    text = "\n".join(command.lines(cell, SIZE, parts))
+    text = "\n".join(command.lines(cell, SIZE, parts, 4096))
     assert "defaults of LlamaConfig, the entry declares none; those of meta/l may differ" in text
     assert "6 607 343 616" in text
     assert "fits: cpu C, 16 GB" in text
-    assert "does NOT fit: nvidia-gpu G, 10 GB, 1.3 times as much is needed" in text
+    assert "inputs: input_ids 1x2048\nlength 2048, not 4096" in text
+    assert "1 GB" in text
+    assert "does NOT fit: nvidia-gpu G, 10 GB, 1.4 times as much is needed" in text
+
+
+def test_an_unknown_pass_is_not_in_the_sum() -> None:
+    unknown = replace(SIZE, forward=None, unknown="ValueError: a\nb")
+    cell = Cell(Entry("llama", "decoder-only", "llama"), "size", "bf16")
+    text = "\n".join(command.lines(cell, unknown, [Part("cpu", "C", 10**9)], 4096))
+    assert "cache and activations unknown, and not in the sum: ValueError: a" in text
+    assert text.endswith("13.2 times as much is needed, of parameters and buffers alone")
+    assert unknown.total_bytes == SIZE.weight_bytes + SIZE.buffer_bytes
 
 
 def test_the_command_answers_in_bytes(

@@ -15,10 +15,11 @@ from pathlib import Path
 from harness.catalog.cells import cell_of
 from harness.contract import Absent, Cell, HarnessError
 from harness.models import model_size
+from harness.models.forward_memory import ForwardMemory
 from harness.models.model_size import ModelSize
 from harness.models.weight_formats import FORMATS
 from harness.report import words
-from harness.toolkit import checkout, hardware
+from harness.toolkit import checkout, hardware, printable
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("entry", metavar="ENTRY[:HEAD]", help="a model, as pytest names its cell")
     parser.add_argument("--dtype", choices=FORMATS, default="bf16", help="of the weights (bf16)")
+    parser.add_argument("--batch", type=_positive, default=1, help="examples of a pass (1)")
+    parser.add_argument("--length", type=_positive, default=4096, help="tokens of a text (4096)")
     parser.add_argument("--json", action="store_true", help="as JSON, in bytes")
     parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
 
@@ -52,7 +55,9 @@ def main(args: argparse.Namespace) -> int:
         )
     os.environ.update(ENVIRONMENT)
     try:
-        size = model_size.measure(cell.entry, cell.head, args.dtype)
+        size = model_size.measure(
+            cell.entry, cell.head, args.dtype, batch=args.batch, length=args.length
+        )
     except Absent as error:
         show(f"{cell.label}: absent from this environment: {error}")
         return 1
@@ -60,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         show_json(as_json(cell, size, parts))
     else:
-        show("\n".join(lines(cell, size, parts)))
+        show("\n".join(lines(cell, size, parts, args.length)))
     return 0
 
 
@@ -78,22 +83,48 @@ def as_json(cell: Cell, size: ModelSize, parts: Sequence[Part]) -> dict[str, obj
     }
 
 
-def lines(cell: Cell, size: ModelSize, parts: Sequence[Part]) -> list[str]:
+def lines(cell: Cell, size: ModelSize, parts: Sequence[Part], length: int) -> list[str]:
     """The size as aligned text: where the config is from, the bytes, and each part's memory."""
+    dtype = FORMATS[cell.precision].dtype
     rows = [
         ("parameters", f"{size.parameters:,}".replace(",", " "), "tied ones once"),
         ("weights", words.memory(size.weight_bytes), cell.precision),
-        ("buffers", words.memory(size.buffer_bytes), FORMATS[cell.precision].dtype),
-        ("sum", words.memory(size.total_bytes), ""),
+        ("buffers", words.memory(size.buffer_bytes), "which no parameter is"),
     ]
-    text = [
-        f"{cell.label} ({size.model}), {cell.precision}",
-        origin(cell, size),
-        "",
-        *plain_table(rows),
-        "",
-    ]
-    return [*text, *(fit(size.total_bytes, part) for part in parts)]
+    forward = size.forward
+    if forward is not None:
+        rows += [
+            ("cache", words.memory(forward.cache_bytes), f"{dtype}, as the library's own holds it"),
+            ("activations", words.memory(forward.activation_bytes), method(forward)),
+        ]
+    rows.append(("sum", words.memory(size.total_bytes), ""))
+    text = [f"{cell.label} ({size.model}), {cell.precision}", origin(cell, size)]
+    if forward is None:
+        unknown = printable.line(size.unknown)
+        text.append(f"cache and activations unknown, and not in the sum: {unknown}")
+    else:
+        shapes = (f"{name} {'x'.join(map(str, shape))}" for name, shape in forward.inputs.items())
+        text.append(f"inputs: {', '.join(shapes)}")
+        if forward.length != length:
+            text.append(f"length {forward.length}, not {length}: it has positions for no more")
+    alone = "" if forward is not None else ", of parameters and buffers alone"
+    fits = (f"{fit(size.total_bytes, part)}{alone}" for part in parts)
+    return [*text, "", *plain_table(rows), "", *fits]
+
+
+def method(forward: ForwardMemory) -> str:
+    """A line about how activations were estimated."""
+    if forward.extrapolated_from:
+        lengths = " and ".join(map(str, forward.extrapolated_from))
+        return f"estimated: a line through the peaks at lengths {lengths}"
+    return "estimated: most live bytes in one pass, with fused attention"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
+    return value
 
 
 def origin(cell: Cell, size: ModelSize) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from harness.catalog.requirements import unmet_requirements
 from harness.contract import BASE, Absent, Entry, HarnessError
 from harness.models import libraries
+from harness.models.forward_memory import ForwardMemory, forward_memory
 from harness.models.weight_formats import FORMATS, buffer_bytes, weight_bytes
 from harness.models.weights import parameter_count
 
@@ -30,6 +31,8 @@ class ModelSize:
         parameters: tied ones once.
         weight_bytes: of the parameters, scales of compressed ones included.
         buffer_bytes: of the buffers, which no parameter is.
+        forward: memory of one forward pass; None where it has no answer.
+        unknown: why it has none.
     """
 
     model: str
@@ -38,15 +41,26 @@ class ModelSize:
     parameters: int
     weight_bytes: int
     buffer_bytes: int
+    forward: ForwardMemory | None = None
+    unknown: str = ""
 
     @property
     def total_bytes(self) -> int:
-        """All that is in memory at once."""
-        return self.weight_bytes + self.buffer_bytes
+        """All that is in memory at once; without the forward pass where that has no answer."""
+        used = self.weight_bytes + self.buffer_bytes
+        if self.forward is None:
+            return used
+        return used + self.forward.cache_bytes + self.forward.activation_bytes
 
 
 def measure(
-    entry: Entry, head: str = BASE, dtype: str = "bf16", *, size: str = "full"
+    entry: Entry,
+    head: str = BASE,
+    dtype: str = "bf16",
+    *,
+    batch: int = 1,
+    length: int = 4096,
+    size: str = "full",
 ) -> ModelSize:
     """The size of an entry's model.
 
@@ -54,6 +68,8 @@ def measure(
         entry: the row of the model list.
         head: `base` for the headless model, or one of the entry's heads.
         dtype: one of `FORMATS`.
+        batch: examples of the forward pass.
+        length: tokens of its text; fewer are run where the model has no positions for so many.
         size: `full` for the sizes that the entry declares, or `tiny`.
 
     Raises:
@@ -67,6 +83,12 @@ def measure(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # complex buffers lose their imaginary part, as anywhere
         module.to(getattr(torch, chosen.dtype))
+    forward, unknown = None, ""
+    library = libraries.library(entry.library)
+    try:
+        forward = forward_memory(library, config, module, chosen.dtype, batch=batch, length=length)
+    except Exception as error:  # whatever modeling code says to inputs without values
+        unknown = _first_line(error)
     name = type(config).__name__
     return ModelSize(
         model=type(module).__name__,
@@ -75,6 +97,8 @@ def measure(
         parameters=parameter_count(module),
         weight_bytes=weight_bytes(module, chosen),
         buffer_bytes=buffer_bytes(module),
+        forward=forward,
+        unknown=unknown,
     )
 
 
@@ -98,12 +122,16 @@ def built(entry: Entry, head: str, size: str) -> tuple[Any, Any]:
     except (Absent, HarnessError):
         raise
     except Exception as error:  # whatever the library says to a config that it cannot build
-        said = next(iter(str(error).strip().splitlines()), "")
         raise HarnessError(
             f"expected {entry.library} to build {entry.name} at its {size} size on the meta "
-            f"device, found {type(error).__name__}: {said}. Fix: give the entry's `config` what it "
+            f"device, found {_first_line(error)}. Fix: give the entry's `config` what it "
             "lacks, or ask for another entry"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    said = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def sizes_in(given: Mapping[str, Any], where: str = "") -> Iterator[str]:

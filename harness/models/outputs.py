@@ -8,7 +8,7 @@ from typing import Any
 from harness.contract import Arrays
 
 #: Caches and other state: they repeat what the outputs were computed from.
-_STATE = (
+STATE = (
     "past_key_values",
     "cache_params",
     "state",
@@ -54,7 +54,7 @@ def tensors(outputs: Any, name: str = "") -> dict[str, Any]:
     if isinstance(outputs, Mapping):
         for key, value in outputs.items():
             # Fused attention has no attention weights; a model may return what its kernel leaves.
-            if key not in _STATE and "attentions" not in str(key):
+            if key not in STATE and "attentions" not in str(key):
                 found.update(tensors(value, f"{name}.{key}" if name else str(key)))
     elif isinstance(outputs, list | tuple):
         for i, value in enumerate(outputs):

@@ -1,0 +1,188 @@
+"""Live memory of a forward pass on PyTorch's meta device: its peak, and the bytes of its cache.
+
+A dispatch mode sees each operator's results, and counts their storages until they are freed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.fx.experimental import _config as symbolic
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+#: Operators that one forward pass may have: a loop over 4096 tokens in Python has far more.
+OPERATORS = 30_000
+
+aten: Any = torch.ops.aten
+
+
+class TooManyOperators(Exception):
+    """A forward pass has more operators than it may have, as by a loop over tokens in Python."""
+
+
+class LiveMemory(TorchDispatchMode):
+    """The bytes of storages that operators have made and nobody has freed.
+
+    Tensors with memory may be mixed with those of the meta device, and the result is on the latter:
+    token ids keep their values, so that branches on them go the way of a real run. A value that
+    nobody knows is 1 or true, and a mask that nobody knows picks all.
+
+    Attributes:
+        bytes: live now.
+        peak: the most so far.
+
+    Args:
+        module: its parameters and buffers are not counted.
+        operators: the most that may run.
+    """
+
+    def __init__(self, module: torch.nn.Module, operators: int = OPERATORS) -> None:
+        super().__init__()
+        self._most = operators
+        self.bytes = self.peak = self._operators = 0
+        self._known = {
+            tensor.untyped_storage()._cdata for tensor in [*module.parameters(), *module.buffers()]
+        }
+        self._live: dict[int, weakref.ref[Any]] = {}
+
+    def restart(self) -> None:
+        """Forget the peak and the operators so far."""
+        self.peak, self._operators = self.bytes, 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operator, and count its results.
+
+        Raises:
+            TooManyOperators: there were too many.
+        """
+        self._operators += 1
+        if self._operators > self._most:
+            raise TooManyOperators
+        kwargs = kwargs or {}
+        if any(map(_is_meta, tree_leaves((args, kwargs)))):
+            if function is aten._local_scalar_dense.default:
+                return torch.ones((), dtype=args[0].dtype).item()
+            if function is aten._grouped_mm.default:
+                return self._result(_grouped_product(args, kwargs))
+            if function is aten.index.Tensor:
+                args = (args[0], _numbered(args[1]))
+            args, kwargs = tree_map_only(torch.Tensor, _on_meta, (args, kwargs))
+            if kwargs.get("device") is not None:
+                kwargs = {**kwargs, "device": torch.device("meta")}
+        return self._result(function(*args, **kwargs))
+
+    def _result(self, result: Any) -> Any:
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf)
+        return result
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or key in self._live:
+            return
+
+        def free(_: Any) -> None:
+            self.bytes -= size
+            del self._live[key]
+
+        self._live[key] = weakref.ref(storage, free)
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+
+
+class FusedAttention(TorchFunctionMode):
+    """Attention without its matrix of scores on the meta device, as the fused kernels compute it.
+
+    PyTorch has no fused kernel for the meta device. Its kernel of the CPU takes values as wide as
+    the queries, and a boolean mask as numbers.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call one function of PyTorch."""
+        kwargs = kwargs or {}
+        if function is scaled_dot_product_attention:
+            given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
+            query, value, mask = given["query"], given["value"], given.get("attn_mask")
+            if query.is_meta and query.shape[-1] == value.shape[-1] and query.ndim == 4:
+                numbers = mask if mask is None else torch.empty_like(mask, dtype=query.dtype)
+                sums = torch.empty(query.shape[:-1], dtype=torch.float32, device="meta")
+                result = torch.empty_like(query)
+                del numbers, sums
+                return result
+        return function(*args, **kwargs)
+
+
+@contextmanager
+def watched(module: torch.nn.Module, operators: int = OPERATORS) -> Iterator[LiveMemory]:
+    """Count the live bytes of a module, without gradients; see `LiveMemory`."""
+    memory = LiveMemory(module, operators)
+    patched = symbolic.patch(meta_nonzero_assume_all_nonzero=True)
+    with torch.no_grad(), patched, FusedAttention(), memory:
+        yield memory
+
+
+def tensor_bytes(held: Any) -> int:
+    """The bytes of all tensors that an object holds, as a cache: each once, however deep.
+
+    Args:
+        held: a tensor, or a container or object with tensors in it.
+    """
+    seen: set[int] = set()
+
+    def count(value: Any) -> int:
+        if id(value) in seen or isinstance(value, str | bytes | type | torch.nn.Module):
+            return 0
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            return int(value.numel() * value.element_size())
+        if isinstance(value, Mapping):
+            return sum(map(count, value.values()))
+        if isinstance(value, list | tuple | set):
+            return sum(map(count, value))
+        return sum(map(count, vars(value).values())) if hasattr(value, "__dict__") else 0
+
+    return count(held)
+
+
+def _is_meta(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.is_meta
+
+
+def _grouped_product(args: Any, kwargs: Any) -> torch.Tensor:
+    """A product by groups, of which PyTorch knows the shape in bfloat16 only."""
+    moved = tree_map_only(torch.Tensor, _on_meta, (args, kwargs))
+    args, kwargs = tree_map_only(torch.Tensor, _in_bfloat16, moved)
+    result: torch.Tensor = aten._grouped_mm.default(*args, **kwargs)
+    return result.to(moved[0][0].dtype)
+
+
+def _in_bfloat16(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+
+
+def _numbered(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """Indices of which those by a mask with values are numbers, so that their count is known."""
+    found: list[torch.Tensor | None] = []
+    for index in indices:
+        if index is not None and index.dtype == torch.bool and not index.is_meta:
+            found += index.nonzero(as_tuple=True)
+        else:
+            found.append(index)
+    return found
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_meta or not tensor.ndim else tensor.to("meta")
