@@ -10,24 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch.fx.experimental import _config as symbolic
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
-
 #: Operators that one forward pass may have: a loop over 4096 tokens in Python has far more.
 OPERATORS = 30_000
-
-aten: Any = torch.ops.aten
 
 
 class TooManyOperators(Exception):
     """A forward pass has more operators than it may have, as by a loop over tokens in Python."""
 
 
-class LiveMemory(TorchDispatchMode):
+class LiveMemory:
     """The bytes of storages that operators have made and nobody has freed.
 
     Tensors with memory may be mixed with those of the meta device, and the result is on the latter:
@@ -43,8 +34,7 @@ class LiveMemory(TorchDispatchMode):
         operators: the most that may run.
     """
 
-    def __init__(self, module: torch.nn.Module, operators: int = OPERATORS) -> None:
-        super().__init__()
+    def __init__(self, module: Any, operators: int = OPERATORS) -> None:
         self._most = operators
         self.bytes = self.peak = self._operators = 0
         self._known = {
@@ -56,18 +46,19 @@ class LiveMemory(TorchDispatchMode):
         """Forget the peak and the operators so far."""
         self.peak, self._operators = self.bytes, 0
 
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Run one operator, and count its results.
+    def run(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Run one operator of ATen, and count its results.
 
         Raises:
             TooManyOperators: there were too many.
         """
+        import torch
+        from torch.utils._pytree import tree_leaves, tree_map_only
+
         self._operators += 1
         if self._operators > self._most:
             raise TooManyOperators
-        kwargs = kwargs or {}
+        aten = torch.ops.aten
         if any(map(_is_meta, tree_leaves((args, kwargs)))):
             if function is aten._local_scalar_dense.default:
                 return torch.ones((), dtype=args[0].dtype).item()
@@ -81,12 +72,15 @@ class LiveMemory(TorchDispatchMode):
         return self._result(function(*args, **kwargs))
 
     def _result(self, result: Any) -> Any:
+        import torch
+        from torch.utils._pytree import tree_leaves
+
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._count(leaf)
         return result
 
-    def _count(self, tensor: torch.Tensor) -> None:
+    def _count(self, tensor: Any) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._known or key in self._live:
@@ -101,36 +95,66 @@ class LiveMemory(TorchDispatchMode):
         self.peak = max(self.peak, self.bytes)
 
 
-class FusedAttention(TorchFunctionMode):
-    """Attention without its matrix of scores on the meta device, as the fused kernels compute it.
+def fused_attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, *further: Any, **options: Any
+) -> Any:
+    """PyTorch's attention; on the meta device, for which it has no fused kernel, without scores.
 
-    PyTorch has no fused kernel for the meta device. Its kernel of the CPU takes values as wide as
-    the queries, and a boolean mask as numbers.
+    Its kernel for CPUs takes values as wide as the queries, and a boolean mask as numbers; for other
+    shapes it has the matrix of scores.
+
+    Args:
+        query: (batch, heads, queries, width).
+        key: as PyTorch's `scaled_dot_product_attention` takes it, like all others.
+        value: (batch, heads, keys, width).
+        attn_mask: what a query may attend to.
+        further: other arguments.
+        options: other arguments.
     """
+    import torch
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Call one function of PyTorch."""
-        kwargs = kwargs or {}
-        if function is scaled_dot_product_attention:
-            given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
-            query, value, mask = given["query"], given["value"], given.get("attn_mask")
-            if query.is_meta and query.shape[-1] == value.shape[-1] and query.ndim == 4:
-                numbers = mask if mask is None else torch.empty_like(mask, dtype=query.dtype)
-                sums = torch.empty(query.shape[:-1], dtype=torch.float32, device="meta")
-                result = torch.empty_like(query)
-                del numbers, sums
-                return result
-        return function(*args, **kwargs)
+    if not query.is_meta or query.ndim != 4 or query.shape[-1] != value.shape[-1]:
+        plain = torch.nn.functional.scaled_dot_product_attention
+        return plain(query, key, value, attn_mask, *further, **options)
+    numbers = None if attn_mask is None else torch.empty_like(attn_mask, dtype=query.dtype)
+    sums = torch.empty(query.shape[:-1], dtype=torch.float32, device="meta")
+    result = torch.empty_like(query)
+    del numbers, sums
+    return result
 
 
 @contextmanager
-def watched(module: torch.nn.Module, operators: int = OPERATORS) -> Iterator[LiveMemory]:
-    """Count the live bytes of a module, without gradients; see `LiveMemory`."""
+def watched(module: Any, operators: int = OPERATORS) -> Iterator[LiveMemory]:
+    """Count the live bytes of a torch module, without gradients; see `LiveMemory`."""
+    import torch
+    from torch.fx.experimental import _config as symbolic
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
     memory = LiveMemory(module, operators)
+
+    class Attention(TorchFunctionMode):
+        """Replaces PyTorch's attention."""
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            """Call one function."""
+            if function is torch.nn.functional.scaled_dot_product_attention:
+                function = fused_attention
+            return function(*args, **(kwargs or {}))
+
+    class Watching(TorchDispatchMode):
+        """Passes operators on."""
+
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            """Run one operator."""
+            return memory.run(function, args, kwargs or {})
+
     patched = symbolic.patch(meta_nonzero_assume_all_nonzero=True)
-    with torch.no_grad(), patched, FusedAttention(), memory:
+    with torch.no_grad(), patched, Attention(), Watching():
         yield memory
 
 
@@ -140,6 +164,8 @@ def tensor_bytes(held: Any) -> int:
     Args:
         held: a tensor, or a container or object with tensors in it.
     """
+    import torch
+
     seen: set[int] = set()
 
     def count(value: Any) -> int:
@@ -158,24 +184,28 @@ def tensor_bytes(held: Any) -> int:
 
 
 def _is_meta(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.is_meta
+    return bool(getattr(leaf, "is_meta", False))
 
 
-def _grouped_product(args: Any, kwargs: Any) -> torch.Tensor:
+def _grouped_product(args: Any, kwargs: Any) -> Any:
     """A product by groups, of which PyTorch knows the shape in bfloat16 only."""
+    import torch
+    from torch.utils._pytree import tree_map_only
+
     moved = tree_map_only(torch.Tensor, _on_meta, (args, kwargs))
     args, kwargs = tree_map_only(torch.Tensor, _in_bfloat16, moved)
-    result: torch.Tensor = aten._grouped_mm.default(*args, **kwargs)
-    return result.to(moved[0][0].dtype)
+    return torch.ops.aten._grouped_mm.default(*args, **kwargs).to(moved[0][0].dtype)
 
 
-def _in_bfloat16(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+def _in_bfloat16(tensor: Any) -> Any:
+    return tensor.bfloat16() if tensor.is_floating_point() else tensor
 
 
-def _numbered(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+def _numbered(indices: Sequence[Any]) -> list[Any]:
     """Indices of which those by a mask with values are numbers, so that their count is known."""
-    found: list[torch.Tensor | None] = []
+    import torch
+
+    found: list[Any] = []
     for index in indices:
         if index is not None and index.dtype == torch.bool and not index.is_meta:
             found += index.nonzero(as_tuple=True)
@@ -184,5 +214,5 @@ def _numbered(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | Non
     return found
 
 
-def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+def _on_meta(tensor: Any) -> Any:
     return tensor if tensor.is_meta or not tensor.ndim else tensor.to("meta")
