@@ -100,8 +100,8 @@ def fused_attention(
 ) -> Any:
     """PyTorch's attention; on the meta device, for which it has no fused kernel, without scores.
 
-    Its kernel for CPUs takes values as wide as the queries, and a boolean mask as numbers; for other
-    shapes it has the matrix of scores.
+    Its kernel for CPUs takes values as wide as the queries, and a boolean mask as numbers; other
+    shapes have the matrix of scores.
 
     Args:
         query: (batch, heads, queries, width).
