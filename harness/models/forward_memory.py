@@ -114,7 +114,7 @@ def _measured(
     given = tensors(made, getattr(torch, dtype))
     if batch * length**2 > WITH_VALUES:
         given = {name: tensor.to("meta") for name, tensor in given.items()}
-    options = _options(module, config)
+    options = options_of(module, config)
     memory.restart()
     before = memory.bytes
     result = module(**given, **options)
@@ -133,7 +133,8 @@ def _has_table_of(module: Any, places: int) -> bool:
     return any(places <= table.num_embeddings <= places + SPARE for table in tables)
 
 
-def _options(module: Any, config: Any) -> Mapping[str, Any]:
+def options_of(module: Any, config: Any) -> Mapping[str, Any]:
+    """Arguments of forward that are no arrays, with the cache that the pass fills."""
     accepted = inspect.signature(module.forward).parameters
     plain = {"use_cache": True, "return_dict": True}
     recipe = recipe_of(config, type(module).__name__)
