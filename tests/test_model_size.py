@@ -147,6 +147,31 @@ def test_no_more_tokens_are_run_than_there_are_positions() -> None:
     assert found.inputs["input_ids"] == (1, config.n_positions)
 
 
+def test_large_results_without_a_model_take_no_memory() -> None:
+    torch = pytest.importorskip("torch")
+    live_memory = importlib.import_module("harness.models.live_memory")
+    with live_memory.watched(torch.nn.Linear(2, 2, device="meta")) as memory:
+        mask = torch.ones(10**7, 10**6, dtype=torch.bool)  # 10 TB
+        small = torch.arange(4)
+    assert (mask.is_meta, small.tolist()) == (True, [0, 1, 2, 3])
+    assert memory.peak == 10**13 + 32
+
+
+def test_weights_are_in_their_dtype_where_the_pass_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise LookupError("no inputs")
+
+    entry = entry_of("bert")
+    right = model_size.measure(entry, size="tiny")
+    monkeypatch.setattr(model_size, "forward_memory", fail)
+    found = model_size.measure(entry, size="tiny")
+    assert found.unknown == "LookupError: no inputs"
+    assert (found.forward, found.weight_bytes) == (None, right.weight_bytes)
+
+
 def test_a_line_through_two_lengths() -> None:
     short, longer = SHORT
     assert line([10 * short + 3, 10 * longer + 3], 4096) == 40963

@@ -21,9 +21,6 @@ SHORT = (24, 48)
 #: Rows that a table of positions has at most beyond those that its config tells.
 SPARE = 8
 
-#: Inputs have memory and values up to so many numbers in an attention's mask, batch * length^2.
-WITH_VALUES = 2**26
-
 
 @dataclass(frozen=True, slots=True)
 class ForwardMemory:
@@ -53,14 +50,16 @@ def forward_memory(
     Args:
         library: which made `config` and `module`.
         config: of the model.
-        module: on the meta device, in `dtype`.
-        dtype: of the inputs' floats, by PyTorch's name.
+        module: on the meta device; it is in `dtype` afterwards.
+        dtype: of the module and its inputs, by PyTorch's name.
         batch: examples.
         length: tokens of a text; fewer are run where the model has no positions for so many.
 
     Raises:
         Exception: whatever the modeling code says to values that it asks for and nobody knows.
     """
+    import torch
+
     from harness.models import live_memory
 
     readable = min(length, long_texts.places(config) or length)
@@ -68,9 +67,12 @@ def forward_memory(
         length = readable
 
     def one_pass(at: int, operators: int) -> ForwardMemory:
-        with live_memory.watched(module, operators) as memory:
+        module.float()  # as are the inputs that the module's own encoders are asked about
+        with live_memory.watched(module, operators):
             made = library.inputs(module, config, seed=0, variant="base", batch=batch, length=at)
-            return _measured(memory, module, config, made, dtype, batch, at)
+        module.to(getattr(torch, dtype))
+        with live_memory.watched(module, operators) as memory:
+            return _measured(memory, module, config, made, dtype, at)
 
     try:
         return one_pass(length, live_memory.OPERATORS)
@@ -94,7 +96,7 @@ def forward_memory(
 
 
 def _measured(
-    memory: Any, module: Any, config: Any, made: Arrays, dtype: str, batch: int, length: int
+    memory: Any, module: Any, config: Any, made: Arrays, dtype: str, length: int
 ) -> ForwardMemory:
     """The memory of a forward pass with these inputs.
 
@@ -104,7 +106,6 @@ def _measured(
         config: of the module.
         made: the inputs.
         dtype: of their floats.
-        batch: examples.
         length: of their text.
     """
     import torch
@@ -112,8 +113,6 @@ def _measured(
     from harness.models import live_memory
 
     given = tensors(made, getattr(torch, dtype))
-    if batch * length**2 > WITH_VALUES:
-        given = {name: tensor.to("meta") for name, tensor in given.items()}
     options = options_of(module, config)
     memory.restart()
     before = memory.bytes

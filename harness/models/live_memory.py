@@ -13,6 +13,9 @@ from typing import Any
 #: Operators that one forward pass may have: a loop over 4096 tokens in Python has far more.
 OPERATORS = 30_000
 
+#: Bytes of a result that has values: a mask of 4096 by 4096 tokens has, one of 100 000 has none.
+WITH_VALUES = 2**26
+
 
 class TooManyOperators(Exception):
     """A forward pass has more operators than it may have, as by a loop over tokens in Python."""
@@ -64,12 +67,16 @@ class LiveMemory:
                 return torch.ones((), dtype=args[0].dtype).item()
             if function is aten._grouped_mm.default:
                 return self._result(_grouped_product(args, kwargs))
+            if function is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None:
+                kwargs = {**kwargs, "output_size": args[0].numel()}
             if function is aten.index.Tensor:
                 args = (args[0], _numbered(args[1]))
             args, kwargs = tree_map_only(torch.Tensor, _on_meta, (args, kwargs))
             if kwargs.get("device") is not None:
                 kwargs = {**kwargs, "device": torch.device("meta")}
-        return self._result(function(*args, **kwargs))
+            return self._result(function(*args, **kwargs))
+        large = _too_large(function, args, kwargs)
+        return self._result(function(*args, **kwargs) if large is None else large)
 
     def _result(self, result: Any) -> Any:
         import torch
@@ -134,7 +141,7 @@ def watched(module: Any, operators: int = OPERATORS) -> Iterator[LiveMemory]:
     memory = LiveMemory(module, operators)
 
     class Attention(TorchFunctionMode):
-        """Replaces PyTorch's attention."""
+        """Replaces PyTorch's attention, and lists of values that nobody knows."""
 
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -142,6 +149,8 @@ def watched(module: Any, operators: int = OPERATORS) -> Iterator[LiveMemory]:
             """Call one function."""
             if function is torch.nn.functional.scaled_dot_product_attention:
                 function = fused_attention
+            if function is torch.Tensor.tolist and args[0].is_meta:
+                return torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu").tolist()
             return function(*args, **(kwargs or {}))
 
     class Watching(TorchDispatchMode):
@@ -185,6 +194,22 @@ def tensor_bytes(held: Any) -> int:
 
 def _is_meta(leaf: Any) -> bool:
     return bool(getattr(leaf, "is_meta", False))
+
+
+def _too_large(function: Any, args: Any, kwargs: Any) -> Any:
+    """The result of an operator without its values, where these would take much memory, or None."""
+    import torch
+    from torch.utils._pytree import tree_leaves, tree_map_only
+
+    given, options = tree_map_only(torch.Tensor, _on_meta, (args, kwargs))
+    if options.get("device") is not None:
+        options = {**options, "device": torch.device("meta")}
+    try:
+        result = function(*given, **options)
+    except Exception:  # an operator whose shapes depend on values
+        return None
+    sizes = (leaf.numel() * leaf.element_size() for leaf in tree_leaves(result) if _is_meta(leaf))
+    return result if sum(sizes) > WITH_VALUES else None
 
 
 def _grouped_product(args: Any, kwargs: Any) -> Any:

@@ -80,15 +80,15 @@ def measure(
 
     chosen = FORMATS[dtype]
     config, module = built(entry, head, size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # complex buffers lose their imaginary part, as anywhere
-        module.to(getattr(torch, chosen.dtype))
     forward, unknown = None, ""
     library = libraries.library(entry.library)
     try:
         forward = forward_memory(library, config, module, chosen.dtype, batch=batch, length=length)
     except Exception as error:  # whatever modeling code says to inputs without values
         unknown = _first_line(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # complex buffers lose their imaginary part, as anywhere
+        module.to(getattr(torch, chosen.dtype))
     name = type(config).__name__
     return ModelSize(
         model=type(module).__name__,
