@@ -1,6 +1,6 @@
 """Sizes of models before they are loaded: how many have an answer, how fast, and how near it is.
 
-    .nox/torch-cpu/bin/python -m benchmarks.size            # every entry: half an hour on 2 cores
+    .nox/torch-cpu/bin/python -m benchmarks.size            # every entry: ten minutes or more
     .nox/torch-cpu/bin/python -m benchmarks.size --quick    # the smoke list, and two real models
     .nox/torch-cpu/bin/python -m benchmarks.size --models critical --length 512
 
@@ -112,11 +112,11 @@ def real(name: str, length: int) -> dict[str, Any]:
     found = model_size.measure(entry, dtype="f32", length=length)
     library = libraries.library(entry.library)
     _run(library, entry, "tiny", TINY_LENGTH)  # whatever a first pass loads is not the model's
+    assert found.forward is not None, found.unknown
     before = _resident("VmRSS")
-    parameters = _run(library, entry, "full", length)
+    parameters = _run(library, entry, "full", found.forward.length)
     gc.collect()
     peak = _resident("VmHWM") - before
-    assert found.forward is not None, found.unknown
     return {
         "parameters": (found.parameters, parameters),
         "bytes": (found.total_bytes, peak),
