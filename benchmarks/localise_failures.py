@@ -24,10 +24,9 @@ from harness.cell.request import Job
 from harness.contract import Cell, Culprit, HarnessError, Outcome, Stage
 from harness.results import expectations_file
 from harness.toolkit.printable import show
-from harness.workers import fork_server, ld_preload
-from harness.workers.limits import Limits
+from harness.workers import fork_server
 from harness.workers.localisation import localise
-from harness.workers.settings import WorkerSettings
+from harness.workers.task_endings import settings_of
 
 #: The share that must have a culprit.
 CLAIM = 0.8
@@ -94,13 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells = known_failures(spec, args.precision, QUICK if args.quick else None)
     if args.models:
         cells = [cell for cell in cells if cell.entry.name in args.models.split(",")]
-    settings = WorkerSettings(
-        workers=1,
-        limits=Limits(180.0),
-        start_method=spec.start_method,
-        preload=spec.preload,
-        variables={**spec.environment, **ld_preload.shim_variables(spec)},
-    )
+    settings = settings_of(spec, 180.0, workers=1)
     found: dict[str, Culprit] = {}
     for cell in cells:
         try:

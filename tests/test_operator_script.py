@@ -101,9 +101,6 @@ def test_large_recorded_arrays_are_stored() -> None:
     assert torch.equal(run(source)[1], -torch.from_numpy(states))
 
 
-PIECE: Any = None
-
-
 @pytest.mark.parametrize(
     ("trial", "stage", "outcome", "cause"),
     [
@@ -123,7 +120,7 @@ def test_failure_of_operators_is_one_of_a_cell(
     trial: Trial, stage: Stage, outcome: Outcome, cause: str
 ) -> None:
     culprit = Culprit("encoder.0", "Layer", "pow")
-    found = failure_of(culprit, OperatorPiece(PIECE, {}, trial))
+    found = failure_of(culprit, OperatorPiece(TinyCase(BERT), {}, trial))
     assert (found.stage, found.outcome, found.cause) == (stage, outcome, cause)
     assert "fail in encoder.0 (Layer)" in found.reason
 
@@ -158,7 +155,7 @@ def test_script_has_the_operator_alone(fault: str, tmp_path: Path) -> None:
     assert made.lines <= 45
     assert text.startswith('"""gelu in bert on planted, precision eager: fail at verify.')
     assert "torch.randn(" in text
-    assert "harness" not in text.replace("harness-hardware", "")
+    assert "harness" not in text
     assert "GELUActivation" in (tmp_path / f"{made.script.stem}.md").read_text("utf-8")
     again = subprocess.run(
         [sys.executable, str(made.script)], env={"PLANTED": "right"}, capture_output=True, text=True

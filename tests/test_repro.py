@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from harness.diagnosis import script, script_config, script_run, script_text, so
 from harness.diagnosis.script_inputs import ScriptInputs
 from harness.diagnosis.upstream_report import upstream_report
 from harness.toolkit.seeded_values import uniform
+from harness.workers.settings import cores
+from harness.workers.task_endings import settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,6 +103,15 @@ def test_a_backends_template_is_one_and_runs_programs(path: Path) -> None:
     spec = backends.find(path.parent.name)
     writes = "def exported(" in (spec.folder / "backend.py").read_text("utf-8")
     assert ("exported" in script.forms(spec)) == writes
+
+
+def test_scripts_are_written_on_every_core_with_the_variables_of_the_backend() -> None:
+    spec = replace(backends.find("mock"), environment={"SDK_HOME": "there"})
+    made = settings_of(spec, 5.0)
+    assert made.workers == cores()
+    assert made.variables["SDK_HOME"] == "there"
+    assert made.limits.seconds == 5.0
+    assert settings_of(spec, 5.0, workers=1).workers == 1
 
 
 def test_only_what_a_script_imports_is_installed() -> None:

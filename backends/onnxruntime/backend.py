@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-
-import onnxruntime as ort
-import psutil
 
 from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
@@ -22,6 +17,7 @@ from backends._shared.onnx.runtime import (
     cpu_session,
     exported_file,
     placement_on,
+    processor,
 )
 from backends._shared.onnx.verified_export import Exported
 from backends.onnxruntime.plugin import PRECISIONS, described, plugin_of
@@ -90,14 +86,7 @@ class Backend:
         """
         if self.plugin:
             return described(self.plugin)
-        packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
-        return Device(
-            name=platform.processor() or platform.machine(),
-            kind="cpu",
-            versions={name: version(name) for name in packages},
-            driver=f"{PROVIDER} of ONNX Runtime {ort.__version__}",
-            memory_bytes=int(psutil.virtual_memory().total),
-        )
+        return processor(PROVIDER)
 
     def prepare(self, case: Case, precision: Precision) -> Program:
         """Export, check, and open a session as a user gets it.

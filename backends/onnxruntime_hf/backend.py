@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 
-import onnxruntime as ort
-import psutil
 from transformers.exporters.exporter_onnx import OnnxExporter
 
 from backends._shared.hf_export import HfProgram, export
-from backends._shared.onnx.runtime import assignment, options, placement_on
+from backends._shared.onnx.runtime import assignment, options, placement_on, processor
 from harness.contract import Case, Device, Placement, Precision, Program
 
 PROVIDER = "CPUExecutionProvider"
@@ -27,14 +23,7 @@ class Backend:
 
     def probe(self) -> Device:
         """The processor and the versions of what computes and exports."""
-        packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
-        return Device(
-            name=platform.processor() or platform.machine(),
-            kind="cpu",
-            versions={name: version(name) for name in packages},
-            driver=f"{PROVIDER} of ONNX Runtime {ort.__version__}",
-            memory_bytes=int(psutil.virtual_memory().total),
-        )
+        return processor(PROVIDER)
 
     def prepare(self, case: Case, precision: Precision) -> Program:
         """Export, and open a session by the exported model's `to`.

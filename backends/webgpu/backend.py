@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 
@@ -16,12 +15,17 @@ from backends._shared import positions, vulkan
 from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
-from backends._shared.onnx.runtime import Inference, assignment, exported_file, placement_on
+from backends._shared.onnx.runtime import (
+    Inference,
+    PlacedProgram,
+    assignment,
+    exported_file,
+    placement_on,
+)
 from backends._shared.onnx.verified_export import Exported
 from backends._shared.onnx.webgpu_rewrites import PASSES
 from backends.webgpu import sessions
 from harness.contract import (
-    Array,
     Arrays,
     Case,
     Device,
@@ -35,28 +39,6 @@ from harness.toolkit import cache as caches
 
 #: So many routes' graphs are tried at most, where the provider does not take all of one.
 ROUTES_TRIED = 3
-
-
-class WebGpuProgram:
-    """A graph on the provider.
-
-    Args:
-        session: of ONNX Runtime.
-        made: how the graph came about.
-        found: the placement that the session reports.
-    """
-
-    def __init__(self, session: Any, made: Exported, found: Placement) -> None:
-        self.infer = Inference(session, made.outputs, made.fixed)
-        self.found = found
-
-    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        """One inference."""
-        return self.infer(inputs)
-
-    def placement(self) -> Placement:
-        """Placement as the session reports it, node by node."""
-        return self.found
 
 
 class Backend:
@@ -109,12 +91,12 @@ class Backend:
         if precision.dtype == "float16" and not sessions.has_half_precision():
             raise Unsupported("the device lacks WebGPU's feature shader-f16")
         case, complete = positions.completed_case(case)
-        best: WebGpuProgram | None = None
+        best: PlacedProgram | None = None
         for made in islice(self._graphs(case, precision), ROUTES_TRIED):
             session = sessions.provider().session(made.model)
             found = with_origin(placement_on(sessions.PROVIDER, assignment(session)), made)
             if best is None or found.device_share > best.found.device_share:
-                best = WebGpuProgram(session, made, found)
+                best = PlacedProgram(Inference(session, made.outputs, made.fixed), found)
             if found.device_share == 1.0:
                 break
         assert best is not None  # without a first graph the iterator raises

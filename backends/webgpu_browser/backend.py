@@ -15,7 +15,7 @@ from backends._shared import positions
 from backends._shared.completed_inputs import CompletedProgram
 from backends._shared.onnx import graph_cache
 from backends._shared.onnx.passes import chosen
-from backends._shared.onnx.runtime import Inference, exported_file
+from backends._shared.onnx.runtime import Inference, PlacedProgram, exported_file
 from backends._shared.onnx.verified_export import Exported
 from backends._shared.onnx.webgpu_rewrites import PASSES
 from backends.webgpu_browser import chromium, console, messages, runtime_files
@@ -77,22 +77,6 @@ class BrowserSession:
             messages.array_of(about, part)
             for about, part in zip(said["outputs"], parts, strict=True)
         ]
-
-
-class BrowserProgram:
-    """A graph on the page, and what the page said of its nodes."""
-
-    def __init__(self, infer: Inference, found: Placement) -> None:
-        self.infer = infer
-        self.found = found
-
-    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
-        """One inference."""
-        return self.infer(inputs)
-
-    def placement(self) -> Placement:
-        """Placement as the page's console reports it."""
-        return self.found
 
 
 class Backend:
@@ -158,7 +142,7 @@ class Backend:
         found = Placement(found.device_share, evidence, found.fallback_ops, found.counts)
         self._break(case.entry.name, browser)
         infer = Inference(session, made.outputs, made.fixed)
-        return CompletedProgram(BrowserProgram(infer, found), complete)
+        return CompletedProgram(PlacedProgram(infer, found), complete)
 
     def exported(
         self, case: Case, precision: Precision, inputs: Arrays, path: Path

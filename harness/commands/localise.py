@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     spec = backends.find(args.backend, args.backends_dir)
     cell = cell_of(args.model, spec.name, args.precision)
     job = Job(cell, args.seed, "tiny", spec.folder.parent, options=passed_on(args))
-    settings = settings_of(spec, args.timeout)
+    settings = settings_of(spec, args.timeout, workers=1)
     try:
         (culprit,) = localise([job], settings, chosen=args.input)
     finally:

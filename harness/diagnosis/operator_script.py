@@ -213,7 +213,10 @@ def _made(source: OperatorSource, module: Any, seed: int) -> tuple[Arrays, Any]:
 
     names: dict[str, Any] = {"torch": torch, "stored": source.stored}
     torch.manual_seed(seed)
-    exec(f"{source.code}\nmodel = Operators().eval()\n{source.inputs}", names)
+    try:
+        exec(f"{source.code}\nmodel = Operators().eval()\n{source.inputs}", names)
+    except Exception as error:  # a value that has no source text
+        raise Unsupported(f"no source text of these operators: {error}") from error
     placeholders = [node.target for node in module.graph.nodes if node.op == "placeholder"]
     inputs: dict[str, Array] = {
         name: tensor.numpy() for name, tensor in zip(placeholders, names["inputs"], strict=True)

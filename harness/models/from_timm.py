@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.contract import BASE, Absent, Arrays
 from harness.models import libraries
+from harness.models.constructors import ConstructorLibrary
 from harness.toolkit.seeded_values import uniform
 
 #: Arguments of constructors, and how large they are in a small model. MlpMixer has all of them.
@@ -21,7 +22,7 @@ SIZES = {"img_size": 64, "patch_size": 16, "num_blocks": 2, "embed_dim": 64}
 CLASSES = 3
 
 
-class Timm:
+class Timm(ConstructorLibrary):
     """Implements `harness.models.libraries.Library`."""
 
     has_heads = True
@@ -36,13 +37,7 @@ class Timm:
 
     def preload(self, architecture: str) -> None:
         """Import the model's class."""
-        _class(architecture)
-
-    def pipeline(
-        self, architecture: str, head: str, inputs: Arrays, seed: int
-    ) -> PipelineCase | None:
-        """None: the library has no pipelines."""
-        return None
+        self.class_of(architecture)
 
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
         """Nothing: its checkpoints do not say the arguments of a class.
@@ -55,14 +50,12 @@ class Timm:
             "names of its models"
         )
 
-    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
-        """None: its models read no tokens."""
-        return ()
+    def class_of(self, architecture: str) -> Any:
+        """The model's class; raises `Absent`."""
+        import timm
+        import timm.models
 
-    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
-        """The model with the library's own initial weights."""
-        fields = {name: value for name, value in vars(config).items() if name != "model_type"}
-        return _class(architecture)(**fields)
+        return libraries.class_of(timm, architecture, within=timm.models)
 
     def inputs(
         self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
@@ -75,13 +68,6 @@ class Timm:
         side = getattr(config, "img_size", 224)
         name = f"input/{variant}/x"
         return {"x": uniform(seed, name, (batch, 3, side, side)) * np.float32(math.sqrt(3.0))}
-
-
-def _class(architecture: str) -> Any:
-    import timm
-    import timm.models
-
-    return libraries.class_of(timm, architecture, within=timm.models)
 
 
 LIBRARY = Timm()

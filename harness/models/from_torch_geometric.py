@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.contract import BASE, Absent, Arrays
 from harness.models import libraries
+from harness.models.constructors import ConstructorLibrary
 from harness.toolkit.seeded_values import integers, uniform
 
 #: Arguments of the constructor that have no default, and how large they are in a small model.
@@ -21,7 +22,7 @@ SIZES = {"in_channels": 16, "hidden_channels": 32, "num_layers": 2, "out_channel
 DEGREE = 3
 
 
-class TorchGeometric:
+class TorchGeometric(ConstructorLibrary):
     """Implements `harness.models.libraries.Library`."""
 
     has_heads = False
@@ -42,24 +43,16 @@ class TorchGeometric:
         error", seen on an H100), so that whoever needs the library imports it.
         """
 
-    def pipeline(
-        self, architecture: str, head: str, inputs: Arrays, seed: int
-    ) -> PipelineCase | None:
-        """None: the library has no pipelines."""
-        return None
-
     def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
         """Nothing: the library publishes no checkpoints."""
         raise Absent(f"requires a checkpoint of {architecture}, and torch_geometric has none")
 
-    def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
-        """None: its models read no tokens."""
-        return ()
+    def class_of(self, architecture: str) -> Any:
+        """The model's class; raises `Absent`."""
+        import torch_geometric
+        from torch_geometric.nn import models
 
-    def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
-        """The model with the library's own initial weights."""
-        fields = {name: value for name, value in vars(config).items() if name != "model_type"}
-        return _class(architecture)(**fields)
+        return libraries.class_of(torch_geometric, architecture, within=models)
 
     def inputs(
         self, module: Any, config: Any, *, seed: int, variant: str, batch: int, length: int
@@ -80,13 +73,6 @@ class TorchGeometric:
             "x": x,
             "edge_index": np.hstack([ring, np.stack([first[targets] + drawn, targets])]),
         }
-
-
-def _class(architecture: str) -> Any:
-    import torch_geometric
-    from torch_geometric.nn import models
-
-    return libraries.class_of(torch_geometric, architecture, within=models)
 
 
 LIBRARY = TorchGeometric()

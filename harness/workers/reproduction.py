@@ -148,7 +148,7 @@ def reproduce_operators(
         HarnessError: the backend makes its own cases, or the cell has no such input.
     """
     search = LocaliseRequest(job, new_folder() / "journal.jsonl", chosen)
-    (culprit,) = culprits_of([search], settings_of(spec, seconds))
+    (culprit,) = culprits_of([search], settings_of(spec, seconds, workers=1))
     nothing = CellFailure(Stage.VERIFY, Outcome.FAIL, culprit.failure, "", "")
     best = Reproduction(nothing, said=culprit.line)
     for form in operator_script.FORMS if culprit.operator else ():

@@ -9,7 +9,7 @@ from harness.workers import ld_preload
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
+from harness.workers.settings import WorkerSettings, cores
 from harness.workers.task import Task
 
 
@@ -37,18 +37,19 @@ def task_endings(
     return {label: found[label] for label in requests}
 
 
-def settings_of(spec: BackendSpec, seconds: float) -> WorkerSettings:
-    """How children of a backend start, one at a time.
+def settings_of(spec: BackendSpec, seconds: float, workers: int | None = None) -> WorkerSettings:
+    """How children of a backend start.
 
     Args:
         spec: the backend, in whose environment this is.
         seconds: the limit for one task.
+        workers: how many run at once; None for one on each core.
 
     Raises:
         HarnessError: there is no room for the backend's LD_PRELOAD shim.
     """
     return WorkerSettings(
-        workers=1,
+        workers=workers or cores(),
         limits=Limits(seconds),
         start_method=spec.start_method,
         preload=spec.preload,

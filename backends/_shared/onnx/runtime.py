@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 
-from harness.contract import Array, Arrays, ExportedFile, Placement, Unsupported
+from harness.contract import Array, Arrays, Device, ExportedFile, Placement, Unsupported
 
 #: ONNX Runtime's names of element types -> numpy's, where they differ.
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -84,6 +87,43 @@ class Inference:
                 )
             feed[name] = array.astype(_numpy_name(wanted.type), copy=False)
         return feed
+
+
+class PlacedProgram:
+    """A graph in a session, and where its nodes went.
+
+    Args:
+        infer: one inference.
+        found: the placement.
+    """
+
+    def __init__(self, infer: Inference, found: Placement) -> None:
+        self.infer = infer
+        self.found = found
+
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
+        """One inference."""
+        return self.infer(inputs)
+
+    def placement(self) -> Placement:
+        """The placement, node by node."""
+        return self.found
+
+
+def processor(provider: str) -> Device:
+    """The processor as a device of ONNX Runtime, and the versions of what computes and exports.
+
+    Args:
+        provider: the name of the provider that computes there.
+    """
+    packages = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers")
+    return Device(
+        name=platform.processor() or platform.machine(),
+        kind="cpu",
+        versions={name: version(name) for name in packages},
+        driver=f"{provider} of ONNX Runtime {ort.__version__}",
+        memory_bytes=int(psutil.virtual_memory().total),
+    )
 
 
 def exported_file(
