@@ -20,6 +20,7 @@ from harness.contract import GREEN, CellResult, Device, Entry, HarnessError, Out
 from harness.results import expectations_file
 from harness.results.expectations import Expectations, device_text
 from harness.results.expectations_update import updated
+from harness.toolkit.checkout import ROOT
 
 NAMES = ("bert", "gpt2", "qwen3", "t5")
 CATALOG = Catalog(
@@ -451,3 +452,70 @@ def test_rewriting_keeps_rows_of_other_devices(tmp_path: Path) -> None:
 def test_every_expectation_of_this_repository_is_whole(backend: str) -> None:
     loaded = expectations_file.load(backends.find(backend).expectations, model_lists.load())
     assert not loaded.warnings, "\n".join(loaded.warnings)
+
+
+# ---- faults of the libraries, which all backends share
+
+
+def of_library(root: Path, text: str = ROW) -> Expectations:
+    (root / "model_lists").mkdir(exist_ok=True)
+    (root / "model_lists" / "expectations.toml").write_text(text, encoding="utf-8")
+    return expectations_file.load_library(root, CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("checks_library", "result", "verdict"),
+    [
+        (False, cell(), Verdict.XFAIL),
+        (True, cell(), Verdict.XFAIL),
+        (False, cell(outcome=Outcome.PASS), Verdict.OK),
+        (True, cell(outcome=Outcome.PASS), Verdict.IMPROVED),
+        (False, cell(cause="other"), Verdict.NEW),
+        (True, cell(cause="other"), Verdict.CHANGED),
+        (False, cell("gpt2"), Verdict.NEW),
+    ],
+)
+def test_fault_of_a_library_may_show_anywhere_and_must_on_eager_backends(
+    tmp_path: Path, checks_library: bool, result: CellResult, verdict: Verdict
+) -> None:
+    library = of_library(tmp_path).rows
+    known = Expectations(library=library, checks_library=checks_library)
+    assert known.judge(result, None) is verdict
+
+
+def test_fault_of_a_library_stands_beside_one_of_the_backend(tmp_path: Path) -> None:
+    narrow = ROW.replace("run", "verify").replace("no kernel", "off") + 'head = "base"\n'
+    known = replace(read(tmp_path, narrow), library=of_library(tmp_path).rows)
+    both = cell()
+    both.fail(cell(stage=Stage.VERIFY, cause="RuntimeError: off").failures[0])
+    assert known.judge(both, None) is Verdict.XFAIL
+    assert known.judge(cell(), None) is Verdict.XFAIL
+    both.fail(cell(stage=Stage.GENERATE, cause="a third").failures[0])
+    assert [found.cause for found in known.unexpected(both)] == ["a third"]
+
+
+def test_rewriting_writes_no_fault_of_a_library_into_a_backends_file(tmp_path: Path) -> None:
+    library = of_library(tmp_path).rows
+    known = replace(read(tmp_path, ROW), library=library)
+    assert "[[expect]]" not in updated(known, [cell()])
+    assert 'match = "other"' in updated(known, [cell(cause="other")])
+
+
+def test_the_command_shows_faults_of_the_libraries_first(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_library(root)
+    assert run(root) == 0
+    assert capsys.readouterr().out.startswith("every backend: 1 entry is expected to fail")
+
+
+def test_faults_of_the_libraries_are_read_strictly(tmp_path: Path) -> None:
+    assert not expectations_file.load_library(tmp_path, CATALOG).rows
+    with pytest.raises(HarnessError, match=r"model_lists/expectations\.toml:.*'brt'"):
+        of_library(tmp_path, ROW.replace("bert", "brt"))
+
+
+def test_faults_of_the_libraries_in_this_repository_are_whole() -> None:
+    loaded = expectations_file.load_library(ROOT, model_lists.load())
+    assert loaded.rows
+    assert not loaded.warnings

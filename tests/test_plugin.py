@@ -241,7 +241,7 @@ def test_expectations_are_written_judged_and_kept(workplace: Workplace) -> None:
         "bert": "improved", "raises": "new", "drift": "regressed", "refuses": "changed",
         "vit": "improved",
     }  # fmt: skip
-    assert "it passes now. Fix: delete that row of" in third.stdout
+    assert "it passes now. Fix: delete that row" in third.stdout
     assert "expected unsupported at verify" in third.stdout
     assert "it passed before" in third.stdout
 

@@ -27,6 +27,8 @@ FOLDER = "model_lists"
 UNAVAILABLE = "unavailable.toml"
 SUBSETS = "subsets.toml"
 BRANCHES = "branches.toml"
+#: Faults of the libraries; `harness/results/expectations_file.py` reads them.
+EXPECTATIONS = "expectations.toml"
 #: The first line of a list, for editors.
 SCHEMA = "#:schema ../docs/schemas/model_list.schema.json\n"
 #: TOML has no null; this string in a `config` stands for None.
@@ -132,6 +134,8 @@ class ListReader:
         subsets: dict[str, tuple[str, ...]] = {}
         special = {}
         for path in paths:
+            if path.name == EXPECTATIONS:
+                continue
             source = TomlFile(path, path.relative_to(self.root).as_posix())
             if path.name in (UNAVAILABLE, SUBSETS, BRANCHES):
                 special[path.name] = source
@@ -151,7 +155,7 @@ class ListReader:
             known = [name.replace("-", "_") for name in FAMILIES]
             raise HarnessError(
                 f"{source.shown}: expected the name of a family ({', '.join(known)}), "
-                f"{UNAVAILABLE}, {SUBSETS} or {BRANCHES}, found {source.path.name}."
+                f"{UNAVAILABLE}, {SUBSETS}, {BRANCHES} or {EXPECTATIONS}, found {source.path.name}."
                 f"{did_you_mean(source.path.stem, known)} Fix: rename the file"
             )
         for name, table in source.tables.items():

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from harness.catalog import backends, model_lists
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
-from harness.results.expectations_file import as_keys, load
+from harness.results.expectations_file import as_keys, load, load_library
 from harness.toolkit import checkout
 from harness.toolkit.printable import show, show_json
+
+#: The name under which the faults of the libraries are shown.
+LIBRARY = "every backend"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,9 @@ def main(args: argparse.Namespace) -> int:
         else backends.discover(folder).values()
     )
     loaded = {spec.name: load(spec.expectations, catalog) for spec in specs}
+    library = load_library(args.root, catalog)
+    if library.rows and not args.backends:
+        loaded = {LIBRARY: library, **loaded}
     if args.json:
         records = [as_record(name, row) for name, found in loaded.items() for row in found.rows]
         show_json(records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from harness.contract import CellFailure, CellResult, Device, Outcome, Stage, Verdict
@@ -93,6 +93,10 @@ class Expectations:
 
     Attributes:
         rows: one an entry, in the order of the file.
+        library: rows about faults of the libraries, the same for all backends. A failure that such
+            a row names is expected wherever it shows; a backend need not come as far as the fault.
+        checks_library: whether each of these faults must show here, as on eager PyTorch: a cell
+            that passes is then `improved`.
         header: the comment at the top of the file.
         warnings: mistakes that a run tolerates and the tests do not (rows without a reason).
         promised: the entries that the backend's pins are meant to have; None: all of them.
@@ -100,6 +104,8 @@ class Expectations:
     """
 
     rows: tuple[Expectation, ...] = ()
+    library: tuple[Expectation, ...] = ()
+    checks_library: bool = False
     header: str = ""
     warnings: tuple[str, ...] = ()
     promised: Collection[str] | None = None
@@ -116,15 +122,17 @@ class Expectations:
         """
         if self.declared_absent(result):
             return Verdict.XFAIL
-        rows = self.about(result)
+        binding = self.about(result)
+        if self.checks_library:
+            binding += self.of_library(result)
         if result.outcome is Outcome.PASS:
-            settled = [row for row in rows if not row.failure.flaky]
+            settled = [row for row in binding if not row.failure.flaky]
             return Verdict.IMPROVED if settled else Verdict.OK
-        if rows and not self.unexpected(result):
+        if not self.unexpected(result):
             return Verdict.XFAIL
         if result.outcome is Outcome.FLAKY:
             return Verdict.FLAKY
-        if rows:
+        if binding:
             return Verdict.CHANGED
         return Verdict.REGRESSED if history is Outcome.PASS else Verdict.NEW
 
@@ -136,23 +144,29 @@ class Expectations:
 
     def unexpected(self, result: CellResult) -> list[CellFailure]:
         """The failures of a result that no row about its cell names."""
-        rows = self.about(result)
+        rows = self.about(result) + self.of_library(result)
         return [
             found for found in result.failures if not any(row.failure.fits(found) for row in rows)
         ]
 
     def about(self, result: CellResult) -> list[Expectation]:
-        """The narrowest rows whose scope holds the cell of a result."""
-        rows = [
-            row
-            for row in self.rows
-            if row.entry == result.entry
-            and row.scope.holds(result.head, result.precision)
-            and self.on_device(row)
-        ]
+        """The backend's narrowest rows whose scope holds the cell of a result."""
+        rows = [row for row in _about(self.rows, result) if self.on_device(row)]
         narrowest = max((row.scope.narrowness for row in rows), default=0)
         return [row for row in rows if row.scope.narrowness == narrowest]
+
+    def of_library(self, result: CellResult) -> list[Expectation]:
+        """The rows about faults of the libraries whose scope holds the cell of a result."""
+        return _about(self.library, result)
 
     def on_device(self, row: Expectation) -> bool:
         """Whether a row counts on the run's device."""
         return self.device is None or row.scope.device in self.device
+
+
+def _about(rows: Iterable[Expectation], result: CellResult) -> list[Expectation]:
+    return [
+        row
+        for row in rows
+        if row.entry == result.entry and row.scope.holds(result.head, result.precision)
+    ]

@@ -21,6 +21,11 @@ A narrower row (one that names a precision, a head or both) goes before a wider 
 several failures, as at verify and at generate: a row for each, told apart by `stage` or `match`. A
 failure that no row names makes the cell red. A cell that fails now here, now there has a row for
 each stage, too.
+
+`model_lists/expectations.toml` has the same rows about faults of the libraries: `generate()` counts
+the positions of `roberta_decoder` wrong on every backend. Such a row stands beside those of each
+backend: a failure that it names is expected wherever it shows. On a backend with `checkpoints` in
+its `backend.toml`, as torch-cpu, it has to show, and a cell that passes is `improved`.
 """
 
 from __future__ import annotations
@@ -97,6 +102,23 @@ def load(
     return ExpectationsReader(TomlFile(path, str(path)), catalog, precisions).read()
 
 
+def load_library(root: Path, catalog: Catalog) -> Expectations:
+    """Reads and checks the rows about faults of the libraries; where there is no file, none.
+
+    Args:
+        root: the folder of `model_lists`.
+        catalog: its lists.
+
+    Raises:
+        HarnessError: the file is wrong; the message has the line and the fix.
+    """
+    path = root / model_lists.FOLDER / model_lists.EXPECTATIONS
+    if not path.exists():
+        return Expectations()
+    source = TomlFile(path, path.relative_to(root).as_posix())
+    return ExpectationsReader(source, catalog, ()).read()
+
+
 def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
     """The keys of one `[[expect]]`, without its entries; empty where it does not say."""
     return {
@@ -155,9 +177,8 @@ class ExpectationsReader:
                     f"{self.path}:{self._line(index, 'reason')}: the reason is blank. Fix: say "
                     "why it fails, and whose it is (`owner`)"
                 )
-        return Expectations(
-            tuple(rows), _leading_comment(self.source.text.splitlines()), tuple(warnings)
-        )
+        header = _leading_comment(self.source.text.splitlines())
+        return Expectations(tuple(rows), header=header, warnings=tuple(warnings))
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
         scope = Scope(table.get("head", ""), table.get("precision", ""), table.get("device", ""))

@@ -15,7 +15,7 @@ def updated(expectations: Expectations, results: Iterable[CellResult]) -> str:
 
     Rows of entries that did not run stay. Of an entry that ran, the rows that still fit stay
     with their owner, reason and issue; a failure that no row fits gets one with a blank reason,
-    for a person to fill in.
+    for a person to fill in. A fault of a library that is known has no row of the backend.
     """
     ran: dict[str, dict[tuple[str, str], CellResult]] = {}
     for result in sorted(results, key=lambda result: (result.head, result.precision)):
@@ -61,7 +61,10 @@ def _rows_of_entry(
                     failures.setdefault(row.failure, set()).add(cell)
                     kept.setdefault(row.failure, set()).add(row.scope)
             continue
+        library = expectations.of_library(result)
         for found in result.failures:
+            if any(row.failure.fits(found) for row in library):
+                continue
             fitting = [row for row in expectations.about(result) if row.failure.fits(found)]
             failure = fitting[0].failure if fitting else _new_failure(found)
             failures.setdefault(failure, set()).add(cell)

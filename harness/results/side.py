@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.catalog import model_lists
 from harness.catalog.backend_spec import session_name
 from harness.contract import HarnessError, Outcome
 from harness.results import merged, queries
@@ -30,7 +31,10 @@ from harness.toolkit.close_matches import did_you_mean
 #: Before the name of a revision.
 REVISION = "git:"
 
-#: In place of a head or precision that an expectation does not name.
+#: The file of the faults of the libraries, which all backends share.
+LIBRARY = f"{model_lists.FOLDER}/{model_lists.EXPECTATIONS}"
+
+#: In place of a head, precision or backend that an expectation does not name.
 ANY = "any"
 
 
@@ -183,7 +187,9 @@ def _expectations(revision: str, root: Path) -> Side:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise HarnessError(f"{REVISION}{revision}, {name}: {error}") from error
-        for key, state in _rows(session_name(Path(name).parent.name), table):
+        folder = Path(name).parent.name
+        backend = ANY if folder == model_lists.FOLDER else session_name(folder)
+        for key, state in _rows(backend, table):
             earlier = states.get(key)
             if earlier is not None:  # a cell that fails now here, now there
                 state = State(state.outcome, f"{earlier.stage}, {state.stage}", earlier.cause)
@@ -207,14 +213,15 @@ def _rows(backend: str, table: Mapping[str, Any]) -> Iterator[tuple[CellKey, Sta
 
 
 def _as_they_are(root: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(root.glob("backends/*/expectations.toml")):
+    paths = [root / LIBRARY, *sorted(root.glob("backends/*/expectations.toml"))]
+    for path in filter(Path.is_file, paths):
         yield str(path.relative_to(root)), path.read_text(encoding="utf-8")
 
 
 def _at_revision(revision: str, root: Path) -> Iterator[tuple[str, str]]:
-    listed = _git(root, "ls-tree", "-r", "--name-only", revision, "--", "backends")
+    listed = _git(root, "ls-tree", "-r", "--name-only", revision, "--", "backends", LIBRARY)
     for name in listed.splitlines():
-        if re.fullmatch(r"backends/\w+/expectations\.toml", name):
+        if name == LIBRARY or re.fullmatch(r"backends/\w+/expectations\.toml", name):
             yield name, _git(root, "show", f"{revision}:{name}")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.catalog import model_lists
 from harness.contract import CellResult, Outcome, Verdict
 from harness.report import culprits
 from harness.results.attempts import HEADING, attempt_lines
+from harness.results.expectations import Failure
 from harness.session.run import Run
 from harness.toolkit import printable
 from harness.toolkit.checkout import shown_path
@@ -28,19 +30,17 @@ def failure_text(run: Run, result: CellResult) -> str:
     lines += [f"and {printable.line(more.line, whole=WHOLE)}" for more in result.further]
     if result.culprit is not None:
         lines += [printable.line(line, whole=WHOLE) for line in culprits.lines(result.culprit)]
-    known = [
-        row.failure
-        for row in run.expectations.rows
-        if row.entry == result.entry and row.scope.holds(result.head, result.precision)
-    ]
+    known = {path: run.expectations.about(result)}
+    if run.expectations.checks_library:
+        shared = shown_path(run.options.lists / model_lists.EXPECTATIONS)
+        known[shared] = run.expectations.of_library(result)
     rows = "; ".join(
-        f"{f.outcome or 'a failure'} at {f.stage}" + (f" with {f.match!r}" if f.match else "")
-        for f in known
+        f"{_told(row.failure)} ({file})" for file, found in known.items() for row in found
     )
     if result.verdict is Verdict.IMPROVED:
-        lines.append(f"expected {rows}; it passes now. Fix: delete that row of {path}")
+        lines.append(f"expected {rows}; it passes now. Fix: delete that row")
     elif result.verdict is Verdict.CHANGED:
-        lines.append(f"expected {rows} ({path})")
+        lines.append(f"expected {rows}")
         left = run.expectations.unexpected(result)
         if len(left) < len(result.failures):
             found = "; ".join(f"{failure.outcome} at {failure.stage}" for failure in left)
@@ -62,6 +62,11 @@ def failure_text(run: Run, result: CellResult) -> str:
         excerpt = "\n".join(_excerpt(trace.strip().split("\n")))
         lines += ["", *printable.lines(excerpt, whole=WHOLE), ""]
     return "\n".join([*lines, printable.escaped(f"rerun: {run.rerun(result)}")])
+
+
+def _told(failure: Failure) -> str:
+    match = f" with {failure.match!r}" if failure.match else ""
+    return f"{failure.outcome or 'a failure'} at {failure.stage}{match}"
 
 
 def headline(result: CellResult) -> str:

@@ -82,6 +82,10 @@ class Run:
         self.catalog: Catalog = _catalog(options.lists)
         self.expectations = replace(
             expectations_file.load(self.spec.expectations, self.catalog),
+            library=expectations_file.load_library(
+                options.lists.resolve().parent, self.catalog
+            ).rows,
+            checks_library=self.spec.checkpoints,
             promised=_names(self.catalog, self.spec.models),
         )
         named = _names(self.catalog, options.models or self.spec.models)
