@@ -364,6 +364,12 @@ def falls_back(words: Sequence[str]) -> bool:
     return any(word.split("=")[0] == "--fallback" for word in words)
 
 
+def downloads(words: Sequence[str]) -> bool:
+    """Whether what stands behind `--` asks for checkpoints from the hub."""
+    joined = " ".join(words).replace("=", " ")
+    return "--weights pretrained" in joined
+
+
 def add_backend(backend: Backend, machine: Machine, words: Sequence[str] = ()) -> None:
     """Register the session of one backend.
 
@@ -386,7 +392,10 @@ def add_backend(backend: Backend, machine: Machine, words: Sequence[str] = ()) -
                 session.error(message)
             session.skip(message)
         install(session, environment)
-        run(session, *pytest_command(backend.name, session.posargs))
+        # Unset, unless the user has set it: only then does the hub's library ask the network.
+        online = downloads(session.posargs) and "HF_HUB_OFFLINE" not in os.environ
+        changes = {"HF_HUB_OFFLINE": None} if online else {}
+        run(session, *pytest_command(backend.name, session.posargs), **changes)
 
     run_backend.__doc__ = describe(backend, lack)
     register = nox.session(

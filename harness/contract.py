@@ -245,6 +245,7 @@ class Entry:
     heads: tuple[str, ...] = ()  # the tasks whose heads are further cells
     aliases: tuple[str, ...] = ()
     notes: str = ""
+    revision: str = ""  # of the checkpoint: a commit, branch or tag; empty: its main branch
     branch_of: str = ""  # the entry whose published configs also switch as `config` does
 
     @property
@@ -261,6 +262,9 @@ GENERATED_TOKENS = 8
 
 #: The metric, with the value 1, of a cell that ran with the weights of its checkpoint.
 REAL_WEIGHTS = "real_weights"
+
+#: The metric of a cell that was given a checkpoint from the hub: the bytes of its files, in MB.
+CHECKPOINT_SIZE = "checkpoint_size"
 
 #: The metric of a cell whose program gives other numbers each time: the largest relative error
 #: between two inferences on the same input, with the unit `1`.

@@ -22,6 +22,13 @@ _NEED_BACKEND = (
     "heads",
     "precision",
     "checkpoints",
+    "weights",
+    "policy",
+    "disk",
+    "time_budget",
+    "remove_downloads",
+    "trust_remote_code",
+    "allow_pickle",
     "shard",
     "repeat",
     "localise",
@@ -72,6 +79,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_path,
         metavar="DIR",
         help="run with the real weights in DIR: ORGANISATION/NAME, or the hub's cache",
+    )
+    add(
+        "--weights",
+        choices=["seeded", "pretrained"],
+        help="pretrained: download each entry's checkpoint from the hub, and run with that; seeded",
+    )
+    add(
+        "--policy",
+        action="store_true",
+        help="of the pretrained: every critical entry, half of the high, a quarter of the medium, "
+        "those that have not run with these pins before",
+    )
+    add("--disk", type=float, metavar="GB", help="that checkpoints may take up at once; all of it")
+    add(
+        "--time-budget",
+        type=float,
+        metavar="MINUTES",
+        help="begin no further checkpoint after so long",
+    )
+    add(
+        "--remove-downloads",
+        action="store_true",
+        help="remove each checkpoint that was downloaded, once its cells have run",
+    )
+    add("--trust-remote-code", action="store_true", help="run the modeling code of checkpoints")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        help="read weights that can run code, of checkpoints that have no safetensors",
     )
     add("--checks", choices=["default", "deep"], help="deep: the dear checks too; default")
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -159,7 +161,7 @@ def test_a_config_that_lies_is_found_out_by_the_tensors(bert: Path) -> None:
     """All of its tensors are missing, whatever class is said to have saved it."""
     for saved_by in (["LlamaModel"], ["LlamaForCausalLM"], None):
         set_config(bert, model_type="llama", architectures=saved_by)
-        with pytest.raises(CheckFailed, match=r"missing: .*layers\.0\."):
+        with pytest.raises(CheckFailed, match=r"of \d+ weights are not in it: .*layers\.0\."):
             loaded(bert, "llama")
 
 
@@ -173,7 +175,10 @@ def test_a_part_of_a_composite_is_taken(saved: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("encoder.layer.0.output.dense.weight"), "missing: encoder.layer.0.output"),
+        (
+            lambda t: t.pop("encoder.layer.0.output.dense.weight"),
+            "found 1 of 39 weights are not in it: encoder.layer.0.output",
+        ),
         (
             lambda t: t.update({"encoder.layer.9.output.dense.bias": t["pooler.dense.bias"]}),
             "unexpected: encoder.layer.9.output.dense.bias",
@@ -184,7 +189,7 @@ def test_a_part_of_a_composite_is_taken(saved: Callable[..., Path]) -> None:
         ),
         (
             lambda t: t.update({"puler.dense.bias": t.pop("pooler.dense.bias")}),
-            "missing: pooler.dense.bias; unexpected: puler.dense.bias",
+            "weights are not in it: pooler.dense.bias; unexpected: puler.dense.bias",
         ),
     ],
     ids=["missing", "unexpected", "another shape", "misspelt"],
@@ -206,7 +211,7 @@ def test_a_tensor_that_the_headless_model_lacks_is_missing_below_a_head_too(
     loaded(folder, "gpt2")
     edit(folder, lambda t: t.pop("transformer.h.0.ln_1.weight"))
     for head in (BASE, "text-generation"):
-        with pytest.raises(CheckFailed, match=r"missing: .*h\.0\.ln_1\.weight"):
+        with pytest.raises(CheckFailed, match=r"1 of \d+ .*not in it: .*h\.0\.ln_1\.weight"):
             loaded(folder, "gpt2", head)
 
 
@@ -229,6 +234,44 @@ def test_a_headless_model_leaves_the_head_of_its_checkpoint(saved: Callable[...,
     assert type(loaded(saved("llama", "text-generation"), "llama")).__name__ == "LlamaModel"
 
 
+def test_a_checkpoint_may_hold_more_parts_than_the_model(
+    saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The published BERT has the head of next sentences and the pooler beside its masked words."""
+    folder = Path(shutil.copytree(saved("bert", "fill-mask"), tmp_path / "checkpoints"))
+    names = ("cls.seq_relationship.weight", "bert.pooler.dense.weight")
+    edit(folder, lambda t: t.update(dict.fromkeys(names, np.zeros((2, 2), np.float32))))
+    assert type(loaded(folder, "bert", "fill-mask")).__name__ == "BertForMaskedLM"
+
+
+# ---- code of their own
+
+
+def test_code_of_a_checkpoint_runs_where_it_is_trusted(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("dynamic_module_utils", "utils.hub", "utils"):
+        name = f"transformers.{place}.HF_MODULES_CACHE"
+        monkeypatch.setattr(name, str(tmp_path / "modules"), raising=False)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    for kind, name in (("configuration", "Config"), ("modeling", "Model")):
+        said = '    model_type = "own"\n' if name == "Config" else ""
+        more = "    config_class = OwnConfig\n" if name == "Model" else ""
+        head = "from .configuration_own import OwnConfig\n" if name == "Model" else ""
+        code = f"from transformers import Bert{name}\n{head}\n\nclass Own{name}(Bert{name}):\n"
+        (bert / NAME / f"{kind}_own.py").write_text(f"{code}{said}{more}    is_own = True\n")
+    auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
+    set_config(bert, model_type="own", architectures=["OwnModel"], auto_map=auto_map)
+    with pytest.raises(HarnessError, match=r"configuration_own\.py, modeling_own\.py; .*Fix: read"):
+        loaded(bert)
+    trusted = TinyCase(entry("bert"), checkpoints=bert, trusted=True).module()
+    assert (type(trusted).__name__, trusted.is_own) == ("OwnModel", True)
+    with pytest.raises(Absent, match="no class for fill-mask"):
+        TinyCase(entry("bert"), checkpoints=bert, trusted=True, head="fill-mask").module()
+    set_config(bert, model_type="bert", architectures=["BertModel"])
+    assert type(loaded(bert)).__name__ == "BertModel"
+
+
 def test_a_part_that_was_not_saved_is_absent_and_not_drawn_at_random(
     saved: Callable[..., Path],
 ) -> None:
@@ -248,7 +291,7 @@ def test_a_part_that_was_saved_and_is_gone_is_missing(
             del tensors[name]
 
     edit(folder, without_embeddings)
-    with pytest.raises(CheckFailed, match="missing: embeddings"):
+    with pytest.raises(CheckFailed, match="not in it: embeddings"):
         loaded(folder)
 
 
@@ -268,7 +311,7 @@ def denoiser(saved: Callable[..., Path], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("proj_out_2.bias"), "missing: proj_out_2.bias"),
+        (lambda t: t.pop("proj_out_2.bias"), "weights are not in it: proj_out_2.bias"),
         (lambda t: t.update({"proj_out_3.bias": t["proj_out_2.bias"]}), "unexpected: proj_out_3"),
         (
             lambda t: t.update({"proj_out_2.bias": t["proj_out_2.bias"][:-1]}),

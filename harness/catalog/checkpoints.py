@@ -3,7 +3,8 @@
     DIR/ORGANISATION/NAME/config.json
     DIR/models--ORGANISATION--NAME/snapshots/REVISION/config.json    refs/main says which revision
 
-The cache may be `DIR/hub`, as below the folder that HF_HOME names. Nothing is downloaded.
+The cache may be `DIR/hub`, as below the folder that HF_HOME names. Nothing is downloaded here;
+`harness/catalog/hub/` fills the cache.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from harness.contract import Entry, HarnessError
 #: A repository on the hub. Neither part is `.` or `..`, so that no name leads out of a folder.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 #: A revision: a commit, or the name of a branch or tag, as `refs/main` holds one.
-_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 #: The file that says what a checkpoint is; each has one.
 CONFIG = "config.json"
 #: How many names a message lists.
 SHOWN = 5
 
 
-def find(folder: Path, name: str) -> Path | None:
+def find(folder: Path, name: str, revision: str = "") -> Path | None:
     """The folder of a checkpoint's files; None where it is not there.
 
     Args:
         folder: what `--checkpoints` names.
         name: the repository, as ORGANISATION/NAME.
+        revision: the commit to take from a cache; empty for the one of `refs/REVISION` or the only.
 
     Raises:
         HarnessError: `name` is no repository's, or the cache holds several revisions of it and does
@@ -43,7 +45,7 @@ def find(folder: Path, name: str) -> Path | None:
     for root in (folder, folder / "hub"):
         if (root / name / CONFIG).is_file():
             return root / name
-        cached = _snapshot(root / f"models--{name.replace('/', '--')}")
+        cached = _snapshot(root / f"models--{name.replace('/', '--')}", revision)
         if cached is not None:
             return cached
     return None
@@ -72,12 +74,21 @@ def check_any(folder: Path, entries: Iterable[Entry]) -> None:
     )
 
 
-def _snapshot(repository: Path) -> Path | None:
-    """The files of a repository in the hub's cache, of the revision that `refs/main` says."""
-    reference = repository / "refs" / "main"
+def _snapshot(repository: Path, revision: str) -> Path | None:
+    """The files of a repository in the hub's cache, of a commit or of what `refs/` says."""
+    if revision and not REVISION.fullmatch(revision):
+        raise HarnessError(
+            f"expected a revision to be a commit, branch or tag, found {revision[:80]!r}. "
+            "Fix: correct `revision` in the model list"
+        )
+    if revision and (repository / "snapshots" / revision / CONFIG).is_file():
+        return repository / "snapshots" / revision
+    reference = repository / "refs" / (revision or "main")
     try:
-        revision = reference.read_text(encoding="utf-8").strip()
+        commit = reference.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        if revision:
+            return None
         found = sorted(path.parent for path in (repository / "snapshots").glob(f"*/{CONFIG}"))
         if len(found) > 1:
             raise HarnessError(
@@ -91,12 +102,12 @@ def _snapshot(repository: Path) -> Path | None:
             f"expected {reference} to hold the name of a snapshot, found: {error}. "
             "Fix: download the checkpoint anew"
         ) from None
-    if not _REVISION.fullmatch(revision):
+    if not REVISION.fullmatch(commit):
         raise HarnessError(
-            f"expected {reference} to hold the name of a snapshot, found {revision[:80]!r}. "
+            f"expected {reference} to hold the name of a snapshot, found {commit[:80]!r}. "
             "Fix: download the checkpoint anew"
         )
-    snapshot = repository / "snapshots" / revision
+    snapshot = repository / "snapshots" / commit
     return snapshot if (snapshot / CONFIG).is_file() else None
 
 

@@ -40,7 +40,8 @@ ENTRY_KEYS: Mapping[str, Key] = {
     "architecture": Key(
         "The model type as transformers spells it, or the class in another library.", required=True
     ),
-    "checkpoint": Key("A repository on the Hugging Face hub; nothing of it is downloaded."),
+    "checkpoint": Key("A repository on the Hugging Face hub; `--weights pretrained` downloads it."),
+    "revision": Key("A commit, branch or tag of that repository; its main branch by default."),
     "task": Key(
         "What the model is for, as the hub's pipeline tags name it where they do.",
         choices=known_tasks(),
@@ -188,6 +189,15 @@ class ListReader:
                 repr(checkpoint),
                 "correct it",
             )
+        revision = table.get("revision", "")
+        if revision and not (checkpoint and checkpoints.REVISION.fullmatch(revision)):
+            raise source.error(
+                name,
+                "revision",
+                "a commit, branch or tag of its `checkpoint`",
+                repr(revision),
+                "correct it" if checkpoint else "name the checkpoint too",
+            )
         task = table.get("task", "")
         heads = table.get("heads", [task] if task in known_heads() else [])
         _check_heads(source, name, heads)
@@ -254,6 +264,7 @@ class ListReader:
                 config=_merged(whole.config, with_none(table["config"])),
                 heads=heads,
                 checkpoint="",
+                revision="",
                 aliases=(),
                 notes=table.get("notes", ""),
                 branch_of=whole.name,

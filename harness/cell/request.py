@@ -26,6 +26,9 @@ class Job:
     checks_library: bool = False  # whether the session looks for faults of the modeling code itself
     checks: str = DEFAULT  # or `deep`: those too that cost more than they find, most days
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
+    revision: str = ""  # the commit of the checkpoint in the hub's cache
+    unfetched: str = ""  # why there is no checkpoint: the cell then ends at `build`
+    trusted: bool = False  # whether modeling code in the checkpoint may run
 
     def on(self, unit: str) -> Job:
         """The same cell on one of several devices."""

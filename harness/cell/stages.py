@@ -67,6 +67,8 @@ def run(job: Job, report: Report) -> CellResult:
 def _stages(job: Job, progress: CellProgress) -> None:
     result = progress.result
     with progress.stage(Stage.BUILD):
+        if job.unfetched:
+            raise HarnessError(job.unfetched)
         numpy_before = border.numpy_functions()
         spec = backends.find(job.cell.backend, job.backends_dir)
         backend = backends.load(spec, job.options)
@@ -138,7 +140,9 @@ def cell_case(backend: Backend, job: Job) -> Case:
     if make is None:
         from harness.models.case import TinyCase  # imports what builds real models
 
-        make = partial(TinyCase, checkpoints=job.checkpoints)
+        make = partial(
+            TinyCase, checkpoints=job.checkpoints, revision=job.revision, trusted=job.trusted
+        )
     case = border.case(make(job.cell.entry, job.seed, job.size, job.cell.head))
     narrowed: Callable[[Case], Case] | None = getattr(backend, "narrowed", None)
     return case if narrowed is None else border.case(narrowed(case))

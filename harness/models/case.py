@@ -64,6 +64,8 @@ class TinyCase:
         head: `base` for the headless model, or one of the entry's heads.
         checkpoints: a folder with real weights, as `ORGANISATION/NAME` below it or as the hub's
             cache; the model then comes from there, in its own size.
+        revision: the commit to take from a cache; empty for the one that the cache names.
+        trusted: whether modeling code in the checkpoint may run.
     """
 
     def __init__(
@@ -73,8 +75,12 @@ class TinyCase:
         size: str = "tiny",
         head: str = BASE,
         checkpoints: Path | None = None,
+        revision: str = "",
+        trusted: bool = False,
     ) -> None:
         self.checkpoints = checkpoints
+        self.revision = revision
+        self.trusted = trusted
         self.entry = entry
         self.seed = seed
         self.example_seed = seed + example_seeds.offset(entry.architecture)
@@ -98,7 +104,7 @@ class TinyCase:
         if self.checkpoints is None:
             return None
         wanted = self.entry.checkpoint
-        folder = checkpoints_.find(self.checkpoints, wanted) if wanted else None
+        folder = checkpoints_.find(self.checkpoints, wanted, self.revision) if wanted else None
         if folder is None:
             wanted = wanted or "a checkpoint: the entry names none"
             raise Absent(f"requires {wanted}, not in {self.checkpoints}")
@@ -118,7 +124,9 @@ class TinyCase:
         import torch
 
         if self._checkpoint is not None:
-            found = self._library.pretrained(self.entry.architecture, self.head, self._checkpoint)
+            found = self._library.pretrained(
+                self.entry.architecture, self.head, self._checkpoint, trusted=self.trusted
+            )
             return found.requires_grad_(False).eval()
         torch.manual_seed(self.seed)
         with torch.no_grad():  # what is derived from parameters has no history, and can be copied

@@ -7,6 +7,7 @@ and what the model lacks it leaves out, with a warning.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -91,8 +92,10 @@ def check_tensors(
 ) -> None:
     """Refuse a model whose tensors are not all those of its checkpoint.
 
-    A checkpoint may hold more than the model: the head of the class that was saved. It may lack a
-    whole part that this class did not have: BERT's pooler, saved with the head of fill-mask.
+    A checkpoint may hold more than the model: the head of the class that was saved, BERT's next
+    sentence beside its masked words. It holds no further layer of the model, though, nor any other
+    tensor that a number alone tells from one of the model's. It may lack a whole part that the
+    class that was saved did not have: BERT's pooler, saved with the head of fill-mask.
 
     Args:
         model: a torch module that was made from the checkpoint.
@@ -103,18 +106,23 @@ def check_tensors(
 
     Raises:
         Absent: the checkpoint was saved by another class and lacks whole parts of the model.
-        CheckFailed: a tensor is missing, unexpected, or of another shape.
+        CheckFailed: a tensor is missing, surplus, or of another shape.
     """
     name = type(model).__name__
+    state = list(model.state_dict())
     missing, unexpected = list(loaded.missing), list(loaded.unexpected)
     lacking: list[str] = []
     if saved and name not in saved:
         lacking = [part for part in whole_parts(model, missing) if part not in had]
         missing = [tensor for tensor in missing if tensor.partition(".")[0] not in lacking]
-        unexpected = [tensor for tensor in unexpected if _is_of_part(model, tensor)]
     wrong = [f"{tensor} has {got}, and the model {want}" for tensor, got, want in loaded.mismatched]
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": wrong}
-    if any(faults.values()):
+    surplus = _surplus(unexpected, state, getattr(model, "base_model_prefix", ""))
+    faults = {
+        f"{len(missing)} of {len(state)} weights are not in it": missing,
+        "unexpected": unexpected if missing else surplus,
+        "of another shape": wrong,
+    }
+    if missing or wrong or surplus:
         said = "; ".join(
             f"{kind}: {_listed(tensors)}" for kind, tensors in faults.items() if tensors
         )
@@ -157,10 +165,14 @@ def own_parts(model: Any) -> frozenset[str]:
     return frozenset(name for part in held for name, _ in part.named_children())
 
 
-def _is_of_part(model: Any, tensor: str) -> bool:
-    """Whether a tensor's name begins with a part of a model, behind the headless model's or not."""
-    prefix = getattr(model, "base_model_prefix", "") + "."
-    return tensor.removeprefix(prefix).partition(".")[0] in own_parts(model)
+def _surplus(unexpected: Iterable[str], state: Iterable[str], prefix: str) -> list[str]:
+    """The tensors whose names differ from one of the model's by a number, as of a further layer."""
+
+    def pattern_of(name: str) -> str:
+        return re.sub(r"\d+", "#", name.removeprefix(f"{prefix}."))
+
+    known = {pattern_of(name) for name in state}
+    return [name for name in unexpected if pattern_of(name) in known]
 
 
 def _listed(names: Iterable[str]) -> str:

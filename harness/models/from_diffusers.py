@@ -132,7 +132,9 @@ class Diffusers:
         """None: a pipeline of diffusers is several models; this is one of them."""
         return None
 
-    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+    def pretrained(
+        self, architecture: str, head: str, folder: Path, *, trusted: bool = False
+    ) -> Any:
         """The model that `from_pretrained` loads from a checkpoint's folder, in float32.
 
         Raises:

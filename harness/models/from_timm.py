@@ -39,7 +39,9 @@ class Timm(ConstructorLibrary):
         """Import the model's class."""
         self.class_of(architecture)
 
-    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+    def pretrained(
+        self, architecture: str, head: str, folder: Path, *, trusted: bool = False
+    ) -> Any:
         """Nothing: its checkpoints do not say the arguments of a class.
 
         Raises:

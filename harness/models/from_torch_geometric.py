@@ -43,7 +43,9 @@ class TorchGeometric(ConstructorLibrary):
         error", seen on an H100), so that whoever needs the library imports it.
         """
 
-    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+    def pretrained(
+        self, architecture: str, head: str, folder: Path, *, trusted: bool = False
+    ) -> Any:
         """Nothing: the library publishes no checkpoints."""
         raise Absent(f"requires a checkpoint of {architecture}, and torch_geometric has none")
 

@@ -9,7 +9,14 @@ from typing import Any
 
 from harness.contract import BASE, Absent, Arrays, PipelineCase
 from harness.inputs import example_inputs, special_ids
-from harness.models import checkpoint, config_classes, config_fields, model_class, pipelines
+from harness.models import (
+    checkpoint,
+    config_classes,
+    config_fields,
+    model_class,
+    own_code,
+    pipelines,
+)
 from harness.models.shrink.shrinker import tiny_config
 
 
@@ -43,22 +50,34 @@ class Transformers:
         """Text or an image, with a tokenizer or the architecture's image processor."""
         return pipelines.pipeline_case(architecture, head, inputs, seed)
 
-    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
+    def pretrained(
+        self, architecture: str, head: str, folder: Path, *, trusted: bool = False
+    ) -> Any:
         """The model that `from_pretrained` loads from a checkpoint's folder, in float32.
 
         Raises:
             Absent: no such class, or the checkpoint was saved without a part of it.
             CheckFailed: a tensor is missing, unexpected, or of another shape.
-            HarnessError: the checkpoint is of another architecture.
+            HarnessError: the checkpoint is of another architecture, or of one that only code in it
+                knows, which is not trusted.
         """
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        cls: Any = model_class.of(architecture, head)
-        saved = config_classes.saved_by(folder, architecture)
+        cls: Any = own_code.auto_class(folder, head, trusted=trusted)
+        foreign = {} if cls is None else {"trust_remote_code": True}
+        if cls is None:
+            cls = model_class.of(architecture, head)
+            saved = config_classes.saved_by(folder, architecture)
+        else:
+            saved = ()
         model, info = cls.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
+            folder,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            **foreign,
         )
         loaded = checkpoint.LoadedTensors.of(info)
         had = _parts_of(saved, model.config) if loaded.missing else frozenset()

@@ -35,8 +35,13 @@ class Library(Protocol):
     ) -> PipelineCase | None:
         """The components and raw input of the library's pipeline, where it has one."""
 
-    def pretrained(self, architecture: str, head: str, folder: Path) -> Any:
-        """A float32 torch module with the weights that are in a folder; raises `Absent`."""
+    def pretrained(
+        self, architecture: str, head: str, folder: Path, *, trusted: bool = False
+    ) -> Any:
+        """A float32 torch module with the weights that are in a folder; raises `Absent`.
+
+        Modeling code in that folder runs only where it is `trusted`.
+        """
 
     def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:
         """The token ids that stand for something else than text, in ascending order."""

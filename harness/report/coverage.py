@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from harness.catalog import policy
 from harness.report.labels import where
-from harness.results.coverage import REAL_WEIGHTS_TARGETS, BackendCoverage, Coverage, Tally
+from harness.results.coverage import BackendCoverage, Coverage, Tally
 from harness.toolkit import markdown_text
 from harness.toolkit.text_table import markdown_table
 
@@ -72,7 +73,7 @@ def markdown(coverage: Coverage) -> str:
                     row.priority,
                     row.entries,
                     row.with_checkpoint,
-                    f"{row.target} ({REAL_WEIGHTS_TARGETS[row.priority]:.0%})",
+                    f"{row.target} ({policy.TARGETS[row.priority]:.0%})",
                     f"{row.reached} ({_share(row.reached, row.entries)})",
                     max(row.target - row.reached, 0),
                 )

@@ -11,18 +11,15 @@ All of it is counted for each precision of a backend, and once over all of its p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.catalog import policy
 from harness.catalog.selection import ALL, Catalog
 from harness.contract import BASE, PRIORITIES, REAL_WEIGHTS, Entry, Outcome, Priority
 from harness.results import merged, queries
 from harness.results.expectations import DECLARED_ABSENT
 from harness.results.queries import CellRow, Column, Connection
-
-#: Target share of the entries of each priority that have been run with their real weights.
-REAL_WEIGHTS_TARGETS: Mapping[Priority, float] = {"critical": 1.0, "high": 0.5, "medium": 0.25}
 
 #: In place of a precision: all of them together.
 EVERY = ""
@@ -149,7 +146,7 @@ def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gather
         backends=tuple(wholes),
         columns=tuple(columns),
         ways=tuple(way for column, way in ways.items() if column.precision == EVERY),
-        weights=tuple(_weights(priority, entries, real) for priority in REAL_WEIGHTS_TARGETS),
+        weights=tuple(_weights(priority, entries, real) for priority in policy.TARGETS),
         never_run={family: names for family, names in missing.items() if names},
         unavailable={name: model.reason for name, model in catalog.unavailable.items()},
     )
@@ -244,6 +241,6 @@ def _weights(priority: Priority, entries: Sequence[Entry], real: set[str]) -> We
         priority=priority,
         entries=len(chosen),
         with_checkpoint=sum(bool(entry.checkpoint) for entry in chosen),
-        target=math.ceil(REAL_WEIGHTS_TARGETS[priority] * len(chosen)),
+        target=policy.target(priority, entries),
         reached=sum(entry.name in real for entry in chosen),
     )

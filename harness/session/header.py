@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.catalog.hub.download import gigabytes
 from harness.cell.request import DEFAULT
 from harness.contract import Cell
+from harness.session import checkpoint_plan
 from harness.session.run import Run
 from harness.toolkit import printable
 
@@ -33,7 +35,9 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     entries = len({cell.entry.name for cell in cells})
     precisions = list(dict.fromkeys(cell.precision for cell in cells))
     threads = "thread" if settings.threads == 1 else "threads"
-    size = f"precision {', '.join(precisions) or 'none'}, size {options.size}, seed {options.seed}"
+    real = options.pretrained is not None or options.checkpoints is not None
+    size = "size of the checkpoint" if real else f"size {options.size}"
+    size = f"precision {', '.join(precisions) or 'none'}, {size}, seed {options.seed}"
     size += f", checks {options.checks}" if options.checks != DEFAULT else ""
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
@@ -45,6 +49,23 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     again = f"; what fails is run again, {options.repeat} times at most" if options.repeat else ""
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}{again}")
+    if options.pretrained is not None:
+        lines.append(weights_line(run))
     warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
     lines += (f"warning: {warning}" for warning in warnings)
     return [printable.line(line, printable.KEPT_LINE) for line in lines]
+
+
+def weights_line(run: Run) -> str:
+    """The line about checkpoints: how many there are, their bytes, and what was done before."""
+    cache = checkpoint_plan.cache_folder()
+    found = [item.repository for item in run.planned if item.repository is not None]
+    missing = sum(file.size for repository in found for file in repository.missing(cache))
+    size = gigabytes(sum(repository.size for repository in found))
+    line = f"weights: {len(found)} checkpoints of the hub, {size}, {gigabytes(missing)} to download"
+    problems = sum(bool(item.problem) for item in run.planned)
+    line += f"; {problems} that cannot be had" if problems else ""
+    if run.done_before:
+        entries = len({cell.entry.name for cell in run.done_before})
+        line += f"; {entries} entries of the policy have run before with these pins"
+    return line

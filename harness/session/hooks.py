@@ -102,6 +102,21 @@ class RunHooks:
         if others:
             items[:] = mine
             self.config.hook.pytest_deselected(items=others)
+        if not self.config.option.collectonly:
+            self._plan(items)
+
+    def _plan(self, items: list[pytest.Item]) -> None:
+        """Order the cells by their checkpoints, and deselect what the policy has done before."""
+        cells = {item.cell.id: item for item in items if isinstance(item, CellItem)}
+        try:
+            planned = self.run.plan([item.cell for item in cells.values()])
+        except HarnessError as error:
+            raise _usage_error(error) from error
+        done = [cells[cell.id] for cell in self.run.done_before]
+        if done:
+            self.config.hook.pytest_deselected(items=done)
+        if self.run.options.pretrained is not None:
+            items[:] = [cells[cell.id] for cell in planned]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -188,7 +203,7 @@ class RunHooks:
         """Wait for the item's cell, outside of pytest's capturing, and show the progress line."""
         future = self._futures.get(item.nodeid)
         while future is not None and not future.done():
-            self._progress.show(self.run.running())
+            self._progress.show(self.run.running(), self.run.downloading())
             wait_for([future], timeout=TICK)  # with one, so that Windows lets Ctrl-C through
             self._interruption.check()
         if isinstance(self.run.error, HarnessError):
@@ -211,7 +226,10 @@ class RunHooks:
             capture = self.config.pluginmanager.getplugin("capturemanager")
             with capture.global_and_fixture_disabled():
                 return self.run.here(item.cell)
-        result = self._futures[item.nodeid].result()
+        future = self._futures[item.nodeid]
+        if future.cancelled():
+            pytest.skip(self.run.held_back(item.cell))
+        result = future.result()
         self.run.localise(item.cell, result)
         return result
 
@@ -260,7 +278,8 @@ class RunHooks:
             self._updated = ""
             sys.stderr.write(printable.block(f"ERROR: {error}") + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self._in_other_shards:
+        nothing_left = self._in_other_shards or self.run.done_before
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and nothing_left:
             session.exitstatus = pytest.ExitCode.OK
         if exitstatus == pytest.ExitCode.OK and self.options.shard == (1, 1) and self._all_absent:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED

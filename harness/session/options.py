@@ -14,15 +14,21 @@ import pytest
 from harness.catalog import backend_spec, model_lists
 from harness.cell.request import DEFAULT
 from harness.contract import HarnessError
+from harness.session.pretrained import BESIDE, SEEDED, Pretrained, pretrained_of
+from harness.toolkit import hardware
 from harness.toolkit.checkout import ROOT
 from harness.toolkit.toml_file import cut
-from harness.workers.limits import Limits
+from harness.workers.limits import MB, Limits
 from harness.workers.settings import cores
 
 #: The most that limits may say: eleven days, a petabyte. Beyond, timers and addresses overflow.
 MOST_SECONDS, MOST_MB = 1e6, 1e9
 #: The largest seed that every generator of random numbers takes.
 MOST_SEED = 2**32 - 1
+
+#: Seconds of a cell with a checkpoint from the hub, and the share of the machine's memory that all
+#: such cells at once may add.
+REAL_SECONDS, MEMORY_SHARE = 900.0, 0.8
 
 #: How often a cell is run again at most.
 MOST_REPEATS = 100
@@ -66,6 +72,7 @@ class Options:
     repeat: int = 0  # how often a cell is run again that fails
     localise: bool = False  # whether the failing part of a cell that fails is searched for
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
+    pretrained: Pretrained | None = None  # real weights, from the hub
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
     backends: Path = backend_spec.BACKENDS
@@ -94,9 +101,14 @@ def options_of(config: pytest.Config, backend: str) -> Options:
     named |= {name: "\n".join(given(name, [])) for name in PASSED_ON_LISTS}
     named["fault"] = ",".join(faults)
     named["cache"] = "off" if config.getoption("no_cache") else ""
+    beside = {name: config.getoption(name) for name in BESIDE}
+    weights = given("weights", SEEDED)
+    pretrained = pretrained_of(beside, weights, given("checkpoints", None))
+    workers = cells_at_once(given("workers", "auto" if pretrained is None else "1"))
+    usual = Limits() if pretrained is None else limits_of_real_models(workers)
     limits = Limits(
-        _within("--timeout", given("timeout", Limits().seconds), MOST_SECONDS, "s"),
-        int(_within("--memory", given("memory", Limits().memory_mb), MOST_MB, "MB")),
+        _within("--timeout", given("timeout", usual.seconds), MOST_SECONDS, "s"),
+        int(_within("--memory", given("memory", usual.memory_mb), MOST_MB, "MB")),
     )
     default = Options(backend)
     repro = given("repro", "")
@@ -106,11 +118,12 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         precisions=_precisions(given("precision", "")) or default.precisions,
         heads=given("heads", ""),
         checkpoints=_folder("--checkpoints", given("checkpoints", None)),
+        pretrained=pretrained,
         size=given("size", default.size),
         checks=given("checks", default.checks),
         seed=_seed(given("seed", default.seed)),
         limits=limits,
-        workers=cells_at_once(given("workers", "auto")),
+        workers=workers,
         shard=_shard(given("shard", "1/1")),
         repeat=_repeat(given("repeat", 0), repro),
         localise=bool(config.getoption("localise")),
@@ -120,6 +133,17 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         lists=given("lists", default.lists).resolve(),
         arguments=tuple(config.invocation_params.args),
     )
+
+
+def limits_of_real_models(workers: int) -> Limits:
+    """The limits of a cell with a checkpoint from the hub: a share of the machine, and more time.
+
+    Args:
+        workers: how many cells run at once.
+    """
+    memory = hardware.cpu().memory_bytes
+    share = Limits().memory_mb if memory is None else int(memory * MEMORY_SHARE / workers / MB)
+    return Limits(REAL_SECONDS, share)
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

@@ -77,8 +77,13 @@ class ProgressLine:
         """Count a cell that has ended."""
         self._outcomes[result.outcome] += 1
 
-    def show(self, running: Sequence[TaskStatus]) -> None:
-        """Draw the line, if the last drawing is long enough ago."""
+    def show(self, running: Sequence[TaskStatus], beside: str = "") -> None:
+        """Draw the line, if the last drawing is long enough ago.
+
+        Args:
+            running: the cells that are running now.
+            beside: of something else that goes on, such as a download.
+        """
         if self._terminal is None:
             return
         now = self._clock()
@@ -86,7 +91,7 @@ class ProgressLine:
             if now - self._drawn >= LIVE:
                 self._drawn = now
                 self._shown = True
-                text = self._text(now, running)
+                text = self._text(now, running, beside)
                 self._terminal.rewrite(text[: self._width - 1], erase=True)
                 self._terminal.flush()
             return
@@ -94,7 +99,7 @@ class ProgressLine:
         tenth = self.done * 10 // self._total > self._drawn_done * 10 // self._total
         if self.done < self._total and (since >= FULL or (tenth and since >= FULL_AT_LEAST)):
             self._drawn, self._drawn_done = now, self.done
-            self._terminal.write_line(self._text(now, running))
+            self._terminal.write_line(self._text(now, running, beside))
             self._terminal.flush()
 
     def clear(self) -> None:
@@ -104,10 +109,10 @@ class ProgressLine:
             self._terminal.rewrite("")
             self._shown = False
 
-    def _text(self, now: float, running: Sequence[TaskStatus]) -> str:
+    def _text(self, now: float, running: Sequence[TaskStatus], beside: str = "") -> str:
         counts = " · ".join(f"{self._outcomes[o]} {o}" for o in Outcome if self._outcomes[o])
         share = f"{self.done * 100 // self._total:3}% {self.done}/{self._total}"
-        parts = [share, counts, self._left(now), ", ".join(map(_status, running))]
+        parts = [share, counts, self._left(now), beside, ", ".join(map(_status, running))]
         return "   ".join(part for part in parts if part)
 
     def _left(self, now: float) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Device, RunInfo
@@ -29,7 +28,7 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
             "python": platform.python_version(),
             **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
-        lock_sha256=_sha256(spec.lock),
+        lock_sha256=lock_of(spec),
         git_commit=_git_commit(),
         host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
         arguments=options.arguments,
@@ -38,10 +37,10 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
     )
 
 
-def _sha256(path: Path) -> str:
-    """The digest of a file; empty without the file."""
+def lock_of(spec: BackendSpec) -> str:
+    """The SHA-256 of a backend's pins; empty without such a file."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(spec.lock.read_bytes()).hexdigest()
     except OSError:
         return ""
 

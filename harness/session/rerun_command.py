@@ -6,6 +6,7 @@ from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import DEFAULT
 from harness.contract import CellResult, Entry
 from harness.session.options import PASSED_ON, PASSED_ON_LISTS, Options
+from harness.session.pretrained import PRETRAINED
 
 
 def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: Options) -> str:
@@ -27,6 +28,10 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         arguments += ["--size", options.size]
     if options.checkpoints is not None:
         arguments.append(f"--checkpoints={options.checkpoints}")
+    if options.pretrained is not None:
+        arguments += ["--weights", PRETRAINED]
+        arguments += ["--trust-remote-code"] if options.pretrained.trusted else []
+        arguments += ["--allow-pickle"] if options.pretrained.pickled else []
     if options.checks != DEFAULT:
         arguments += ["--checks", options.checks]
     if options.repeat:

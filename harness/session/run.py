@@ -11,39 +11,44 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.catalog import backends, checkpoints, model_lists, selection
+from harness.catalog import backends, checkpoints, model_lists, policy, selection
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
 from harness.contract import (
     BASE,
+    CHECKPOINT_SIZE,
     Cell,
     CellFailure,
     CellResult,
     Culprit,
     Entry,
     HarnessError,
+    Metric,
     Outcome,
     Stage,
     Unavailable,
     Verdict,
 )
 from harness.models.recorded import record
-from harness.results import attempts, expectations_file, expectations_update
+from harness.results import attempts, checkpoints_done, expectations_file, expectations_update
 from harness.results.expectations import device_text
 from harness.results.store import Store
+from harness.session import checkpoint_plan
+from harness.session.checkpoint_feed import CheckpointFeed, Fetched
+from harness.session.checkpoint_plan import Planned
 from harness.session.cost import Cost, cost_since
 from harness.session.option_checks import TASKS, check_faults, check_heads, check_precisions
 from harness.session.options import Options, comma_separated
 from harness.session.preloading import preloaded_modules
-from harness.session.provenance import run_info
+from harness.session.provenance import lock_of, run_info
 from harness.session.rerun_command import rerun_command
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
 from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
 from harness.workers.ending import Ending
-from harness.workers.limits import Limits
+from harness.workers.limits import MB, Limits
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
@@ -69,6 +74,8 @@ class Run:
         device: the device and the precisions of the backend, once `ask` has asked.
         cache: the backend's cache, as of converted and compiled models.
         run_id: the key of the run in its results.
+        planned: the checkpoints of `--weights pretrained`, once `plan` has asked for them.
+        done_before: cells of the policy that are left out, since they have run with these pins.
         note: what a person must know of the results file, as that it was set aside; else empty.
         settings: of the child processes.
 
@@ -89,6 +96,9 @@ class Run:
             promised=_names(self.catalog, self.spec.models),
         )
         named = _names(self.catalog, options.models or self.spec.models)
+        if options.pretrained is not None and options.pretrained.policy:
+            wanted = {entry.name for entry in policy.chosen(list(self.catalog.entries.values()))}
+            named = [name for name in named if name in wanted]
         first, step = options.shard
         self.named = frozenset(named)
         self.selected = frozenset(named[first - 1 :: step])
@@ -114,6 +124,10 @@ class Run:
             ),
         )
         self.note = ""
+        self.planned: Sequence[Planned] = ()
+        self.done_before: list[Cell] = []
+        self._feed: CheckpointFeed | None = None
+        self._left: dict[str, int] = {}  # entry -> cells that still need its checkpoint
         self._began = time.monotonic()
         self._started = 0  # cells
         self._store: Store | None = None
@@ -203,6 +217,30 @@ class Run:
         chosen = frozenset(comma_separated(self.options.heads or self.spec.heads))
         return bool(chosen & {selection.ALL, head, BASE if head == BASE else TASKS})
 
+    def plan(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells to run, in their order: as given, or by the size of their checkpoints.
+
+        With `--policy`, cells that have run with their checkpoint and these pins are left out.
+
+        Raises:
+            HubUnreachable: the hub does not answer.
+            HarnessError: this environment lacks `huggingface_hub`.
+        """
+        settings = self.options.pretrained
+        if settings is None:
+            return list(cells)
+        cache = checkpoint_plan.cache_folder()
+        if settings.policy:
+            done = checkpoints_done.cells_done(self.path, lock_of(self.spec))
+            self.done_before = [cell for cell in cells if _cell_key(cell) in done]
+            cells = [cell for cell in cells if _cell_key(cell) not in done]
+        entries = {cell.entry.name: cell.entry for cell in cells}.values()
+        memory = self.options.limits.memory_mb
+        self.planned = checkpoint_plan.plan(entries, settings, cache, memory)
+        self._feed = CheckpointFeed(self.planned, settings, cache)
+        order = checkpoint_plan.entry_order(self.planned)
+        return sorted(cells, key=lambda cell: order[cell.entry.name])
+
     def open(self) -> None:
         """Open the results file; after `ask`, which must have found a device.
 
@@ -233,17 +271,52 @@ class Run:
         ]
         self._pool = self._new_pool()
         self._started = len(tasks)
-        return self._pool.start(tasks)
+        futures = self._pool.start(tasks)
+        if self._feed is not None:
+            of_entry: dict[str, list[Future[CellResult]]] = {}
+            for cell, future in zip(cells, futures, strict=True):
+                of_entry.setdefault(cell.entry.name, []).append(future)
+            self._left = {name: len(found) for name, found in of_entry.items()}
+
+            def cancel(entry: str) -> None:
+                for future in of_entry[entry]:
+                    future.cancel()
+
+            self._feed.start(cancel)
+        return futures
 
     def _new_pool(self) -> Pool[CellResult]:
         if not self.settings.shared:
-            return Pool(self._finish_cell, self.settings, self._wants_another)
+            return Pool(self._finish_cell, self.settings, self._wants_another, self._admit)
         device = self.device.device if self.device is not None else None
         chosen = "device" in self.options.backend_options
         units = () if device is None or device.fallback or chosen else device.units
         probe = Task(device_probe.PROBE, self._probe_request(), f"probe of {self.spec.name}")
         settings = replace(self.settings, units=units)
-        return SharedPool(self._finish_cell, settings, probe, self._wants_another)
+        return SharedPool(self._finish_cell, settings, probe, self._wants_another, self._admit)
+
+    def _admit(self, task: Task) -> Task | None:
+        """A cell's task with its checkpoint; None while that is being downloaded."""
+        if self._feed is None:
+            return task
+        found = self._feed.fetched(self._jobs[task.label].cell.entry.name)
+        return None if found is None else replace(task, argument=self._supplied(task.label, found))
+
+    def _supplied(self, label: str, found: Fetched) -> Job:
+        """The job of a cell, with its checkpoint or the reason why there is none."""
+        self._jobs[label] = replace(
+            self._jobs[label], revision=found.commit, unfetched=found.problem
+        )
+        return self._jobs[label]
+
+    def held_back(self, cell: Cell) -> str:
+        """Why the checkpoint of a cell was not begun."""
+        reason = self._feed.held.get(cell.entry.name, "") if self._feed is not None else ""
+        return f"not begun: {reason or 'the run ended'}. The same command goes on from here"
+
+    def downloading(self) -> str:
+        """The download that runs, in words; empty where none does."""
+        return self._feed.status() if self._feed is not None else ""
 
     def _probe_request(self) -> ProbeRequest:
         return ProbeRequest(self.spec.name, self.spec.folder.parent, self.options.backend_options)
@@ -255,8 +328,12 @@ class Run:
         def report(stage: Stage, failures: Sequence[CellFailure]) -> None:
             print(f"{cell.id}: {stage}", flush=True)
 
+        job = self.job(cell)
+        if self._feed is not None:
+            self._feed.start(lambda _: None)
+            job = self._supplied(cell.id, self._feed.wait(cell.entry.name))
         began = time.monotonic()
-        result = stages.run(self.job(cell), report)
+        result = stages.run(job, report)
         ending = Ending(None, result.stage, time.monotonic() - began, value=result)
         return self._finish_cell(Task(cell_result.RUN_CELL, self._jobs[cell.id], cell.id), ending)
 
@@ -265,7 +342,12 @@ class Run:
         return self._pool.running() if self._pool is not None else []
 
     def stop(self) -> None:
-        """Cancel waiting cells and kill running ones; cells that have ended are stored."""
+        """Cancel waiting cells and kill running ones; cells that have ended are stored.
+
+        A download is given up; what is complete of it is kept.
+        """
+        if self._feed is not None:
+            self._feed.stop()
         if self._pool is not None:
             self._pool.close()
 
@@ -337,9 +419,11 @@ class Run:
         """The request to a child process that runs a cell."""
         recorded = self._snapshot.get(cell.label, "")
         promised = self.expectations.promised
+        settings = self.options.pretrained
         held = (
             self.options.size == "tiny"
             and self.options.checkpoints is None  # whose sizes are the recorded ones
+            and settings is None
             and (promised is None or cell.entry.name in promised)
         )
         # A library reads a checkpoint in the same way whatever it computes in afterwards.
@@ -349,7 +433,10 @@ class Run:
             seed=self.options.seed,
             size=self.options.size,
             checks=self.options.checks,
-            checkpoints=self.options.checkpoints,
+            checkpoints=(
+                self.options.checkpoints if settings is None else checkpoint_plan.cache_folder()
+            ),
+            trusted=settings is not None and settings.trusted,
             backends_dir=self.spec.folder.parent,
             options={
                 name: value
@@ -368,6 +455,9 @@ class Run:
         """Judge and store a cell that has ended, with what its earlier attempts found."""
         job = self._jobs[task.label]
         attempt = cell_result.result_of(job, ending)
+        if job.revision:
+            size = next(p.size for p in self.planned if job.cell.entry.name in p.entries)
+            attempt.metrics.append(Metric(CHECKPOINT_SIZE, size / MB, "MB"))
         key = _key(attempt)
         tried = self._attempts.setdefault(key, [])
         tried.append(attempt)
@@ -411,8 +501,17 @@ class Run:
                 self._store.add(self.run_id, result, again=True)
 
     def _wants_another(self, task: Task, result: CellResult) -> bool:
-        """Whether a cell that has ended is to be run again (`--repeat`)."""
-        return attempts.wants_another(result, len(self.attempts(result)), self.options.repeat)
+        """Whether a cell that has ended is to be run again (`--repeat`).
+
+        The last cell of an entry frees its checkpoint.
+        """
+        if attempts.wants_another(result, len(self.attempts(result)), self.options.repeat):
+            return True
+        if self._feed is not None:
+            self._left[result.entry] -= 1
+            if not self._left[result.entry]:
+                self._feed.ended(result.entry)
+        return False
 
     def attempts(self, result: CellResult) -> Sequence[CellResult]:
         """The results of each attempt at the cell of a result, in their order."""
@@ -421,6 +520,10 @@ class Run:
     def flaky_runs(self, result: CellResult) -> int:
         """In how many runs before this one the cell of a result was flaky."""
         return self._flaky_runs.get(_key(result), 0)
+
+
+def _cell_key(cell: Cell) -> tuple[str, str, str]:
+    return cell.entry.name, cell.head, cell.precision
 
 
 def _key(result: CellResult) -> tuple[str, str, str]:

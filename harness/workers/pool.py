@@ -63,6 +63,8 @@ class Pool(Generic[T]):
         settings: how many children, their limits, and how they are started.
         repeat: whether a task is to be run again, from the value that `finish` has given; called
             in the same thread. None: no task is.
+        admit: the task to run in a task's place, or None while it has to wait and those behind it
+            too; called again and again, in the dispatcher's thread. None: each may run as it is.
 
     Attributes:
         error: the exception that stopped the pool; None where it was not stopped.
@@ -73,7 +75,9 @@ class Pool(Generic[T]):
         finish: Callable[[Task, Ending], T],
         settings: WorkerSettings,
         repeat: Callable[[Task, T], bool] | None = None,
+        admit: Callable[[Task], Task | None] | None = None,
     ) -> None:
+        self._admit = admit
         self.error: BaseException | None = None
         self._finish = finish
         self._repeat = repeat
@@ -185,10 +189,22 @@ class Pool(Generic[T]):
         while self._repeated:
             self._waiting.appendleft(self._repeated.popleft())
 
+    def _admits(self) -> bool:
+        """Whether there is a task that may start now; the callers' cancelled ones are dropped."""
+        while self._waiting and self._waiting[0][1].cancelled():
+            self._waiting.popleft()
+        if not self._waiting or self._admit is None:
+            return bool(self._waiting)
+        task, future = self._waiting[0]
+        admitted = self._admit(task)
+        if admitted is not None:
+            self._waiting[0] = (admitted, future)
+        return admitted is not None
+
     def _start_waiting(self) -> None:
         """Start as many of the waiting tasks as may run now."""
         self._queue_repeated()
-        while self._waiting and len(self._running) < self._settings.workers:
+        while len(self._running) < self._settings.workers and self._admits():
             if self._stopping or self._again or any(c.first for c in self._running):
                 break
             task, future = self._waiting[0]

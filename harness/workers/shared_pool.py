@@ -82,6 +82,7 @@ class SharedPool(Pool[T]):
             `units`.
         probe: the task that asks whether a device still answers; None: no device is probed.
         repeat: as for `Pool`.
+        admit: as for `Pool`.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class SharedPool(Pool[T]):
         settings: WorkerSettings,
         probe: Task | None = None,
         repeat: Callable[[Task, T], bool] | None = None,
+        admit: Callable[[Task], Task | None] | None = None,
     ) -> None:
-        super().__init__(finish, settings, repeat)
+        super().__init__(finish, settings, repeat, admit)
         self._probe = probe
         self._units = list(settings.units or ("",))
         self._reruns: list[Rerun[T]] = []
@@ -138,7 +140,7 @@ class SharedPool(Pool[T]):
             ):
                 closed.add(running.unit)
         open_units = [unit for unit in self._units if unit not in closed]
-        if not self._waiting or not open_units:
+        if not open_units or not self._admits():
             return False
         unit = min(open_units, key=lambda unit: len(set(self._on(unit)) & set(self._busy())))
         idle = (w for w in self._idle() if w.unit == unit)

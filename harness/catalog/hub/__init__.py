@@ -1,0 +1,1 @@
+"""Repositories of the Hugging Face hub, through `huggingface_hub`: files, download, errors."""
