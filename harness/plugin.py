@@ -73,7 +73,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "what the backend says, else all",
     )
     add("--precision", metavar="NAME,...", help="precisions of the backend, or all; default")
-    add("--size", choices=["tiny", "full"], help="tiny shrinks each architecture (the default)")
+    add(
+        "--size",
+        choices=["tiny", "wide", "full"],
+        help="tiny shrinks each architecture (the default); wide keeps widths, and few layers",
+    )
     add(
         "--checkpoints",
         type=_path,

@@ -37,6 +37,7 @@ from harness.models import (
     function_defaults,
     libraries,
     long_texts,
+    slices,
 )
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
@@ -60,12 +61,15 @@ class TinyCase:
     Args:
         entry: the row of the model list.
         seed: of weights and inputs.
-        size: `tiny`, or `full` for the sizes that the entry declares.
+        size: `tiny`; `wide` for the widths that the entry declares and few layers; or `full` for
+            all sizes that it declares.
         head: `base` for the headless model, or one of the entry's heads.
         checkpoints: a folder with real weights, as `ORGANISATION/NAME` below it or as the hub's
             cache; the model then comes from there, in its own size.
         revision: the commit to take from a cache; empty for the one that the cache names.
         trusted: whether modeling code in the checkpoint may run.
+        layers: of a wide model, how many it has of each kind by the labels of `slice`; 2 of those
+            that are not named, and 4 of a stage.
     """
 
     def __init__(
@@ -77,7 +81,9 @@ class TinyCase:
         checkpoints: Path | None = None,
         revision: str = "",
         trusted: bool = False,
+        layers: Mapping[str, int] | None = None,
     ) -> None:
+        self._layers = dict(layers or {})
         self.checkpoints = checkpoints
         self.revision = revision
         self.trusted = trusted
@@ -114,9 +120,23 @@ class TinyCase:
     def _config(self) -> Any:
         if self._checkpoint is not None:
             return self._template.config
+        if self.size == "wide":
+            return self.slice.config
         return self._library.config(
             self.entry.architecture, self.entry.config, self.size, self.head
         )
+
+    @cached_property
+    def slice(self) -> slices.Slice:
+        """The layers of the wide model beside those of the whole.
+
+        Raises:
+            HarnessError: layers of a kind were asked for that the model has not.
+        """
+        wanted = slices.chosen_layers(self._layers)
+        found = self._library.sliced(self.entry.architecture, self.entry.config, self.head, wanted)
+        slices.check_labels(self._layers, found)
+        return found
 
     @cached_property
     def _template(self) -> Any:
@@ -131,7 +151,7 @@ class TinyCase:
         torch.manual_seed(self.seed)
         with torch.no_grad():  # what is derived from parameters has no history, and can be copied
             module = self._library.module(self.entry.architecture, self._config, self.head)
-        if self.size != "full":
+        if self.size == "tiny":
             function_defaults.cap(module)
         module.requires_grad_(False)
         weights_.fill(module, self.seed)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from harness.contract import BASE, Arrays, PipelineCase
+from harness.models.slices import LayersWanted, Slice, sliced_fields, usual_layers
 
 
 class ConstructorLibrary(ABC):
@@ -13,6 +18,31 @@ class ConstructorLibrary(ABC):
 
     A config is a namespace: `model_type`, the name of the model's class, and its arguments.
     """
+
+    has_heads: bool
+    #: Matches the arguments that count layers.
+    depths: re.Pattern[str]
+
+    @abstractmethod
+    def config(
+        self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
+    ) -> Any:
+        """The arguments of the model's constructor as attributes, and its name."""
+
+    def sliced(
+        self,
+        architecture: str,
+        given: Mapping[str, Any],
+        head: str = BASE,
+        wanted: LayersWanted = usual_layers,
+    ) -> Slice:
+        """The arguments of the model's constructor, those that count layers smaller."""
+        defaults = inspect.signature(self.class_of(architecture).__init__).parameters.values()
+        counts = {p.name: p.default for p in defaults if self.depths.fullmatch(p.name)}
+        whole = vars(self.config(architecture, {**counts, **given}, "full", head))
+        found = sliced_fields(whole, self.depths, wanted)
+        found.config = SimpleNamespace(**found.config)
+        return found
 
     @abstractmethod
     def class_of(self, architecture: str) -> Any:

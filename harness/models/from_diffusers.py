@@ -20,6 +20,7 @@ from harness.contract import BASE, Arrays, PipelineCase
 from harness.inputs.denoiser import DenoiserInputs
 from harness.models import checkpoint, config_fields, libraries
 from harness.models.shrink.rope import scaled_sections
+from harness.models.slices import LayersWanted, Slice, sliced_fields, usual_layers
 from harness.toolkit.dataclass_keys import keys_of
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, INTEGER, PATTERNS, STRINGS, TABLE, Key
@@ -28,7 +29,7 @@ from harness.toolkit.toml_keys import ANY, INTEGER, PATTERNS, STRINGS, TABLE, Ke
 TEXT = "encoder_hidden_states"
 
 #: The kinds of rules; `from_diffusers.toml` says what each does.
-KINDS = ("cap", "channels", "heads", "head_dim", "sections", "layers")
+KINDS = ("cap", "depth", "channels", "heads", "head_dim", "sections", "layers")
 
 TABLES = Path(__file__).with_suffix(".toml")
 
@@ -111,16 +112,31 @@ class Diffusers:
             Absent: this environment's diffusers has no such class.
             HarnessError: a given argument does not exist.
         """
-        parameters = inspect.signature(_class(architecture).__init__).parameters
-        for name in given:
-            if name not in parameters:
-                raise config_fields.unknown_field(architecture, name, name, parameters.keys())
-        declared = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
-        fields = {**declared, **given}
+        if size == "wide":
+            return self.sliced(architecture, given, head).config
+        fields = _fields(architecture, given)
         return SimpleNamespace(
             model_type=architecture,
             **(fields if size == "full" else tiny(fields, tables().overrides.get(architecture))),
         )
+
+    def sliced(
+        self,
+        architecture: str,
+        given: Mapping[str, Any],
+        head: str = BASE,
+        wanted: LayersWanted = usual_layers,
+    ) -> Slice:
+        """The arguments of the model's constructor, those that count layers smaller.
+
+        Raises:
+            Absent: this environment's diffusers has no such class.
+            HarnessError: a given argument does not exist.
+        """
+        depths = next(rule.pattern for rule in tables().rules if rule.kind == "depth")
+        found = sliced_fields(_fields(architecture, given), depths, wanted)
+        found.config = SimpleNamespace(model_type=architecture, **found.config)
+        return found
 
     def preload(self, architecture: str) -> None:
         """Import the module that has the class."""
@@ -213,6 +229,16 @@ def model_class(architecture: str) -> type:
     return type(cls.__name__, (cls,), body)
 
 
+def _fields(architecture: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a class's constructor: its defaults, and what is given."""
+    parameters = inspect.signature(_class(architecture).__init__).parameters
+    for name in given:
+        if name not in parameters:
+            raise config_fields.unknown_field(architecture, name, name, parameters.keys())
+    declared = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+    return {**declared, **given}
+
+
 def _class(architecture: str) -> Any:
     import diffusers
 
@@ -297,6 +323,7 @@ def _numbers(value: Any) -> bool:
 
 _KINDS: Mapping[str, Callable[[Any, int, Mapping[str, Any]], Any]] = {
     "cap": _cap,
+    "depth": _cap,
     "channels": _channels,
     "heads": _heads,
     "head_dim": _head_dim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,11 +27,14 @@ class Timm(ConstructorLibrary):
     """Implements `harness.models.libraries.Library`."""
 
     has_heads = True
+    depths = re.compile("num_blocks")
 
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
         """The arguments of the model's constructor as attributes, and its name."""
+        if size == "wide":
+            return self.sliced(architecture, given, head).config
         fields = {**given} if size == "full" else {**given, **SIZES}
         classes = 0 if head == BASE else given.get("num_classes", CLASSES)
         return SimpleNamespace(model_type=architecture, **{**fields, "num_classes": classes})

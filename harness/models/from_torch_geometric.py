@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,11 +27,14 @@ class TorchGeometric(ConstructorLibrary):
     """Implements `harness.models.libraries.Library`."""
 
     has_heads = False
+    depths = re.compile("num_layers")
 
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
         """The arguments of the model's constructor as attributes, and its name."""
+        if size == "wide":
+            return self.sliced(architecture, given, head).config
         fields = {**SIZES, **given}
         if size != "full":
             fields |= {name: min(fields[name], most) for name, most in SIZES.items()}

@@ -17,7 +17,9 @@ from harness.models import (
     own_code,
     pipelines,
 )
+from harness.models.shrink import slicer
 from harness.models.shrink.shrinker import tiny_config
+from harness.models.slices import LayersWanted, Slice, usual_layers
 
 
 class Transformers:
@@ -28,7 +30,7 @@ class Transformers:
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
-        """The config class's small (or full) instance.
+        """The config class's small, wide or full instance.
 
         Raises:
             Absent: this environment's transformers has no such model type.
@@ -38,7 +40,26 @@ class Transformers:
         config_fields.check(cls, given)
         if size == "full":
             return cls(**given)
+        if size == "wide":
+            return self.sliced(architecture, given, head).config
         return tiny_config(cls, given, model_class.of(architecture, head).__name__)
+
+    def sliced(
+        self,
+        architecture: str,
+        given: Mapping[str, Any],
+        head: str = BASE,
+        wanted: LayersWanted = usual_layers,
+    ) -> Slice:
+        """The config class's instance with some of the layers.
+
+        Raises:
+            Absent: this environment's transformers has no such model type.
+            HarnessError: a given field does not exist.
+        """
+        cls = config_classes.config_class(architecture)
+        config_fields.check(cls, given)
+        return slicer.sliced(cls, given, model_class.of(architecture, head).__name__, wanted)
 
     def preload(self, architecture: str) -> None:
         """Import the modeling file."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.contract import BASE, Absent, Arrays, PipelineCase
+from harness.models.slices import LayersWanted, Slice, usual_layers
 
 
 class Library(Protocol):
@@ -25,7 +26,16 @@ class Library(Protocol):
     def config(
         self, architecture: str, given: Mapping[str, Any], size: str, head: str = BASE
     ) -> Any:
-        """The config that a head asks for, small unless `size` is `full`; raises `Absent`."""
+        """The config that a head asks for, of a size of `SIZES`; raises `Absent`."""
+
+    def sliced(
+        self,
+        architecture: str,
+        given: Mapping[str, Any],
+        head: str = BASE,
+        wanted: LayersWanted = usual_layers,
+    ) -> Slice:
+        """A config of published widths with some of the layers; raises `Absent`."""
 
     def preload(self, architecture: str) -> None:
         """Import what the architecture's model needs; what that raises is passed over."""

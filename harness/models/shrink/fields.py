@@ -23,7 +23,7 @@ from harness.models.shrink.tokens import SpecialTokens
 
 #: Fields that a default leaves out although every use needs them, as Informer's
 #: `prediction_length`: the default, and the value that is put in its place.
-_UNSET: Mapping[str, tuple[Any, Any]] = {
+UNSET: Mapping[str, tuple[Any, Any]] = {
     "prediction_length": (None, 12),
     "num_time_features": (0, 1),
 }
@@ -52,8 +52,8 @@ class FieldShrinker:
         rule = rule_of(name)
         if name in self.override.keep:
             return value
-        if name in _UNSET and value == _UNSET[name][0]:
-            return _UNSET[name][1]
+        if name in UNSET and value == UNSET[name][0]:
+            return UNSET[name][1]
         if isinstance(value, float) and rule is not None and rule.factor is not None:
             return min(value, rule.factor)
         if isinstance(value, list | tuple):

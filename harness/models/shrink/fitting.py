@@ -59,12 +59,12 @@ def fit(config: Config, plain: Config, forced: Collection[str]) -> None:
         plain: the unshrunk config.
         forced: fields that an override sets.
     """
-    _fit_outputs(config, plain, forced)
+    fit_outputs(config, plain, forced)
     _fit_images(config, forced)
     _fit_maps(config, plain, forced)
 
 
-def _fit_outputs(config: Config, plain: Config, forced: Collection[str]) -> None:
+def fit_outputs(config: Config, plain: Config, forced: Collection[str]) -> None:
     """A backbone keeps its number of outputs: the same stages, or the last ones of fewer."""
     wanted = vars(plain).get("_out_indices")
     names, before = vars(config).get("stage_names"), vars(plain).get("stage_names")

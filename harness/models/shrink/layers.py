@@ -45,7 +45,7 @@ def kept_layers(plain: Config) -> KeptLayers | None:
 
     None where layers aren't counted by one number (stage models, as Swin, have `depths`).
     """
-    count = _layer_count(plain)
+    count = layer_count(plain)
     if count is None or "depths" in vars(plain):
         return None
     lists = [value for name, value in vars(plain).items() if is_per_layer(name, value, plain)]
@@ -66,7 +66,7 @@ def kept_layers(plain: Config) -> KeptLayers | None:
     return KeptLayers(count, tuple(sorted(indices)))
 
 
-def _layer_count(config: Config) -> int | None:
+def layer_count(config: Config) -> int | None:
     """How many layers a config has; a property counts a list of them."""
     if isinstance(getattr(type(config), "num_hidden_layers", None), property):
         return int(config.num_hidden_layers)
@@ -79,7 +79,7 @@ def _layer_count(config: Config) -> int | None:
 
 def is_per_layer(name: str, value: Any, plain: Config) -> bool:
     """Whether a field lists one plain value for each layer, as `layer_types` does."""
-    count = _layer_count(plain)
+    count = layer_count(plain)
     return (
         count is not None
         and count > 1

@@ -20,7 +20,7 @@ _CHANNELS = re.compile(
     r"|mask_feature_channels|downsample_channels|fpn_hidden_sizes|layer_out_channels|hidden_dims"
 )
 
-_DEPTHS = re.compile(
+DEPTHS = re.compile(
     r"depths|(stage_)?num_blocks|num_block_repeats|layers|depth|blocks_per_stage|block_sizes"
     r"|stage_numb_of_layers|layers_per_block|n_attn_blocks|(stage_)?num_layers"
 )
@@ -71,7 +71,7 @@ def small_list(name: str, value: list[Any] | tuple[Any, ...], plain: Config, div
         small = [min(v, 64) for v in value]
     elif _CHANNELS.fullmatch(name):
         small = [max(1, v // divisor) if v > 4 else v for v in value]
-    elif _DEPTHS.fullmatch(name):
+    elif DEPTHS.fullmatch(name):
         small = [min(v, 2) for v in value]
     elif _HEADS.fullmatch(name):
         small = [min(v, 1 << min(i, 2)) for i, v in enumerate(value)]

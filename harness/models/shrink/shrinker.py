@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from harness.models.config_classes import config_class
@@ -18,7 +17,7 @@ from harness.models.shrink.fields import FieldShrinker
 from harness.models.shrink.fitting import fill_absent, fit, fit_head_dim
 from harness.models.shrink.layers import kept_layers
 from harness.models.shrink.lists import channel_divisor
-from harness.models.shrink.overrides import ConfigOverride, overrides
+from harness.models.shrink.overrides import ConfigOverride, override_of
 from harness.models.shrink.rope import fit_rope
 from harness.models.shrink.rules import rule_of
 from harness.models.shrink.sub_configs import absent_parts, own_backbone, part_arguments
@@ -126,16 +125,7 @@ class Shrinker:
         return self.shrink(type(plain), part_arguments(plain, given), plain)
 
     def _override(self, cls: type) -> ConfigOverride:
-        """The table of a config class or its model type; the model class's goes before it."""
-        table = overrides()
-        found = table.get(cls.__name__) or table.get(getattr(cls, "model_type", "") or cls.__name__)
-        found = found or ConfigOverride()
-        head = table.get(self._model) if cls is self._top else None
-        if head is None:
-            return found
-        return replace(
-            found, set={**found.set, **head.set}, keep=found.keep | head.keep, reason=head.reason
-        )
+        return override_of(cls, self._model if cls is self._top else "")
 
     def _default(self, cls: type, given: Mapping[str, Any]) -> Config:
         """The unshrunk config; where its own defaults are refused, the override's values help."""
