@@ -146,7 +146,7 @@ def test_one_row_may_name_several_entries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (ROW + 'stgae = "run"\n', [":8:", "`stgae`", "Did you mean `stage`?"]),
+        (ROW + 'stgae = "run"\n', [":8:", "`stgae`", "Did you mean `stage`"]),
         (ROW.replace('"bert"', '"bret"'), [":3:", "'bret'", "Did you mean `bert`?"]),
         (ROW.replace('"bert"', '"palm"'), [":3:", "unavailable.toml", "stale"]),
         (ROW.replace('"run"', '"rnu"'), [":4:", "build, inputs", "`run`"]),
@@ -156,7 +156,10 @@ def test_one_row_may_name_several_entries(tmp_path: Path) -> None:
         (ROW + 'entries = ["t5"]\n', [":8:", "one of the two", "both"]),
         (ROW.replace('entry = "bert"\n', ""), [":2:", "`entry` or `entries`"]),
         (ROW.replace('entry = "bert"\n', "entries = []\n"), [":3:", "`entry` or `entries`"]),
-        (ROW.replace('stage = "run"\n', ""), [":2:", "`stage`", "add `stage ="]),
+        (
+            ROW.replace('stage = "run"\n', ""),
+            [":2:", "`stage` or `stages`", 'write stage = "verify"'],
+        ),
         (ROW.replace('owner = "upstream"\n', ""), [":2:", "`owner`"]),
         (ROW.replace('reason = "No kernel."\n', ""), [":2:", "`reason`"]),
         (ROW.replace('"No kernel."', "3"), [":7:", "a string", "found 3"]),
@@ -189,6 +192,17 @@ def test_a_cell_may_fail_at_one_of_two_stages(tmp_path: Path) -> None:
     for result in (cell(), elsewhere):
         assert set(read(tmp_path, updated(found, [result])).rows) == set(found.rows)
     assert not read(tmp_path, updated(found, [cell(outcome=Outcome.PASS)])).rows
+
+
+def test_a_row_may_name_several_stages(tmp_path: Path) -> None:
+    row = ROW.replace('stage = "run"', 'stages = ["verify", "generate"]')
+    found = read(tmp_path, row)
+    for stage in (Stage.VERIFY, Stage.GENERATE):
+        assert found.judge(cell(stage=stage), None) is Verdict.XFAIL
+    assert found.judge(cell(), None) is Verdict.CHANGED
+    both = cell(stage=Stage.VERIFY)
+    both.fail(cell(stage=Stage.GENERATE).failures[0])
+    assert tomllib.loads(updated(found, [both])) == tomllib.loads(row)
 
 
 def several(*stages: Stage) -> CellResult:

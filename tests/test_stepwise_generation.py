@@ -61,6 +61,16 @@ def test_tensors_have_paths_and_are_put_together_again() -> None:
     assert made["cache"][1] is not given["cache"][1]
 
 
+def test_a_part_may_return_a_tensor_alone() -> None:
+    module = StepModule(torch.nn.Identity(), {"input": torch.ones(1, 2)})
+    recorded = module.record({"input": torch.ones(1, 2) * 3})
+    assert recorded.through == {call_parts.ALONE: "input"}
+    linear = StepModule(torch.nn.Linear(2, 1), {"input": torch.ones(1, 2)})
+    recorded = linear.record({"input": torch.ones(1, 2)})
+    made = call_parts.put_together(recorded.raw, {call_parts.ALONE: torch.zeros(1, 1)})
+    assert torch.equal(made, torch.zeros(1, 1))
+
+
 def test_a_fingerprint_is_that_of_all_but_the_tensors() -> None:
     assert call_parts.fingerprint([Layer(2)]) == call_parts.fingerprint([Layer(3)])
     full = Layer(2)

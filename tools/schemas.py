@@ -140,8 +140,10 @@ def backend() -> Schema:
 def expectations() -> Schema:
     """backends/NAME/expectations.toml."""
     row = table(expectations_file.KEYS)
-    row["properties"]["entries"]["minItems"] = 1
-    row["oneOf"] = [{"required": ["entry"]}, {"required": ["entries"]}]
+    for more in ("entries", "stages"):
+        row["properties"][more]["minItems"] = 1
+    either = [("entry", "entries"), ("stage", "stages")]
+    row["allOf"] = [{"oneOf": [{"required": [key]} for key in keys]} for keys in either]
     rows = {"type": "array", "items": row}
     return {"type": "object", "properties": {"expect": rows}, "additionalProperties": False}
 

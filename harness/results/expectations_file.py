@@ -5,7 +5,7 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
 
     [[expect]]
     entries = ["qwen3_next", "qwen3_5_text"]    # or entry = "qwen3_next"
-    stage = "prepare"
+    stage = "prepare"                           # or stages = ["verify", "generate"]
     outcome = "fail"                            # optional; any but pass; flaky: it may pass or fail
     match = "linalg_solve_triangular"           # optional; a piece of the cause, reason or error
     precision = "f16"                           # optional; every precision otherwise
@@ -42,6 +42,7 @@ from harness.results.expectations import OWNERS, Expectation, Expectations, Fail
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, STRINGS, Key
+from harness.toolkit.toml_text import value
 
 #: Where the schema of this repository's files is, from their folder.
 SCHEMA = "../../docs/schemas/expectations.schema.json"
@@ -50,6 +51,8 @@ HEADER = """\
 # `harness/results/expectations_file.py` documents the keys. Rewrite after a run with
 # `nox -s {session} -- --update-expectations`, then give each new row its owner and reason.
 """
+
+STAGES = tuple(stage.value for stage in Stage)
 
 #: Keys of an `[[expect]]`.
 KEYS: Mapping[str, Key] = {
@@ -60,9 +63,8 @@ KEYS: Mapping[str, Key] = {
     "device": Key(
         "A piece of the device's kind, name or driver, or emulated; by default any device."
     ),
-    "stage": Key(
-        "The stage at which it fails.", choices=tuple(stage.value for stage in Stage), required=True
-    ),
+    "stages": Key("The stages at which it fails; or `stage`, where it is one.", STRINGS, STAGES),
+    "stage": Key("The stage at which it fails; or `stages`.", choices=STAGES),
     "outcome": Key(
         "How it fails; by default in any way; flaky: the cell may also pass.",
         choices=tuple(outcome.value for outcome in Outcome if outcome is not Outcome.PASS),
@@ -183,26 +185,31 @@ class ExpectationsReader:
     def _rows(self, index: int, table: Any) -> list[Expectation]:
         scope = Scope(table.get("head", ""), table.get("precision", ""), table.get("device", ""))
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
-        failure = Failure(
-            Stage(table["stage"]),
-            outcome,
-            table.get("match", ""),
-            table["owner"],
-            table["reason"],
-            table.get("issue", ""),
-        )
-        return [Expectation(name, scope, failure) for name in self._entries(index, table)]
+        cause = table.get("match", ""), table["owner"], table["reason"], table.get("issue", "")
+        failures = [
+            Failure(Stage(stage), outcome, *cause)
+            for stage in self._one_or_more(index, table, "stage", "stages", "verify", "generate")
+        ]
+        names = self._entries(index, table)
+        return [Expectation(name, scope, failure) for failure in failures for name in names]
 
-    def _entries(self, index: int, table: Mapping[str, Any]) -> list[str]:
-        found = table.get("entries", [table["entry"]] if "entry" in table else None)
-        if ("entry" in table and "entries" in table) or not found or not isinstance(found, list):
+    def _one_or_more(
+        self, index: int, table: Mapping[str, Any], one: str, more: str, *examples: str
+    ) -> list[str]:
+        """The strings under a key for one of them, or under another one for several."""
+        found = table.get(more, [table[one]] if one in table else None)
+        if (one in table and more in table) or not found:
             raise self._error(
                 index,
-                "entries",
-                "`entry` or `entries`, one of the two",
-                "both" if "entry" in table and "entries" in table else repr(found),
-                'write entry = "bert", or entries = ["bert", "gpt2"]',
+                more,
+                f"`{one}` or `{more}`, one of the two",
+                "both" if one in table and more in table else repr(found),
+                f"write {one} = {value(examples[0])}, or {more} = {value(examples)}",
             )
+        return list(found)
+
+    def _entries(self, index: int, table: Mapping[str, Any]) -> list[str]:
+        found = self._one_or_more(index, table, "entry", "entries", "bert", "gpt2")
         key = "entries" if "entries" in table else "entry"
         for name in found:
             if name in self.catalog.entries:

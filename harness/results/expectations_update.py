@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from harness.contract import CellFailure, CellResult, Outcome
+from harness.contract import CellFailure, CellResult, Outcome, Stage
 from harness.results.expectations import Expectation, Expectations, Failure, Scope
 from harness.results.expectations_file import HEADER, as_keys
 from harness.toolkit import toml_text
@@ -35,8 +36,14 @@ def _tables(old: Iterable[Expectation], rows: Iterable[Expectation]) -> list[str
     shared: dict[tuple[Scope, Failure], list[str]] = {(row.scope, row.failure): [] for row in old}
     for row in rows:
         shared.setdefault((row.scope, row.failure), []).append(row.entry)
+    groups: dict[tuple[Scope, Failure, tuple[str, ...]], list[Stage]] = {}
+    for (scope, failure), entries in shared.items():
+        if entries:
+            anywhere = replace(failure, stage=Stage.RUN)
+            groups.setdefault((scope, anywhere, tuple(entries)), []).append(failure.stage)
     return [
-        _table(entries, scope, failure) for (scope, failure), entries in shared.items() if entries
+        _table(entries, scope, failure, found)
+        for (scope, failure, entries), found in groups.items()
     ]
 
 
@@ -110,8 +117,12 @@ def _scopes(cells: set[tuple[str, str]], ran: set[tuple[str, str]]) -> set[Scope
     return scopes | {Scope(*cell) for cell in left}
 
 
-def _table(entries: Sequence[str], scope: Scope, failure: Failure) -> str:
+def _table(entries: Sequence[str], scope: Scope, failure: Failure, stages: Sequence[Stage]) -> str:
     """One `[[expect]]`; keys without a value are left out, but for the reason that is asked for."""
-    names = {"entry": entries[0]} if len(entries) == 1 else {"entries": entries}
-    given = {key: text for key, text in as_keys(scope, failure).items() if text or key == "reason"}
-    return toml_text.table("[expect]", {**names, **given})
+    keys: dict[str, object] = {"entry": entries[0]} if len(entries) == 1 else {"entries": entries}
+    for key, text in as_keys(scope, replace(failure, stage=stages[0])).items():
+        if key == "stage" and len(stages) > 1:
+            keys["stages"] = [stage.value for stage in stages]
+        elif text or key == "reason":
+            keys[key] = text
+    return toml_text.table("[expect]", keys)

@@ -203,7 +203,7 @@ def _rows(backend: str, table: Mapping[str, Any]) -> Iterator[tuple[CellKey, Sta
         names = row.get("entries", [row.get("entry", "")])
         state = State(
             row.get("outcome", Outcome.FAIL),
-            row.get("stage", ""),
+            row.get("stage", ", ".join(row.get("stages", ()))),
             row.get("match", ""),
             row.get("reason", ""),
         )

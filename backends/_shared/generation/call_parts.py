@@ -18,6 +18,9 @@ import torch
 #: Attributes that forward does not read: `generate()` notes who made a cache.
 UNREAD = ("_is_user_defined",)
 
+#: The path of a tensor that stands in nothing.
+ALONE = "tensor"
+
 #: Kinds of values that are told by their text.
 PLAIN = (type(None), bool, int, float, str, enum.Enum, torch.dtype, torch.device)
 
@@ -26,10 +29,13 @@ def tensors_by_path(value: Any) -> dict[str, torch.Tensor]:
     """The tensors in a nested value, each once, by the path to it: `past_key_values_layers_0_keys`.
 
     Args:
-        value: a tensor, or mappings, sequences and objects that hold some.
+        value: a tensor, which has the path `ALONE`, as what the connector of idefics2 returns; or
+            mappings, sequences and objects that hold some.
     """
     return {
-        path: found for path, found in _leaves(value, "", set()) if isinstance(found, torch.Tensor)
+        path or ALONE: found
+        for path, found in _leaves(value, "", set())
+        if isinstance(found, torch.Tensor)
     }
 
 
