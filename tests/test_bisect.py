@@ -148,7 +148,7 @@ def test_lock_files_differ_and_mix_by_package() -> None:
 
 
 def test_packages_of_the_projects_own_folders_stay() -> None:
-    own = "-e ./backends/torch_cpu/torchvision_schemas\n"
+    own = "-e ./backends/_shared/torchvision_schemas\n"
     mixed = locks.mixed(f"{own}    # via -r requirements.in\nnumpy==1\n", "numpy==2\n", ["numpy"])
     assert mixed == f"{own}numpy==2\n"
 

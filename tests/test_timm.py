@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.torch_cpu.torchvision_schemas import torchvision_schemas
+from backends._shared.torchvision_schemas import torchvision_schemas
 from harness.catalog import model_lists
 from harness.contract import Absent
 from harness.models import from_timm
