@@ -6,6 +6,7 @@
   nox -s torch-cpu -- -k bert -x         what stands behind -- goes to pytest, unchanged
   nox -s NAME -- --require-device        missing hardware is an error instead of a skip
   nox -s NAME -- --fallback cpu          the CPU stands in for it; no row counts for the device
+  nox -s measure -- NAME                 speed and memory on one backend, a cell at a time
   nox -s report                          results/report.html and .md, from all sessions so far
 
 From another folder: nox -f PATH/TO/noxfile.py ... or python PATH/TO/noxfile.py ...; sessions run
@@ -488,6 +489,18 @@ def lint(session: nox.Session) -> None:
         session.error(
             f"{names} found faults, listed above. Fix what ruff can: nox -s lint -- --fix"
         )
+
+
+@nox.session(default=False, venv_backend="none")
+def measure(session: nox.Session) -> None:
+    """Project: speed and memory on one backend, a cell at a time: -- BACKEND [its options]."""
+    backends, arguments = select(session.posargs, BACKENDS.values())
+    if len(backends) != 1:
+        session.error(
+            "Expected one backend behind --, as in nox -s measure -- torch-cpu --models bert, "
+            f"found {' '.join(session.posargs) or 'nothing'}. Fix: nox -l shows the backends"
+        )
+    session.notify(backends[0].name, ["--measure", *arguments])
 
 
 @nox.session(default=False, reuse_venv=reusable("report", REPORT))

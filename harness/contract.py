@@ -280,6 +280,9 @@ BATCH_VARIANCE = "batch_variance"
 #: The metric of a cell whose process grows with each inference, in MB per inference.
 GROWTH = "growth_per_inference"
 
+#: Before the names of the metrics of a cell that was measured (`--measure`): `measured_median`.
+MEASURED = "measured_"
+
 
 def label(entry: str, head: str) -> str:
     """`bert`, or `bert:fill-mask` for a head: what is built, on whatever backend."""
@@ -313,6 +316,39 @@ class Metric:
     name: str
     value: float
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Raw times of one program that was measured (`--measure`).
+
+    Attributes:
+        name: `program`, `baseline` for eager execution on the CPU, `yardstick` for fixed work of
+            the harness, `one-token` and `tokens` for generated text.
+        turns: how many turns the program had, in each of which it ran equally often.
+        seconds: wall time of each inference, in the order in which they ran.
+        cpu_seconds: CPU time of the whole process for each.
+    """
+
+    name: str
+    turns: int
+    seconds: list[float]
+    cpu_seconds: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """The state of a device, as its management library tells it.
+
+    Attributes:
+        joules: of energy since some moment in the past; None where the device does not count it.
+        clock_mhz: of its compute units now; None where it does not tell.
+        others: how many other processes compute on the device.
+    """
+
+    joules: float | None = None
+    clock_mhz: float | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +467,7 @@ class CellResult:
     metrics: list[Metric] = field(default_factory=list)
     further: list[CellFailure] = field(default_factory=list)  # at most `MOST_FURTHER`
     culprit: Culprit | None = None  # of a failure that was localised (`--localise`)
+    timings: list[Timings] = field(default_factory=list)  # of a cell that was measured
 
     @property
     def failures(self) -> list[CellFailure]:
@@ -679,6 +716,7 @@ class Backend(Protocol):
     fewer outputs than the model, `from_pretrained(folder, case, precision) -> Program`,
     `pipeline(case, precision) -> (outputs, the arrays they are computed from) | None`,
     `generator(case, precision) -> Generator`, `memory() -> int` (device bytes, not below 0),
+    `meter() -> MeterReading | None` (None where no library tells),
     `exported(case, precision, inputs, path) -> ExportedFile` (the program as a file at `path` with
     a suffix of its own, for the inference on `inputs`),
     `dynamic: bool` (False where a program takes the shapes that it was prepared for and no others;

@@ -46,6 +46,7 @@ _NEED_BACKEND = (
     "fault",
     "no_cache",
     "checks",
+    "measure",
 )
 
 
@@ -114,8 +115,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="read weights that can run code, of checkpoints that have no safetensors",
     )
     add("--checks", choices=["default", "deep"], help="deep: the dear checks too; default")
+    add(
+        "--measure",
+        action="store_true",
+        help="speed, memory and energy of each cell that runs, one cell at a time",
+    )
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
-    add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120")
+    add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120, or 600 with --measure")
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")
     add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
     add(

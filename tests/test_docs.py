@@ -50,6 +50,7 @@ PROJECT_SESSIONS = {
     "tests": "pytest",
     "report": "harness report",
     "coverage": "harness coverage",
+    "measure": "",  # the name of a backend, then what its session takes
     "lock": "",  # names of backends, and options of uv
 }
 
@@ -241,6 +242,9 @@ def check_nox(words: list[str], checkout: Path, capsys: Any) -> None:
         collect(session, shlex.split(posargs), checkout)
     elif reader:
         check_module(reader, [*name.split(), *shlex.split(posargs)], checkout, capsys)
+    elif session == "measure":
+        backend, *options = shlex.split(posargs)
+        collect(backend, ["--measure", *options], checkout)
     elif session == "lock":
         assert set(posargs.split()) <= set(sessions())
 

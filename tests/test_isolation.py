@@ -374,6 +374,11 @@ def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.Monke
     assert "MKL_NUM_THREADS" not in chosen  # the user's own stays
     assert WorkerSettings(workers=2).environment()["OMP_NUM_THREADS"] == "3"
     assert WorkerSettings(workers=8).environment()["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert WorkerSettings(workers=2).threads == 5
+    assert WorkerSettings(workers=2).environment()["OPENBLAS_NUM_THREADS"] == "5"
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert WorkerSettings(workers=2).threads == 3
     child = end_of("environment", ["HF_HUB_OFFLINE", "HARNESS_PRELOAD"]).value
     assert child["HF_HUB_OFFLINE"] == "1"
     assert "HARNESS_PRELOAD" not in os.environ

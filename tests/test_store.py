@@ -388,6 +388,7 @@ def test_an_older_schema_that_nothing_leads_from_is_kept(
 
 #: To the schemas that earlier harnesses wrote, from the present one.
 BACK_TO = {
+    5: ("DROP TABLE timings",),
     4: ("DROP TABLE culprits",),
     3: ("DROP TABLE further_failures",),
     2: ("ALTER TABLE runs DROP COLUMN sequence", "ALTER TABLE runs DROP COLUMN faults"),
@@ -410,7 +411,7 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     tables = {name: f"SELECT * FROM {name} ORDER BY ALL" for name in ("cells", "metrics")}
     runs = "SELECT run_id, backend, started_at, versions, host, seed FROM runs ORDER BY ALL"
     before = [rows(path, query) for query in (*tables.values(), runs)]
-    for step in range(4, version - 1, -1):
+    for step in range(5, version - 1, -1):
         change(path, *BACK_TO[step], f"UPDATE schema_version SET version = {step}")
     with Store.open(path) as store:
         assert store.note == ""
@@ -426,7 +427,7 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
 def test_further_failures_are_kept_and_an_older_file_gets_their_table(
     stored: Path, make_run: Make, make_result: Make
 ) -> None:
-    change(stored, *BACK_TO[4], *BACK_TO[3], "UPDATE schema_version SET version = 3")
+    change(stored, *BACK_TO[5], *BACK_TO[4], *BACK_TO[3], "UPDATE schema_version SET version = 3")
     more = [
         CellFailure(stage, Outcome.FAIL, f"wrong at {stage}", "a cause", "Traceback")
         for stage in (Stage.GENERATE, Stage.ROUNDTRIP)

@@ -19,6 +19,7 @@ from harness.contract import (
     Case,
     Device,
     Generated,
+    MeterReading,
     Placement,
     Precision,
     Program,
@@ -67,6 +68,7 @@ class CheckedProgram:
                 type_name(program),
             )
         self.seconds = 0.0
+        self.first_seconds: float | None = None
         self.growths: list[int] = []
         self._process = psutil.Process()
         self._held = 0  # resident bytes after the last inference
@@ -92,6 +94,8 @@ class CheckedProgram:
                 self._name_writer(inputs, error)
             raise
         self.seconds = time.perf_counter() - began
+        if self.first_seconds is None:
+            self.first_seconds = self.seconds
         _unwritten(lent, inputs)
         outputs = arrays(raw, "outputs")
         for name, array in outputs.items():
@@ -395,6 +399,22 @@ def memory(raw: Any) -> float:
     if not isinstance(raw, Integral | Real) or not 0 <= float(raw) < math.inf:
         raise BrokenContract("memory", "bytes, not below 0", type_name(raw))
     return float(raw)
+
+
+def meter(raw: Any) -> MeterReading | None:
+    """A device's state as a backend's `meter` returned it.
+
+    Raises:
+        BrokenContract: it is something else.
+    """
+    if raw is None:
+        return None
+    if not isinstance(raw, MeterReading):
+        raise BrokenContract("meter", "a harness.contract.MeterReading or None", type_name(raw))
+    numbers = [number for number in (raw.joules, raw.clock_mhz) if number is not None]
+    if not all(_is_number(n) and 0 <= float(n) < math.inf for n in (*numbers, raw.others)):
+        raise BrokenContract("meter", "numbers not below 0", f"{raw!r:.100}")
+    return raw
 
 
 def numpy_functions() -> Mapping[str, Callable[..., Any]]:

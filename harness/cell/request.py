@@ -29,6 +29,7 @@ class Job:
     revision: str = ""  # the commit of the checkpoint in the hub's cache
     unfetched: str = ""  # why there is no checkpoint: the cell then ends at `build`
     trusted: bool = False  # whether modeling code in the checkpoint may run
+    measured: bool = False  # whether its speed is measured, alone on the machine
 
     def on(self, unit: str) -> Job:
         """The same cell on one of several devices."""

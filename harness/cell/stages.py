@@ -15,6 +15,7 @@ from harness.cell import border
 from harness.cell.border import CheckedProgram
 from harness.cell.generating import GenerationJudge, generate
 from harness.cell.judgement import compare, is_wrong, named_alike, verify, with_own_floor
+from harness.cell.measuring import Measured, Memory, measure
 from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
@@ -34,6 +35,7 @@ from harness.contract import (
     Stage,
     Unsupported,
 )
+from harness.toolkit.process_memory import GrowthWatch, peak_rss_mb
 
 
 def run(job: Job, report: Report) -> CellResult:
@@ -100,12 +102,16 @@ def _stages(job: Job, progress: CellProgress) -> None:
         result.noise_floor = reference.floor
         _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
+        memory = Memory(GrowthWatch()) if job.measured else None
         began = time.perf_counter()
         prepared = backend.prepare(case, precision)
         progress.metric("load", time.perf_counter() - began, "s")
         program = CheckedProgram(prepared, reference.dtypes, precision)
     with progress.stage(Stage.RUN):
-        outputs, seconds = _answers(program, reference.inputs, progress)
+        first = program(reference.inputs["base"])
+        if memory is not None:
+            memory.after_first_call()
+        outputs, seconds = _answers(program, reference.inputs, first, progress)
         repeats = Repeats()
         with progress.kept():
             repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
@@ -132,6 +138,11 @@ def _stages(job: Job, progress: CellProgress) -> None:
             _read_recorded(block, job)
     with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
+        if memory is not None:
+            base = reference.inputs["base"]
+            measure(Measured(backend, case, precision, prepared, base, program, memory), progress)
+            peaks = (memory.watch.earlier_peak, peak_rss_mb())  # its high-water mark was reset
+            result.peak_rss_mb = max((peak for peak in peaks if peak is not None), default=None)
 
 
 def cell_case(backend: Backend, job: Job) -> Case:
@@ -237,14 +248,17 @@ def _count(further: Variants, progress: CellProgress) -> None:
 
 
 def _answers(
-    program: CheckedProgram, inputs: Mapping[str, Arrays], progress: CellProgress
+    program: CheckedProgram,
+    inputs: Mapping[str, Arrays],
+    first: Arrays,
+    progress: CellProgress,
 ) -> tuple[dict[str, Arrays], list[float]]:
     """Outputs of the program by variant of the inputs, and the seconds of some inferences.
 
     Those on inputs with the shapes of the plain ones are timed, after the first one. A variant on
     which the program fails is left out, and its failure kept: one failure for each cause.
     """
-    outputs = {"base": program(inputs["base"])}
+    outputs = {"base": first}
     seconds = []
     failed: dict[str, Exception] = {}  # by input
     sizes = {name: array.shape for name, array in inputs["base"].items()}

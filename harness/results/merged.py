@@ -43,6 +43,10 @@ _COPY = (
     INSERT INTO culprits BY NAME SELECT * FROM source.culprits
     ANTI JOIN main.culprits USING (run_id, entry, head, precision)
     """,
+    """
+    INSERT INTO timings BY NAME SELECT * FROM source.timings
+    ANTI JOIN main.timings USING (run_id, entry, head, precision, name)
+    """,
 )
 
 _LISTED = """

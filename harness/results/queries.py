@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import duckdb
 
-from harness.contract import FAMILIES, GREEN, Verdict
+from harness.contract import FAMILIES, GREEN, MEASURED, Verdict
 
 #: The metrics shown beside every result, by the name under which a cell records them.
 LOAD = "load"
@@ -35,10 +35,13 @@ COLUMN_ORDER = "backend, precision <> 'default', precision"
 NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in sorted(GREEN)))
 
 _CELLS = f"""
-SELECT * REPLACE (coalesce(further, []) AS further, coalesce(culprit, '') AS culprit)
+SELECT * REPLACE (coalesce(further, []) AS further, coalesce(culprit, '') AS culprit,
+    coalesce(measured, MAP {{}}) AS measured)
 FROM latest LEFT JOIN (
     SELECT run_id, entry, head, precision, any_value(value) FILTER (name = '{LOAD}') AS load,
-        any_value(value) FILTER (name = '{INFERENCE}') AS inference
+        any_value(value) FILTER (name = '{INFERENCE}') AS inference,
+        map_from_entries(list((name[{len(MEASURED) + 1}:], value) ORDER BY name)
+            FILTER (starts_with(name, '{MEASURED}'))) AS measured
     FROM metrics GROUP BY ALL
 ) USING (run_id, entry, head, precision) LEFT JOIN (
     SELECT run_id, entry, head, precision,
@@ -108,6 +111,8 @@ class CellRow:
     run_id: str
     further: Sequence[str]  # the failures after the first one, each in a line
     culprit: str = ""  # the part of the model that fails, where the cell was localised
+    #: Numbers of a cell that was measured, by name: `median`, `ratio`, `tokens`, ...
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reasons(self) -> str:

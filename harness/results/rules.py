@@ -132,6 +132,25 @@ CULPRITS: tuple[Rule, ...] = (
     _number("seconds", _FINITE.format("seconds"), "finite, 0 or more", null=False),
 )
 
+#: The most inferences of a row of raw times.
+MOST_TIMES = 100_000
+
+#: The rules for the table of raw times.
+TIMINGS: tuple[Rule, ...] = (
+    _shown("name"),
+    _number("turns", f"turns BETWEEN 1 AND {MOST_TIMES}", f"from 1 to {MOST_TIMES}", null=False),
+    *(
+        Rule(
+            times,
+            f"len({times}) BETWEEN 1 AND {MOST_TIMES} AND len({times}) % turns = 0 AND "
+            f"len(list_filter({times}, lambda t: coalesce(isfinite(t) AND t > 0, false)))"
+            f" = len({times})",
+            "finite seconds above 0, as many in each turn",
+        )
+        for times in ("seconds", "cpu_seconds")
+    ),
+)
+
 #: The rules for the table of metrics.
 METRICS: tuple[Rule, ...] = (
     _shown("name"),

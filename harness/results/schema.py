@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 #: The largest sequence that a run can have.
 LARGEST_SEQUENCE = 10**12
@@ -42,6 +42,19 @@ CREATE TABLE culprits (
     scores VARCHAR NOT NULL,        -- JSON: a list of [path, class, depth, score or null]
     prepares INTEGER NOT NULL,
     seconds DOUBLE NOT NULL);
+"""
+
+#: Raw times of the cells that were measured (`--measure`): a row for each program that took turns.
+_TIMINGS = """
+CREATE TABLE timings (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,          -- program, baseline, yardstick, one-token, tokens
+    turns INTEGER NOT NULL,         -- in each of which the program ran equally often
+    seconds DOUBLE[] NOT NULL,      -- wall time of each inference, in the order of time
+    cpu_seconds DOUBLE[] NOT NULL); -- CPU time of the whole process for each
 """
 
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
@@ -93,10 +106,10 @@ CREATE TABLE metrics (
     name VARCHAR NOT NULL,
     value DOUBLE NOT NULL,
     unit VARCHAR NOT NULL);
-{_FURTHER_FAILURES}{_CULPRITS}"""
+{_FURTHER_FAILURES}{_CULPRITS}{_TIMINGS}"""
 
 #: Tables that older files lack, with the version that brought each; there they are empty.
-TABLES_SINCE: Mapping[str, int] = {"further_failures": 4, "culprits": 5}
+TABLES_SINCE: Mapping[str, int] = {"further_failures": 4, "culprits": 5, "timings": 6}
 
 #: Columns that older files lack, by table, with the SQL that gives their values there. A file of
 #: before version 3 has its runs in the order of their insertion, and `--fault` in the arguments.
@@ -109,6 +122,7 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
     "metrics": {},
     "further_failures": {},
     "culprits": {},
+    "timings": {},
 }
 
 #: From each older version to the next: the statements that get there, run in one transaction.
@@ -122,4 +136,5 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     ),
     3: (_FURTHER_FAILURES,),
     4: (_CULPRITS,),
+    5: (_TIMINGS,),
 }

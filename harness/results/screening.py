@@ -35,7 +35,7 @@ from harness.results.schema import (
 from harness.toolkit import printable
 
 #: The tables that a file must have.
-TABLES = ("runs", "cells", "metrics", "further_failures", "culprits")
+TABLES = ("runs", "cells", "metrics", "further_failures", "culprits", "timings")
 
 #: Bytes on disk for which a file gets a further CPU second.
 BYTES_A_SECOND = 10_000_000
@@ -301,6 +301,8 @@ def _copy(
         CREATE TEMP TABLE failed (row BIGINT, broken VARCHAR);
         CREATE TABLE clean.culprits AS SELECT * FROM memory.main.culprits LIMIT 0;
         CREATE TEMP TABLE blamed (row BIGINT, broken VARCHAR);
+        CREATE TABLE clean.timings AS SELECT * FROM memory.main.timings LIMIT 0;
+        CREATE TEMP TABLE timed (row BIGINT, broken VARCHAR);
         """
     )
     if "further_failures" in present:
@@ -330,11 +332,25 @@ def _copy(
             WHERE row IN (SELECT row FROM blamed WHERE broken IS NULL);
             """
         )
+    if "timings" in present:
+        timings = _source("timings", present)
+        connection.execute(
+            f"""
+            INSERT INTO timed SELECT row, {rules.broken(rules.TIMINGS)}
+            FROM {timings} SEMI JOIN kept USING (run_id, entry, head, precision)
+            QUALIFY row_number() OVER (
+                PARTITION BY run_id, entry, head, precision, name ORDER BY row) = 1;
+            INSERT INTO clean.timings BY NAME
+            SELECT run_id, entry, head, precision, name, turns, seconds, cpu_seconds
+            FROM {timings} WHERE row IN (SELECT row FROM timed WHERE broken IS NULL);
+            """
+        )
     for table, judged, table_rules in (
         ("cells", "judged", cell_rules),
         ("metrics", "measured", rules.METRICS),
         ("further_failures", "failed", failure_rules),
         ("culprits", "blamed", rules.CULPRITS),
+        ("timings", "timed", rules.TIMINGS),
     ):
         problems += _broken_rows(connection, table, judged, table_rules)
     supplying = {

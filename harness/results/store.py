@@ -52,8 +52,13 @@ INSERT INTO culprits (run_id, entry, head, precision, module, kind, operator, in
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_TIMINGS = """
+INSERT INTO timings (run_id, entry, head, precision, name, turns, seconds, cpu_seconds)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 #: The tables whose rows a result of more attempts replaces.
-_DROPPED = ("cells", "culprits", "further_failures", "metrics")
+_DROPPED = ("cells", "culprits", "further_failures", "metrics", "timings")
 
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
@@ -157,7 +162,7 @@ class Store:
         )
 
     def add(self, run_id: str, result: CellResult, *, again: bool = False) -> None:
-        """Store one cell with its metrics, further failures and culprit, committed at once.
+        """Store one cell with its metrics, failures, culprit and raw times, committed at once.
 
         Args:
             run_id: of the run, which `begin` has stored.
@@ -206,6 +211,9 @@ class Store:
             if result.culprit is not None:
                 culprit = [*key, *_culprit_values(result.culprit)]
                 self._connection.execute(_CULPRIT, list(map(_storable, culprit)))
+            for timings in result.timings:
+                raw = [timings.name, timings.turns, timings.seconds, timings.cpu_seconds]
+                self._connection.execute(_TIMINGS, list(map(_storable, [*key, *raw])))
             if result.metrics:
                 names = [_storable(metric.name) for metric in result.metrics]
                 values = [float(metric.value) for metric in result.metrics]

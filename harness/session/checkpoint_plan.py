@@ -11,7 +11,7 @@ from harness.catalog.hub import download, errors, repository
 from harness.catalog.hub.repository import RemoteFile, Repository
 from harness.contract import Entry, HarnessError
 from harness.session.pretrained import Pretrained
-from harness.workers.limits import MB
+from harness.toolkit.process_memory import MB
 
 #: Bytes that a cell holds for each parameter: the model in float32, its reference in float64, and
 #: the program's own copy.

@@ -51,6 +51,10 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}{again}")
     if options.pretrained is not None:
         lines.append(weights_line(run))
+    if options.measure:
+        lines.append(
+            "measure: one cell at a time, after its checks; let nothing else run on this machine"
+        )
     warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
     lines += (f"warning: {warning}" for warning in warnings)
     return [printable.line(line, printable.KEPT_LINE) for line in lines]

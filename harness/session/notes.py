@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.contract import BATCH_VARIANCE, GROWTH, NONDETERMINISM, CellResult
+from harness.report import measured
 
 
 def notes(result: CellResult) -> list[str]:
@@ -24,4 +25,4 @@ def notes(result: CellResult) -> list[str]:
             f"{result.outcome}, and leaks: the process grows by {found[GROWTH]:.1f} MB with each "
             "inference"
         )
-    return said
+    return said + measured.doubts(measured.numbers(result))

@@ -17,8 +17,9 @@ from harness.contract import HarnessError
 from harness.session.pretrained import BESIDE, SEEDED, Pretrained, pretrained_of
 from harness.toolkit import hardware
 from harness.toolkit.checkout import ROOT
+from harness.toolkit.process_memory import MB
 from harness.toolkit.toml_file import cut
-from harness.workers.limits import MB, Limits
+from harness.workers.limits import Limits
 from harness.workers.settings import cores
 
 #: The most that limits may say: eleven days, a petabyte. Beyond, timers and addresses overflow.
@@ -32,6 +33,10 @@ REAL_SECONDS, MEMORY_SHARE = 900.0, 0.8
 
 #: How often a cell is run again at most.
 MOST_REPEATS = 100
+
+#: Seconds that a measured cell may take where `--timeout` says nothing: warm-ups and rounds come on
+#: top of the checks.
+MEASURED_SECONDS = 600.0
 
 #: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite", "ep_library", "ep", "import")
@@ -70,6 +75,7 @@ class Options:
     workers: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
     repeat: int = 0  # how often a cell is run again that fails
+    measure: bool = False  # whether speed is measured, one cell at a time
     localise: bool = False  # whether the failing part of a cell that fails is searched for
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     pretrained: Pretrained | None = None  # real weights, from the hub
@@ -104,10 +110,14 @@ def options_of(config: pytest.Config, backend: str) -> Options:
     beside = {name: config.getoption(name) for name in BESIDE}
     weights = given("weights", SEEDED)
     pretrained = pretrained_of(beside, weights, given("checkpoints", None))
-    workers = cells_at_once(given("workers", "auto" if pretrained is None else "1"))
+    measured = bool(config.getoption("measure"))
+    alone = measured or pretrained is not None
+    workers = cells_at_once(given("workers", "1" if alone else "auto"))
+    _check_alone(workers, measured=measured)
     usual = Limits() if pretrained is None else limits_of_real_models(workers)
+    seconds = max(usual.seconds, MEASURED_SECONDS) if measured else usual.seconds
     limits = Limits(
-        _within("--timeout", given("timeout", usual.seconds), MOST_SECONDS, "s"),
+        _within("--timeout", given("timeout", seconds), MOST_SECONDS, "s"),
         int(_within("--memory", given("memory", usual.memory_mb), MOST_MB, "MB")),
     )
     default = Options(backend)
@@ -126,6 +136,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         workers=workers,
         shard=_shard(given("shard", "1/1")),
         repeat=_repeat(given("repeat", 0), repro),
+        measure=measured,
         localise=bool(config.getoption("localise")),
         backend_options={name: value for name, value in named.items() if value},
         results=given("results", default.results).resolve(),
@@ -211,6 +222,19 @@ def cells_at_once(text: str) -> int:
             f"Fix: -n auto, which is -n {cores()} on this machine"
         )
     return max(1, int(text))
+
+
+def _check_alone(workers: int, *, measured: bool) -> None:
+    """Refuse several cells at once where speed is measured: each would disturb the others' times.
+
+    Raises:
+        HarnessError: they were asked for.
+    """
+    if measured and workers > 1:
+        raise HarnessError(
+            f"expected one cell at a time beside --measure, found -n {workers}: they would disturb "
+            "each other's times. Fix: leave -n out"
+        )
 
 
 def _shard(text: str) -> tuple[int, int]:

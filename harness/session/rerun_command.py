@@ -34,6 +34,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         arguments += ["--allow-pickle"] if options.pretrained.pickled else []
     if options.checks != DEFAULT:
         arguments += ["--checks", options.checks]
+    if options.measure:
+        arguments.append("--measure")
     if options.repeat:
         arguments += ["--repeat", str(options.repeat)]
     if options.seed:

@@ -46,9 +46,10 @@ from harness.session.rerun_command import rerun_command
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
+from harness.toolkit.process_memory import MB
 from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
 from harness.workers.ending import Ending
-from harness.workers.limits import MB, Limits
+from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
@@ -437,6 +438,7 @@ class Run:
                 self.options.checkpoints if settings is None else checkpoint_plan.cache_folder()
             ),
             trusted=settings is not None and settings.trusted,
+            measured=self.options.measure,
             backends_dir=self.spec.folder.parent,
             options={
                 name: value

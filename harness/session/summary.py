@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.contract import BASE, FAMILIES, GREEN, CellResult, Outcome, Stage, Verdict, label
+from harness.report import measured
 from harness.session.cost import Cost
 from harness.session.run import Run
 from harness.toolkit import printable
@@ -85,6 +86,9 @@ def summarise(
     lines = [*table(results), "", totals]
     if blocking := causes(results, everything=verbosity > 0):
         lines += ["", "causes, by the entries that each keeps from passing", *blocking]
+    rows = (measured.row(label(r.entry, r.head), measured.numbers(r)) for r in results)
+    if speeds := measured.table(list(rows)):
+        lines += ["", "measured, one cell at a time", *plain_table(speeds)]
     lines += ["", f"slowest: {slowest(results)}", f"cost: {cost(results, used)}", place]
     if updated:
         lines.append(

@@ -24,6 +24,7 @@ from typing import Any
 
 from harness.contract import CellFailure, HarnessError, Stage, Unavailable
 from harness.toolkit import fingerprints, printable
+from harness.toolkit.process_memory import peak_rss_mb, reset_peak
 from harness.workers import frames
 from harness.workers.child_setup import (
     end_with_group,
@@ -32,7 +33,7 @@ from harness.workers.child_setup import (
     use_temporary_folder,
 )
 from harness.workers.ending import CONNECTION_LOST, NO_FOLDER
-from harness.workers.limits import Limits, hold_memory, hold_time, peak_rss_mb, reset_peak
+from harness.workers.limits import Limits, hold_memory, hold_time
 from harness.workers.messages import Entering, Message, Raised, Ready, Request, Returned, Usage
 
 

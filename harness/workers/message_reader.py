@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
+from harness.toolkit.process_memory import MB
 from harness.workers.frames import FrameError, decode
-from harness.workers.limits import MB
 from harness.workers.messages import Message
 
 #: Bytes of the longest message that is read; a longer one is taken for damage.

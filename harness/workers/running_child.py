@@ -21,6 +21,7 @@ from typing import Generic
 import psutil
 
 from harness.contract import CellFailure, Outcome, Stage
+from harness.toolkit.process_memory import MB
 from harness.workers.ending import (
     DISTURBED,
     Ending,
@@ -29,7 +30,7 @@ from harness.workers.ending import (
     unreported_ending,
 )
 from harness.workers.failure_scope import FailureScope, failure_line, failure_scope
-from harness.workers.limits import MB, Limits
+from harness.workers.limits import Limits
 from harness.workers.message_reader import MessageReader
 from harness.workers.messages import Entering, Raised, Ready, Returned
 from harness.workers.task import T, Task

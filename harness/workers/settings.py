@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,16 @@ class WorkerSettings:
 
     @property
     def threads(self) -> int:
-        """Threads that the numerical libraries of one child may use."""
+        """Threads that the numerical libraries of one child may use.
+
+        The user's `OMP_NUM_THREADS` holds for all of them: PyTorch takes that of MKL where both
+        are set.
+        """
+        chosen = os.environ.get(THREADS[0], "")
+        return int(chosen) if re.fullmatch(r"[1-9]\d{0,3}", chosen) else self._share
+
+    @property
+    def _share(self) -> int:
         return max(1, cores() // self.workers)
 
     def environment(self) -> dict[str, str]:

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 
 from harness.contract import Stage
+from harness.toolkit.process_memory import MB
 from harness.workers.ending import Ending
-from harness.workers.limits import MB
 from harness.workers.messages import Request
 from harness.workers.running_child import GRACE, STARTUP, RunningChild
 from harness.workers.task import T, Task
