@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,64 @@ class TestRatios:
         session(path, run_info("b", "cpu", NOON, host="there"), *cells)
         found = compare(*(side.find(name, tmp_path, tmp_path) for name in ("cpu~1", "cpu")))
         assert "The hosts differ" in text(found)
+
+
+class TestSpeed:
+    """Cells that were measured on both sides, held against the noise of both runs."""
+
+    @staticmethod
+    def timed(relative: float = 5.0, wall: float = 0.01, **more: float) -> CellResult:
+        numbers = {"relative_cpu": relative, "relative_cpu_noise": 0.005, "cpu": wall}
+        numbers |= {"wall": wall, "wall_noise": 0.005, "median": wall, "taken": 0.0, **more}
+        return cell("bert", metrics=[Metric(f"measured_{n}", v, "1") for n, v in numbers.items()])
+
+    def changed(self, folder: Path, before: CellResult, after: CellResult) -> list[str]:
+        found = sides(folder, [before], [after])
+        return sorted(
+            f"{c.quantity.name} {'slower' if c.slower else 'faster' if c.faster else 'same'}"
+            for c in found.speeds
+        )
+
+    def test_a_tenth_is_seen_and_noise_is_not(self, tmp_path: Path) -> None:
+        slow = self.changed(tmp_path / "1", self.timed(), self.timed(5.5, 0.011))
+        assert slow == ["CPU time slower", "time slower"]
+        fast = self.changed(tmp_path / "2", self.timed(5.5, 0.011), self.timed())
+        assert fast == ["CPU time faster", "time faster"]
+        near = self.changed(tmp_path / "3", self.timed(), self.timed(5.2, 0.0104))
+        assert near == ["CPU time same", "time same"]
+
+    def test_a_noisy_run_widens_the_gate(self, tmp_path: Path) -> None:
+        noisy = self.timed(5.5, 0.011, relative_cpu_noise=0.05)
+        assert self.changed(tmp_path, self.timed(), noisy) == ["CPU time same", "time slower"]
+
+    def test_wall_times_beside_others_are_not_judged(self, tmp_path: Path) -> None:
+        disturbed = self.timed(5.0, 0.02, taken=0.5)
+        assert self.changed(tmp_path, self.timed(), disturbed) == ["CPU time same"]
+
+    def test_infinite_noise_alarms_nobody(self, tmp_path: Path) -> None:
+        unknown = self.timed(50.0, 0.1, relative_cpu_noise=1e6, wall_noise=1e6)
+        assert self.changed(tmp_path, self.timed(), unknown) == ["CPU time same", "time same"]
+
+    def test_another_machine_or_another_size_is_no_comparison(self, tmp_path: Path) -> None:
+        path = tmp_path / "cpu.duckdb"
+        session(path, run_info("a", "cpu", MORNING), self.timed())
+        session(path, run_info("b", "cpu", NOON, host="there"), self.timed(9.0, 0.1))
+        found = compare(*(side.find(name, tmp_path, tmp_path) for name in ("cpu~1", "cpu")))
+        assert found.speeds == ()
+        wide = replace(self.timed(9.0, 0.1), parameters=10**9)
+        assert self.changed(tmp_path / "size", self.timed(), wide) == []
+
+    def test_a_slower_cell_is_said_and_is_an_exit_status(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = sides(tmp_path, [self.timed()], [self.timed(5.5, 0.011)])
+        told = "SLOWER cpu bert: time 10 ms to 11 ms, 1.10 x, where noise explains 1.06 x"
+        assert told in text(found)
+        assert told in markdown(found)
+        assert "1 cell measured on both sides: 1 slower, 0 faster" in text(found)
+        assert status(str(tmp_path / "a"), str(tmp_path / "b"), "--json") == 1
+        assert json.loads(capsys.readouterr().out)["slower"] == 1
+        assert status(str(tmp_path / "b"), str(tmp_path / "a")) == 0
 
 
 class TestForms:

@@ -34,7 +34,7 @@ FEWEST_ROUNDS = 10
 FEWEST_SECONDS = 1.0
 
 #: The standard error of the level that is wanted, and the seconds after which it is given up.
-WANTED_NOISE, LONGEST = 0.005, 8.0
+WANTED_NOISE, LONGEST = 0.005, 4.0
 
 #: Seconds that a turn takes at least: shorter inferences are repeated in it.
 TURN_SECONDS = 0.02

@@ -1,7 +1,7 @@
 """`python -m harness diff`: regressed, improved, changed, new and gone cells between two results.
 
 Exit status: 0 no cell is worse; 1 a cell fails, newly or otherwise than before, and nobody expects
-it; 2 a side cannot be read.
+it, or a measured cell is slower than noise explains; 2 a side cannot be read.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the difference; returns 1 where a cell is worse and nobody expects it.
+    """Prints the difference; returns 1 where a cell is worse or slower and nobody expects it.
 
     Raises:
         HarnessError: a side is none, or has nothing that can be read.
@@ -76,12 +76,12 @@ def main(args: argparse.Namespace) -> int:
         show(text(shown))
     for remark in found.remarks:
         show(remark, file=sys.stderr)
-    return 1 if found.worse else 0
+    return 1 if found.worse or found.slower else 0
 
 
 def as_json(found: Comparison) -> dict[str, object]:
-    """The comparison as an object of JSON, with the number of cells that are worse."""
-    return {**asdict(found), "worse": found.worse}
+    """The comparison as an object of JSON, with the numbers of cells that are worse or slower."""
+    return {**asdict(found), "worse": found.worse, "slower": found.slower}
 
 
 def _counterpart(before: Side, text: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from harness.report.labels import plural, where
 from harness.results.changed_cells import Change, Group, Kind
 from harness.results.comparison import Comparison
 from harness.results.ratios import Outlier, Ratios
+from harness.results.speed_gate import SpeedChange
 from harness.toolkit import markdown_text, printable
 from harness.toolkit.durations import digits
 from harness.toolkit.text_table import markdown_table, plain_table
@@ -41,6 +42,8 @@ def text(found: Comparison) -> str:
         lines += plain_table([_HEADS, *map(_row, found.measured)])
         for measured in found.measured:
             lines += [f"  {_outlier(measured, outlier)}" for outlier in _shown(measured)]
+    if found.speeds:
+        lines += ["", _about_speeds(found), *(f"  {_speed(c)}" for c in _beyond(found))]
     return "\n".join(lines)
 
 
@@ -63,6 +66,9 @@ def markdown(found: Comparison) -> str:
         lines += markdown_table(_HEADS, [[plain(cell) for cell in _row(m)] for m in found.measured])
         outliers = [_outlier(m, outlier) for m in found.measured for outlier in _shown(m)]
         lines += ["", *(f"- {plain(outlier)}" for outlier in outliers)]
+    if found.speeds:
+        lines += ["", "### Measured speed", "", plain(_about_speeds(found), 400), ""]
+        lines += [f"- {plain(_speed(change))}" for change in _beyond(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,6 +92,33 @@ def _about_ratios(found: Comparison) -> str:
     return (
         "Times, memory and scores are compared over common cells that pass on both sides. A "
         f"single cell is named where it stands out from the noise of all.{apart}"
+    )
+
+
+def _about_speeds(found: Comparison) -> str:
+    cells = plural(len({change.key for change in found.speeds}), "cell")
+    slower, faster = found.slower, len({c.key for c in found.speeds if c.faster})
+    limits = sorted(change.limit for change in found.speeds)
+    usual = limits[len(limits) // 2]
+    return (
+        f"{cells} measured on both sides: {words.number(slower)} slower, {words.number(faster)} "
+        f"faster, by more than the noise of both runs, which is {100 * (usual - 1):.0f} % at the "
+        "median"
+    )
+
+
+def _beyond(found: Comparison) -> list[SpeedChange]:
+    """The measured times that changed by more than noise."""
+    return [change for change in found.speeds if change.slower or change.faster]
+
+
+def _speed(change: SpeedChange) -> str:
+    column = where(change.key.backend, change.key.precision)
+    before, after = words.seconds(change.before), words.seconds(change.after)
+    word = "SLOWER" if change.slower else "faster"
+    return (
+        f"{word} {column} {change.key.name}: {change.quantity.name} {before} to {after}, "
+        f"{change.ratio:.2f} x, where noise explains {change.limit:.2f} x"
     )
 
 

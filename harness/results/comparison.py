@@ -19,6 +19,7 @@ from harness.results.queries import CellRow
 from harness.results.ratios import QUANTITIES, Quantity, Ratios, ratios
 from harness.results.run_changes import RunChange, all_changes
 from harness.results.side import Side
+from harness.results.speed_gate import SpeedChange, judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Comparison:
         passing: how many of these pass before, and after.
         groups: the changed cells by kind and cause.
         measured: the ratios of times, memory and scores over common cells that pass.
+        speeds: the times of cells that were measured on both sides of one host and device, held
+            against the noise of both runs; the largest ratio first.
         remarks: lines on what was left out.
     """
 
@@ -43,6 +46,7 @@ class Comparison:
     passing: tuple[int, int]
     groups: tuple[Group, ...]
     measured: tuple[Ratios, ...]
+    speeds: tuple[SpeedChange, ...]
     remarks: tuple[str, ...]
 
     def count(self, kind: Kind) -> int:
@@ -53,6 +57,11 @@ class Comparison:
     def worse(self) -> int:
         """How many cells fail, newly or otherwise than before, and nobody expects it."""
         return sum(change.worse for group in self.groups for change in group.changes)
+
+    @property
+    def slower(self) -> int:
+        """How many measured cells became slower by more than noise."""
+        return len({change.key for change in self.speeds if change.slower})
 
 
 def compare(before: Side, after: Side) -> Comparison:
@@ -86,6 +95,7 @@ def compare(before: Side, after: Side) -> Comparison:
         (sum(first[key].passes for key in shared), sum(second[key].passes for key in shared)),
         tuple(grouped(changes(first, second))),
         tuple(_measured(before.rows, after.rows)),
+        tuple(_speeds(before.rows, after.rows, _apart(environments))),
         tuple(dict.fromkeys((*before.remarks, *after.remarks))),
     )
 
@@ -116,6 +126,37 @@ def _measured(before: Mapping[CellKey, CellRow], after: Mapping[CellKey, CellRow
             if of_column is not None:
                 found.append(of_column)
     return found
+
+
+#: Facts of a run without which times of two runs are not comparable.
+_MACHINE = ("host", "device")
+
+
+def _apart(environments: Mapping[str, tuple[RunChange, ...]]) -> set[str]:
+    """The backends whose two runs were made on different machines."""
+    return {
+        backend
+        for backend, found in environments.items()
+        if any(change.name in _MACHINE for change in found)
+    }
+
+
+def _speeds(
+    before: Mapping[CellKey, CellRow], after: Mapping[CellKey, CellRow], apart: set[str]
+) -> list[SpeedChange]:
+    shared = [
+        key
+        for key in sorted(before.keys() & after.keys())
+        if before[key].outcome == after[key].outcome == Outcome.PASS
+        and before[key].parameters == after[key].parameters  # a wide model is no tiny one
+        and key.backend not in apart
+    ]
+    found = [
+        change
+        for key in shared
+        for change in judged(key, before[key].measured, after[key].measured)
+    ]
+    return sorted(found, key=lambda change: -change.ratio)
 
 
 def _value(row: CellRow, quantity: Quantity) -> float:
