@@ -263,6 +263,10 @@ GENERATED_TOKENS = 8
 #: The metric, with the value 1, of a cell that ran with the weights of its checkpoint.
 REAL_WEIGHTS = "real_weights"
 
+#: The metric of a cell that was asked a question with a known answer: 1 where the reference's
+#: answer is right, else 0.
+KNOWN_ANSWER = "known_answer"
+
 #: The metric of a cell that was given a checkpoint from the hub: the bytes of its files, in MB.
 CHECKPOINT_SIZE = "checkpoint_size"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.catalog import exemptions
+from harness.catalog import checkpoints, exemptions
 from harness.catalog.heads import known_heads
 from harness.cell.progress import CellProgress
 from harness.cell.request import Job
@@ -20,9 +20,13 @@ from harness.checks import (
     sanity,
     variants,
 )
+from harness.checks.known_answers.answer import NAME as KNOWN
+from harness.checks.known_answers.answer import KnownAnswer
+from harness.checks.known_answers.of_cell import known_answer
 from harness.checks.variant import Variant, Variants
 from harness.contract import (
     BASE,
+    KNOWN_ANSWER,
     RESHAPED,
     Absent,
     Arrays,
@@ -56,6 +60,7 @@ class Reference:
     mismatch: float
     wrong: negative_control.WrongReference  # what the check must refuse
     further: Variants  # beyond the family's probes
+    known: KnownAnswer | None = None  # a question that the reference answers right
     loop: families.Loop | None = None  # in which the family's models are used
     ended: Arrays = field(default_factory=dict)  # where that ends
     drift: float = 0.0  # the loop's own noise floor
@@ -107,6 +112,13 @@ def make_reference(
         with progress.kept():
             how = case.generation if job.cell.head != BASE else None
             long_text.check(case, how, causal="causal" in given)
+    known = None
+    if job.checkpoints is not None and dynamic:
+        with progress.kept():
+            known = _known_answer(case, job)
+            if known is not None:
+                given[KNOWN], outputs[KNOWN] = known.inputs, case.reference(known.inputs, dtype)
+                known = _answered(known, outputs[KNOWN], progress)
     further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
     if further.padding_fault is not None:
         progress.keep(further.padding_fault)
@@ -126,6 +138,7 @@ def make_reference(
         mismatch,
         negative_control.wrong_reference(case, base, want, floor, dtype),
         further,
+        known,
     )
     loop = families.loop(entry.family, base, inputs["other"], want)
     if loop is not None:
@@ -135,6 +148,22 @@ def make_reference(
     with progress.kept():
         _signature(case, base, want, dtype, job, further.get(RESHAPED))
     return found
+
+
+def _known_answer(case: Case, job: Job) -> KnownAnswer | None:
+    """The cell's question with a known answer, where its checkpoint came from a folder."""
+    name = job.cell.entry.checkpoint
+    folder = checkpoints.find(job.checkpoints, name, job.revision) if job.checkpoints else None
+    return None if folder is None else known_answer(case, folder)
+
+
+def _answered(known: KnownAnswer, outputs: Arrays, progress: CellProgress) -> KnownAnswer | None:
+    """The question, for the backend too; None, and a failure kept, where the reference is wrong."""
+    right = known.answer(outputs)[1]
+    progress.metric(KNOWN_ANSWER, float(right), "1")
+    with progress.kept():
+        known.check(outputs)
+    return known if right else None
 
 
 def _judge_probe(probe: families.Probe, want: Arrays, answer: Arrays, family: str) -> None:

@@ -21,6 +21,7 @@ from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import DEEP, Job
 from harness.checks import batch_rows, generation
+from harness.checks.known_answers.answer import NAME
 from harness.checks.variant import Variants
 from harness.contract import (
     REAL_WEIGHTS,
@@ -118,9 +119,13 @@ def _stages(job: Job, progress: CellProgress) -> None:
         rows = _moved_row(program, reference.inputs)
         if seconds or repeats.seconds:
             progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
-    with progress.stage(Stage.VERIFY), progress.kept():
-        border.unpatched(numpy_before)
-        verify(program, reference, outputs, repeats, rows, progress)
+    with progress.stage(Stage.VERIFY):
+        with progress.kept():
+            border.unpatched(numpy_before)
+            verify(program, reference, outputs, repeats, rows, progress)
+        with progress.kept():
+            if reference.known is not None and NAME in outputs:
+                reference.known.check(outputs[NAME])
     if reference.loop is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
             loop, want = reference.loop, reference.ended

@@ -1,0 +1,1 @@
+"""Known-answer tests: small real inputs of which everyone knows the answer, for real weights."""
