@@ -17,7 +17,18 @@ import torch
 
 from backends._shared import hf_export
 from backends._shared.export_failed import ExportFailed
-from harness.contract import Arrays, Case, Placement, Unsupported
+from backends._shared.hf_generation import HfGenerator
+from harness.catalog import model_lists
+from harness.contract import (
+    Arrays,
+    Case,
+    CheckFailed,
+    GenerationRequest,
+    Placement,
+    Unsupported,
+)
+from harness.models.case import TinyCase
+from harness.toolkit import greedy_generation
 
 PLAIN = np.ones((2, 3), np.float32)
 
@@ -116,3 +127,71 @@ def test_each_call_gets_what_the_model_computes_in_python() -> None:
     program = hf_export.HfProgram(hf_export.export(Exporter(), asked), asked, placed)
     found = program({"input_ids": np.ones((1, 4), np.int64)})
     assert found["position_ids"].tolist() == [0, 1, 2, 3]
+
+
+class Generating(Exporter):
+    """An exporter whose components for generation are the model itself, called by eager PyTorch."""
+
+    def __init__(self, *failing: str, components: tuple[str, ...] = ("prefill", "decode")) -> None:
+        super().__init__(*failing)
+        self.components = components
+        self.called: list[tuple[str, list[str]]] = []
+
+    def export_for_generation(self, model: Any, inputs: Any, config: Any) -> Any:
+        if "dynamic" in self.failing:
+            raise RuntimeError("no such operator")
+        assert inputs["attention_mask"].sum() == inputs["input_ids"].numel() - 1
+        runners = {name: self.runner(name, model) for name in self.components}
+        return SimpleNamespace(components=dict.fromkeys(self.components), runners=runners)
+
+    def runner(self, name: str, model: Any) -> Any:
+        def run(**given: Any) -> Any:
+            self.called.append((name, sorted(given)))
+            return model(**given, use_cache=True)
+
+        kwargs = ("attention_mask", "input_ids", "past_key_values", "position_ids")
+        run.metadata = SimpleNamespace(kwargs=kwargs)  # type: ignore[attr-defined]
+        return run
+
+
+def generator(exporter: Any, shares: dict[str, float] | None = None) -> HfGenerator:
+    gpt2 = TinyCase(model_lists.load().entries["gpt2"], head="text-generation")
+    return HfGenerator(exporter, gpt2, lambda made: None, lambda made: shares or {})
+
+
+def test_generation_calls_one_program_for_the_prompt_and_one_for_each_further_token() -> None:
+    exporter = Generating()
+    made = generator(exporter)
+    inputs = dict(made.case.inputs())
+    mask = np.ones_like(inputs["input_ids"])
+    mask[0, :2] = 0
+    for given in (inputs, {**inputs, "attention_mask": mask}):
+        exporter.called.clear()
+        found = made(GenerationRequest(given, 3))
+        model = made.case.module().eval()
+        greedy_generation.make_greedy(model, made.how)
+        wanted = GenerationRequest(given, 3)
+        right = greedy_generation.generate(model, made.how, wanted, hf_export.tensors)
+        assert np.array_equal(found.sequences, right.sequences)
+        assert found.logits is not None
+        assert right.logits is not None
+        assert np.allclose(found.logits, right.logits, atol=1e-4)
+        assert [name for name, _ in exporter.called] == ["prefill", "decode", "decode"]
+        assert all("attention_mask" in names for _, names in exporter.called)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "shares", "settings", "error", "words"),
+    [
+        (Generating(), {}, {"num_beams": 2}, Unsupported, "one, behind a cache"),
+        (Generating(components=("lm_head", "decode")), {}, {}, Unsupported, "lm_head, decode"),
+        (Generating("dynamic"), {}, {}, ExportFailed, "no such operator"),
+        (Generating(), {"prefill": 1.0, "decode": 0.5}, {}, CheckFailed, "50% of decode"),
+    ],
+)
+def test_generation_that_an_export_does_not_give(
+    exporter: Any, shares: Any, settings: Any, error: type[Exception], words: str
+) -> None:
+    made = generator(exporter, shares)
+    with pytest.raises(error, match=words):
+        made(GenerationRequest(made.case.inputs(), 3, settings))

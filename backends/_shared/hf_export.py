@@ -70,7 +70,7 @@ def export(exporter: Any, case: Case, *, dynamic: bool = True, **settings: Any) 
         model = case.module().eval()
         config = exporter.config_class(dynamic=kind == "dynamic", **settings)
         try:
-            with _quiet():
+            with quiet():
                 made = exporter.export(model, {**tensors(case.inputs()), **case.options()}, config)
         except Exception as error:
             if REFUSAL in str(error):
@@ -130,7 +130,7 @@ def _causes(failures: list[tuple[str, Exception]]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """A context without warnings and standard output: `torch.onnx` prints each step there."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

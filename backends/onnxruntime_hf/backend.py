@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers.exporters.exporter_onnx import OnnxExporter
 
 from backends._shared.hf_export import HfProgram, export
+from backends._shared.hf_generation import HfGenerator
 from backends._shared.onnx.runtime import assignment, options, placement_on, processor
-from harness.contract import Case, Device, Placement, Precision, Program
+from harness.contract import Case, Device, Generator, Placement, Precision, Program
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -40,3 +42,19 @@ class Backend:
             return made.placed(placement_on(PROVIDER, assignment(session)))
 
         return HfProgram(made, case, placed)
+
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """`generate()` on the exported prompt and token, one graph each."""
+
+        def load(made: Any) -> None:
+            made.to("cpu", session_options=options())
+
+        return HfGenerator(OnnxExporter(), case, load, _shares)
+
+
+def _shares(made: Any) -> Mapping[str, float]:
+    """The share of nodes on the provider, by component of an exported model."""
+    return {
+        name: placement_on(PROVIDER, assignment(runner.session)).device_share
+        for name, runner in made.runners.items()
+    }

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 import transformers
 
 from backends._shared.hf_export import HfProgram, export
+from backends._shared.hf_generation import HfGenerator
 from backends._shared.openvino import devices
 from backends._shared.openvino.placement import executed_on, placement
 from backends._shared.openvino_without_telemetry import ov
-from harness.contract import Case, Device, HarnessError, Placement, Precision, Program
+from harness.contract import (
+    Case,
+    Device,
+    Generator,
+    HarnessError,
+    Placement,
+    Precision,
+    Program,
+)
 
 # isort: split
 from transformers.exporters.exporter_openvino import OpenVINOExporter  # which imports OpenVINO
@@ -70,3 +80,21 @@ class Backend:
             return made.placed(placement(compiled, support, target, "OpenVINOExporter"))
 
         return HfProgram(made, case, placed)
+
+    def generator(self, case: Case, precision: Precision) -> Generator:
+        """`generate()` on the exported prompt and token, one model each."""
+        target = self.target
+
+        def load(made: Any) -> None:
+            made.to(RUNNERS[target.name], config=target.hints(precision))
+
+        def shares(made: Any) -> Mapping[str, float]:
+            found = {}
+            for name, runner in made.runners.items():
+                program = made.components[name].program
+                support = target.support(program, executed_on(runner.compiled_model))
+                placed = placement(runner.compiled_model, support, target, "OpenVINOExporter")
+                found[name] = placed.device_share
+            return found
+
+        return HfGenerator(OpenVINOExporter(), case, load, shares, stateful=False)

@@ -58,6 +58,19 @@ def make_greedy(model: Any, generation: Generation | None) -> None:
                     setattr(part.config, name, None)
 
 
+def begin_with(model: Any, generation: Generation, inputs: Mapping[str, Array]) -> None:
+    """Lets a decoder's texts begin with the first given id; others would get a token in front.
+
+    Args:
+        model: whose `generation_config` is changed in place.
+        generation: how it generates.
+        inputs: with the decoder's ids, where it has its own.
+    """
+    if generation.argument == "decoder_input_ids":
+        start = int(inputs["decoder_input_ids"][0, 0])
+        model.generation_config.decoder_start_token_id = start
+
+
 def generate(
     model: Any, generation: Generation, request: GenerationRequest, tensors: Tensors
 ) -> Generated:
@@ -81,10 +94,7 @@ def generate(
     settings: dict[str, Any] = dict(request.settings)
     if request.assisted:
         settings["assistant_model"] = model
-    if generation.argument == "decoder_input_ids":
-        # Given ids that begin with it are taken as they are; others get it in front.
-        start = int(given["decoder_input_ids"][0, 0])
-        model.generation_config.decoder_start_token_id = start
+    begin_with(model, generation, request.inputs)
     if request.follow is None:
         return _generated(_generate(model, given, request.tokens, settings))
     follow = tensors({generation.argument: request.follow})[generation.argument]
