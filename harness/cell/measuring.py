@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.cell import border
+from harness.cell import border, predicting
 from harness.cell.border import CheckedProgram
 from harness.cell.progress import CellProgress
 from harness.cell.timing import Call, Clocks, in_turn, warm_up
@@ -130,6 +130,8 @@ def measure(found: Measured, progress: CellProgress, clocks: Clocks | None = Non
     for unit, items in workload(found.inputs, found.case.config()).items():
         progress.metric(f"{MEASURED}{unit}", items / seconds, f"{unit}/s")
     _decode(found, progress, clocks)
+    if predicting.can_be_sliced(found.case):
+        _predict(found, progress, clocks)
 
 
 def yardstick() -> Call:
@@ -229,6 +231,21 @@ def _device(
     if after.clock_mhz is not None:
         progress.metric(f"{MEASURED}clock", after.clock_mhz, "MHz")
     progress.metric(f"{MEASURED}others", max(before.others, after.others), "1")
+
+
+def _predict(found: Measured, progress: CellProgress, clocks: Clocks) -> None:
+    """Time and memory of the whole model that a wide one is a slice of."""
+    sliced: Any = found.case
+    whole = predicting.predict(sliced, found.backend, found.precision, clocks, found.memory.peak_mb)
+    if whole is None:
+        return
+    progress.result.timings += whole.timings
+    for name, told in (("predicted", whole.seconds), ("predicted_cpu", whole.cpu_seconds)):
+        progress.metric(f"{MEASURED}{name}", told.ratio, "s")
+        progress.metric(f"{MEASURED}{name}_low", told.low, "s")
+        progress.metric(f"{MEASURED}{name}_high", told.high, "s")
+    if whole.memory_mb is not None:
+        progress.metric(f"{MEASURED}predicted_memory", whole.memory_mb, "MB")
 
 
 def _decode(found: Measured, progress: CellProgress, clocks: Clocks) -> None:

@@ -198,6 +198,14 @@ class TinyCase:
             )
         return dict(self._examples[variant])
 
+    def with_layers(self, layers: Mapping[str, int]) -> TinyCase:
+        """A wide model of other depths, built anew; the rest is as in this case.
+
+        Args:
+            layers: of each kind, by the labels of `slice`.
+        """
+        return TinyCase(self.entry, self.seed, self.size, self.head, layers=layers)
+
     def with_examples_of(self, seed: int) -> TinyCase:
         """The same model with example inputs of another seed."""
         _ = self._eager  # one for both: its modules are slow to make

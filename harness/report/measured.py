@@ -14,6 +14,9 @@ Numbers = Mapping[str, float]
 #: The heads of the table.
 HEADS = ("cell", "inference", "p95", "first call", "prepare", "memory", "rates", "times eager CPU")
 
+#: The head of one more column, of wide models: the whole one was not run.
+WHOLE = "whole model, predicted"
+
 #: Names of rates, with the unit that is printed.
 RATES: Mapping[str, str] = {
     "tokens": "tokens/s",
@@ -50,13 +53,16 @@ def row(name: str, found: Numbers) -> list[str]:
         words.megabytes(found.get("peak_memory")),
         rates(found),
         ratio(found),
+        whole(found),
     ]
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     """The rows under their heads; empty without any."""
     kept = [one for one in rows if one]
-    return [HEADS, *kept] if kept else []
+    if not any(one[-1] for one in kept):
+        return [HEADS, *(one[:-1] for one in kept)] if kept else []
+    return [(*HEADS, WHOLE), *kept]
 
 
 def rates(found: Numbers) -> str:
@@ -72,6 +78,16 @@ def ratio(found: Numbers) -> str:
         return ""
     low, high = found["ratio_low"], found["ratio_high"]
     return f"{found['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def whole(found: Numbers) -> str:
+    """Predicted time and memory of the whole model: `45 ms (42 ms to 49 ms), 440 MB`."""
+    if "predicted" not in found:
+        return ""
+    low, high = words.seconds(found["predicted_low"]), words.seconds(found["predicted_high"])
+    memory = found.get("predicted_memory")
+    told = f", {words.megabytes(memory)}" if memory is not None else ""
+    return f"{words.seconds(found['predicted'])} ({low} to {high}){told}"
 
 
 def doubts(found: Numbers) -> list[str]:
