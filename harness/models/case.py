@@ -6,6 +6,7 @@ import copy
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,8 @@ from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
 from harness.models.long_texts import LongText
+from harness.models.shared_copy import shared_copy
+from harness.models.unset_weights import unset
 from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
@@ -149,12 +152,15 @@ class TinyCase:
             )
             return found.requires_grad_(False).eval()
         torch.manual_seed(self.seed)
-        with torch.no_grad():  # what is derived from parameters has no history, and can be copied
+        skipped: set[int] = set()
+        leaving_out = unset(skipped) if self._is_large else nullcontext()
+        # What is derived from parameters has no history, and can be copied.
+        with torch.no_grad(), leaving_out:
             module = self._library.module(self.entry.architecture, self._config, self.head)
         if self.size == "tiny":
             function_defaults.cap(module)
         module.requires_grad_(False)
-        weights_.fill(module, self.seed)
+        weights_.fill(module, self.seed, skipped)
         module.eval()  # after the weights: some attention keeps a copy of its biases from here on
         if calibrate.needs_calibration(module):
             given = self._example(module, "calibration", CALIBRATION_BATCH, LENGTH, self.seed)
@@ -181,8 +187,20 @@ class TinyCase:
         return self._config
 
     def module(self) -> Any:
-        """A fresh float32 model in evaluation mode, with seeded weights."""
-        return copy.deepcopy(self._template)
+        """A fresh float32 model in evaluation mode, with seeded weights.
+
+        One of a published size shares the memory of its weights with the reference: there is no
+        room for two.
+        """
+        return shared_copy(self._template) if self._is_large else copy.deepcopy(self._template)
+
+    @property
+    def _is_large(self) -> bool:
+        return self.size != "tiny" and self.checkpoints is None
+
+    def release(self) -> None:
+        """Drop what only the reference needs, where memory is short; it is made again on demand."""
+        self._eager.release()
 
     def parameters(self) -> int:
         """How many parameters the small model has, tied ones once."""
@@ -327,7 +345,9 @@ class TinyCase:
     @cached_property
     def _eager(self) -> EagerReference:
         attention = self._recipe.plain_attention
-        return EagerReference(self._template, self.options(), attention, self.seed)
+        return EagerReference(
+            self._template, self.options(), attention, self.seed, sparing=self._is_large
+        )
 
     def plain_choices(self) -> Mapping[str, str]:
         """The reference's choices of plain arithmetic, by the setter of a model that has it."""

@@ -13,6 +13,7 @@ import numpy as np
 from harness.contract import Array, Arrays
 from harness.models import moved_values, quantized, rounded_products
 from harness.models.outputs import flatten
+from harness.models.shared_copy import shared_copy
 from harness.toolkit import seeded_values
 from harness.toolkit.dtype_cast import cast
 
@@ -28,11 +29,19 @@ class EagerReference:
         options: arguments of forward that are no arrays.
         plain_attention: the implementation of attention that is plain arithmetic.
         seed: of the noise on weights.
+        sparing: whether one module at most is in memory beside the template, which is slower.
     """
 
     def __init__(
-        self, template: Any, options: Mapping[str, Any], plain_attention: str, seed: int
+        self,
+        template: Any,
+        options: Mapping[str, Any],
+        plain_attention: str,
+        seed: int,
+        *,
+        sparing: bool = False,
     ) -> None:
+        self._sparing = sparing
         self._template = template
         self._options = options
         self._choices = plain_choices(plain_attention)
@@ -60,7 +69,9 @@ class EagerReference:
 
     def _module(self, dtype: str) -> Any:
         if dtype not in self._modules:
-            module = copy.deepcopy(self._template)
+            self._make_room(dtype)
+            own = dtype in quantized.GRIDS  # whose weights are written
+            module = copy.deepcopy(self._template) if own else shared_copy(self._template)
             for setter, choice in self._choices.items():
                 function = getattr(module, setter, None)
                 if function is not None:
@@ -75,6 +86,16 @@ class EagerReference:
                 quantized.quantize(module, dtype)
             self._modules[dtype] = module
         return self._modules[dtype]
+
+    def release(self) -> None:
+        """Drop every module that has memory of its own, where memory is short."""
+        self._make_room("")
+
+    def _make_room(self, dtype: str) -> None:
+        """Where memory is short, drop the modules of other dtypes than float32, the template's."""
+        if self._sparing and dtype != "float32":
+            for other in self._modules.keys() - {"float32"}:
+                del self._modules[other]
 
     def weights(self) -> Sequence[str]:
         """The matrices of the model: the middle one first, then the middles of what is left."""
@@ -123,6 +144,7 @@ class EagerReference:
         key = f"jittered {dtype} {times}"
         step = times * torch.finfo(compute_dtype(dtype)).eps
         if key not in self._modules:
+            self._make_room(key)
             module = copy.deepcopy(self._module("float32"))
             self._modules[key] = moved_values.module_moved(module, step, self._seed)
         given = moved_values.inputs_moved(dict(inputs), step, self._seed)

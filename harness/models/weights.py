@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.toolkit.seeded_values import uniform
+from harness.toolkit.seeded_values import uniform, write_uniform
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, NUMBER, PATTERN, Key
 
 TABLE = Path(__file__).with_suffix(".toml")
+
+#: The values of a tensor, from uniform ones in [-1, 1); each follows from its own.
+Law = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ def weight_rules() -> tuple[WeightRule, ...]:
     )
 
 
-def fill(module: Any, seed: int) -> None:
-    """Overwrites a model's random parameters and buffers in place.
+def fill(module: Any, seed: int, unset: Collection[int] = ()) -> None:
+    """Overwrites a model's random parameters and buffers in place, in their own dtype.
 
     A value that the library initialises to a constant stays near it (norm weights near 1, biases
     small); a matrix is uniform with variance 1 / fan_in (LeCun et al., Efficient BackProp, 1998,
@@ -68,6 +71,7 @@ def fill(module: Any, seed: int) -> None:
     Args:
         module: a torch.nn.Module on the CPU.
         seed: the run's seed.
+        unset: addresses of the matrices that were not initialised, all of which get values.
     """
     import torch
 
@@ -87,36 +91,53 @@ def fill(module: Any, seed: int) -> None:
     swapped = {id(m.weight) for m in module.modules() if type(m).__name__ == "Conv1D"}
     computed = [re.compile(key) for key in getattr(module, "_keys_to_ignore_on_save", None) or ()]
     saved = module.state_dict(keep_vars=True).keys()  # without the buffers that are computed
-    buffers = [(n, b) for n, b in module.named_buffers() if n in saved]
-    tensors = [*module.named_parameters(), *buffers]
-    with torch.no_grad():
-        for name, tensor in tensors:
-            if not tensor.is_floating_point() or tensor.numel() == 0:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in tensors:
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        is_unset = tensor.data_ptr() in unset
+        is_buffer = not isinstance(tensor, torch.nn.Parameter)
+        is_computed = any(key.search(name) for key in computed)  # as sinusoidal positions
+        if (is_computed or (is_buffer and name not in saved)) and not is_unset:
+            continue  # a checkpoint has none of it
+        rule = next((r for r in weight_rules() if r.pattern.search(name)), None)
+        if rule is None and is_buffer and not is_unset:
+            continue
+        if rule is not None and rule.how == "keep":
+            if not is_unset:
                 continue
-            is_buffer = not isinstance(tensor, torch.nn.Parameter)
-            if any(key.search(name) for key in computed):
-                continue  # a checkpoint has none of it: sinusoidal positions
-            rule = next((r for r in weight_rules() if r.pattern.search(name)), None)
-            if rule is None and is_buffer:
-                continue
-            if rule is not None and rule.how == "keep":
-                continue
-            u = uniform(seed, name, tuple(tensor.shape))
-            if rule is not None:
-                middle, half = (rule.low + rule.high) / 2, (rule.high - rule.low) / 2
-                values = middle + half * u
-            else:
-                values = _values(
-                    tensor,
-                    u,
-                    embedding=id(tensor) in embeddings,
-                    bias=name.endswith("bias"),
-                    transposed=transposed.get(id(tensor)),
-                    swapped=id(tensor) in swapped,
-                )
-            tensor.copy_(
-                torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(tensor.shape))
+            rule = None
+        if rule is not None:
+            law = _between(rule.low, rule.high)
+        else:
+            law = _law(
+                tensor,
+                None if is_unset else _constant(tensor),
+                embedding=id(tensor) in embeddings,
+                bias=name.endswith("bias"),
+                transposed=transposed.get(id(tensor)),
+                swapped=id(tensor) in swapped,
             )
+        _write(tensor, seed, name, law)
+
+
+def _write(tensor: Any, seed: int, name: str, law: Law) -> None:
+    """Overwrites a tensor block by block, so that there is no second copy of it."""
+    import torch
+
+    held = tensor.detach()
+    shape = tuple(held.shape)
+    if not held.is_contiguous():
+        values = np.asarray(law(uniform(seed, name, shape)), dtype=np.float32)
+        held.copy_(torch.from_numpy(values))
+        return
+    flat = held.view(-1)
+
+    def write(start: int, u: NDArray[np.float32]) -> None:
+        values = np.asarray(law(u), dtype=np.float32)
+        flat[start : start + u.size].copy_(torch.from_numpy(values))
+
+    write_uniform(seed, name, shape, write)
 
 
 def _constant(tensor: Any) -> float | None:
@@ -130,26 +151,32 @@ def _constant(tensor: Any) -> float | None:
     return low
 
 
-def _values(
+def _between(low: float, high: float) -> Law:
+    middle, half = (low + high) / 2, (high - low) / 2
+    return lambda u: middle + half * u
+
+
+def _law(
     tensor: Any,
-    u: NDArray[np.float32],
+    constant: float | None,
     *,
     embedding: bool,
     bias: bool,
     transposed: int | None,
     swapped: bool,
-) -> NDArray[np.floating[Any]]:
+) -> Law:
     if embedding:
-        return u
-    constant = _constant(tensor)
+        return lambda u: u
     if constant is not None and (tensor.ndim < 2 or constant != 0.0):
         if constant == 0.0:
-            return 0.1 * u
+            return lambda u: 0.1 * u
         if abs(constant) < 0.2 and not bias:
             constant = math.copysign(0.3, constant)  # a layer scale of 1e-6 would hide its layer
-        return np.float32(constant) * (1 + np.float32(0.1) * u)
+        middle = np.float32(constant)
+        return lambda u: middle * (1 + np.float32(0.1) * u)
     if tensor.ndim < 2:
-        return u * np.float32(0.1 if bias else 0.5)
+        half = np.float32(0.1 if bias else 0.5)
+        return lambda u: u * half
     if transposed is not None:
         fan_in = tensor.shape[0] // transposed
     elif swapped:
@@ -160,7 +187,8 @@ def _values(
         fan_in = min(tensor.shape[1:])  # stacked experts, either orientation
     else:
         fan_in = math.prod(tensor.shape[1:])
-    return u * np.float32(math.sqrt(3.0 / max(1, fan_in)))
+    largest = np.float32(math.sqrt(3.0 / max(1, fan_in)))
+    return lambda u: u * largest
 
 
 def parameter_count(module: Any) -> int:

@@ -19,7 +19,11 @@ PRELOAD_VARIABLE = "HARNESS_PRELOAD"
 
 #: Set in every child unless the user has set it. Nothing is downloaded, and a fork after the
 #: tokenizers' thread pool has started needs no warning.
-ENVIRONMENT: Mapping[str, str] = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+ENVIRONMENT: Mapping[str, str] = {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "THP_MEM_ALLOC_ENABLE": "1",  # PyTorch asks for pages of 2 MB: large tensors are made faster
+}
 
 #: Environment variables with the number of threads of a numerical library, such as OpenBLAS.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
