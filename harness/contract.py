@@ -96,6 +96,7 @@ class Outcome(enum.StrEnum):
     CRASH = "crash"
     TIMEOUT = "timeout"
     OOM = "oom"
+    TOO_LARGE = "too-large"  # nothing was allocated: the model and its reference need more memory
     FLAKY = "flaky"  # passed and failed in one session, run again by `--repeat`
     UNSUPPORTED = "unsupported"
     LIBRARY = "library"  # the modeling code computes something else than its architecture says
@@ -177,6 +178,12 @@ class BrokenContract(CheckFailed):
 
 class Inconclusive(Exception):
     """The reference is too ill-conditioned to judge by."""
+
+
+class TooLarge(Exception):
+    """The model and its reference need more memory than there is; the message has the figures."""
+
+    fingerprint = "TooLarge: the model and its reference need more memory than there is"
 
 
 class HarnessError(Exception):
@@ -283,6 +290,9 @@ BATCH_VARIANCE = "batch_variance"
 
 #: The metric of a cell whose process grows with each inference, in MB per inference.
 GROWTH = "growth_per_inference"
+
+#: The metric of a cell whose reference is float32: the code refuses float64, or memory does.
+FLOAT32_REFERENCE = "float32_reference"
 
 #: Before the names of the metrics of a cell that was measured (`--measure`): `measured_median`.
 MEASURED = "measured_"
@@ -506,6 +516,7 @@ class RunInfo:
     arguments: Sequence[str]
     seed: int
     faults: str = ""  # what `--fault` injected: such a run is no history, and counts nowhere
+    size: str = "tiny"  # of the models; only tiny ones are in the tables of a report
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from harness.contract import (
     Placement,
     Precision,
     Stage,
+    TooLarge,
     Unavailable,
     Unsupported,
 )
@@ -545,6 +546,7 @@ def test_what_a_stage_says_by_itself(run: Runner, stage: Stage) -> None:
         (Absent("requires timm, not installed"), Outcome.ABSENT),
         (Inconclusive("ill-conditioned"), Outcome.INCONCLUSIVE),
         (MemoryError("50 GB"), Outcome.OOM),
+        (TooLarge("needs 50 GB"), Outcome.TOO_LARGE),
         (NotImplementedError(), Outcome.UNTESTED if ours else Outcome.FAIL),
     ):
         result = run(raising(stage, error))

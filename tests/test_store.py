@@ -26,7 +26,7 @@ from harness.contract import (
     Stage,
     Verdict,
 )
-from harness.results import schema
+from harness.results import merged, schema
 from harness.results.errors import fix_of
 from harness.results.store import Store
 
@@ -388,6 +388,7 @@ def test_an_older_schema_that_nothing_leads_from_is_kept(
 
 #: To the schemas that earlier harnesses wrote, from the present one.
 BACK_TO = {
+    6: ("ALTER TABLE runs DROP COLUMN size",),
     5: ("DROP TABLE timings",),
     4: ("DROP TABLE culprits",),
     3: ("DROP TABLE further_failures",),
@@ -411,7 +412,7 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     tables = {name: f"SELECT * FROM {name} ORDER BY ALL" for name in ("cells", "metrics")}
     runs = "SELECT run_id, backend, started_at, versions, host, seed FROM runs ORDER BY ALL"
     before = [rows(path, query) for query in (*tables.values(), runs)]
-    for step in range(5, version - 1, -1):
+    for step in range(6, version - 1, -1):
         change(path, *BACK_TO[step], f"UPDATE schema_version SET version = {step}")
     with Store.open(path) as store:
         assert store.note == ""
@@ -424,10 +425,46 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     assert [rows(path, query) for query in (*tables.values(), runs)] == before
 
 
+def test_a_run_of_another_size_is_no_history_of_tiny_ones(
+    path: Path, make_run: Make, make_result: Make
+) -> None:
+    key = ("bert", "base", "default")
+    with Store.open(path) as store:
+        store.begin(make_run("small"))
+        store.add("small", make_result("bert"))
+        store.begin(make_run("wide", size="wide"))
+        store.add("wide", make_result("bert", outcome=Outcome.FAIL, verdict=Verdict.XFAIL))
+        assert store.last_green("good")[key] is Outcome.PASS
+        assert store.last_green("good", size="wide")[key] is Outcome.FAIL
+    gathered = merged.gather([path], None)
+    latest = "SELECT run_id, outcome FROM latest"
+    assert gathered.connection.execute(latest).fetchall() == [("small", "pass")]
+    asked = merged.gather([path], None, runs=["wide"])
+    assert asked.connection.execute(latest).fetchall() == [("wide", "fail")]
+
+
+def test_an_older_file_tells_the_size_of_a_run_by_its_arguments(path: Path, make_run: Make) -> None:
+    with Store.open(path) as store:
+        store.begin(make_run("one", arguments=["--size", "full"]))
+        store.begin(make_run("other", arguments=["-k", "bert"]))
+    change(path, *BACK_TO[6], "UPDATE schema_version SET version = 6")
+    with Store.open(path):
+        pass
+    sizes = rows(path, "SELECT run_id, size FROM runs ORDER BY sequence")
+    assert sizes == [("one", "full"), ("other", "tiny")]
+
+
 def test_further_failures_are_kept_and_an_older_file_gets_their_table(
     stored: Path, make_run: Make, make_result: Make
 ) -> None:
-    change(stored, *BACK_TO[5], *BACK_TO[4], *BACK_TO[3], "UPDATE schema_version SET version = 3")
+    change(
+        stored,
+        *BACK_TO[6],
+        *BACK_TO[5],
+        *BACK_TO[4],
+        *BACK_TO[3],
+        "UPDATE schema_version SET version = 3",
+    )
     more = [
         CellFailure(stage, Outcome.FAIL, f"wrong at {stage}", "a cause", "Traceback")
         for stage in (Stage.GENERATE, Stage.ROUNDTRIP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from harness.contract import Array
 from harness.models import weights
+from harness.toolkit import seeded_values
 from harness.toolkit.seeded_values import integers, uniform
+
+_KEY = hashlib.sha256(b"0\0layer.weight\0(999,)").digest()[:16]
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
@@ -35,6 +39,18 @@ def test_values_are_these_for_ever(
     assert found.dtype == np.float32
     assert found.shape == shape
     assert (found.ravel().astype(np.float64) * 2**23).tolist() == steps
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_parts_on_several_threads_are_the_whole(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeded_values, "LARGE", 100)
+    monkeypatch.setattr(seeded_values, "BLOCK", 64)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    found = uniform(0, "layer.weight", (999,))
+    raw = np.random.Philox(key=np.frombuffer(_KEY, "<u8")).random_raw(500).view("<u4")[:999]
+    np.testing.assert_array_equal(found, (raw >> 8) / 2**23 - 1)
 
 
 def test_integers_are_these_for_ever() -> None:

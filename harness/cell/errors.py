@@ -16,6 +16,7 @@ from harness.contract import (
     LibraryFault,
     Outcome,
     Stage,
+    TooLarge,
     Unavailable,
     Unsupported,
 )
@@ -49,6 +50,8 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
         return Outcome.LIBRARY
     if isinstance(error, Absent):
         return Outcome.ABSENT
+    if isinstance(error, TooLarge):
+        return Outcome.TOO_LARGE
     if isinstance(error, Inconclusive):
         return Outcome.INCONCLUSIVE
     if fingerprints.is_out_of_memory(type(error).__name__, fingerprints.text_of(error)):
@@ -60,6 +63,8 @@ def _outcome(error: BaseException, stage: Stage) -> Outcome:
 
 def _one_line(error: BaseException) -> str:
     text = fingerprints.telling_line(fingerprints.text_of(error))
-    if isinstance(error, CheckFailed | Absent | Unsupported | Inconclusive | HarnessError):
+    if isinstance(
+        error, CheckFailed | Absent | Unsupported | TooLarge | Inconclusive | HarnessError
+    ):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

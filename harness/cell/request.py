@@ -8,6 +8,9 @@ from pathlib import Path
 
 from harness.contract import Cell, Device, Precision
 
+#: The size that shrinks each architecture; others have published widths.
+TINY = "tiny"
+
 #: Sets of checks, as `--checks` takes them.
 DEFAULT, DEEP = "default", "deep"
 
@@ -18,7 +21,7 @@ class Job:
 
     cell: Cell
     seed: int
-    size: str  # tiny | full
+    size: str  # tiny | wide | full
     backends_dir: Path
     options: Mapping[str, str] = field(default_factory=dict)
     expected_signature: str | None = None  # empty: it should be recorded, and is not
@@ -28,6 +31,7 @@ class Job:
     checkpoints: Path | None = None  # real weights are in it, by the name of the checkpoint
     revision: str = ""  # the commit of the checkpoint in the hub's cache
     unfetched: str = ""  # why there is no checkpoint: the cell then ends at `build`
+    memory_mb: int = 0  # that the cell may take; 0: what the machine has
     trusted: bool = False  # whether modeling code in the checkpoint may run
     measured: bool = False  # whether its speed is measured, alone on the machine
 

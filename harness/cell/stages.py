@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from harness.catalog import backends
@@ -19,17 +18,19 @@ from harness.cell.measuring import Measured, Memory, measure
 from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
-from harness.cell.request import DEEP, Job
+from harness.cell.request import DEEP, TINY, Job
 from harness.checks import batch_rows, generation
 from harness.checks.known_answers.answer import NAME
 from harness.checks.variant import Variants
 from harness.contract import (
+    FLOAT32_REFERENCE,
     REAL_WEIGHTS,
     Arrays,
     Backend,
     Case,
     CellResult,
     CheckFailed,
+    Entry,
     HarnessError,
     Outcome,
     Precision,
@@ -101,6 +102,11 @@ def _stages(job: Job, progress: CellProgress) -> None:
             any_arguments=border.flag(backend, "any_arguments", otherwise=False),
         )
         result.noise_floor = reference.floor
+        if reference.dtype != "float64":
+            progress.metric(FLOAT32_REFERENCE, 1, "1")
+        release: Callable[[], None] | None = getattr(case, "release", None)
+        if release is not None:
+            release()
         _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
         memory = Memory(GrowthWatch()) if job.measured else None
@@ -153,15 +159,32 @@ def _stages(job: Job, progress: CellProgress) -> None:
 def cell_case(backend: Backend, job: Job) -> Case:
     """The cell's case: the backend's own or the harness's, `narrowed` where the backend does so."""
     make = getattr(backend, "case", None)
-    if make is None:
-        from harness.models.case import TinyCase  # imports what builds real models
-
-        make = partial(
-            TinyCase, checkpoints=job.checkpoints, revision=job.revision, trusted=job.trusted
-        )
-    case = border.case(make(job.cell.entry, job.seed, job.size, job.cell.head))
+    case = _own_case(job) if make is None else make(*_arguments(job))
+    case = border.case(case)
     narrowed: Callable[[Case], Case] | None = getattr(backend, "narrowed", None)
     return case if narrowed is None else border.case(narrowed(case))
+
+
+def _arguments(job: Job) -> tuple[Entry, int, str, str]:
+    return job.cell.entry, job.seed, job.size, job.cell.head
+
+
+def _own_case(job: Job) -> Case:
+    """The harness's case of a cell.
+
+    Raises:
+        TooLarge: a model of a published size needs more memory than there is.
+    """
+    from harness.models import room  # imports what builds real models
+    from harness.models.case import TinyCase
+
+    made = TinyCase(
+        *_arguments(job), checkpoints=job.checkpoints, revision=job.revision, trusted=job.trusted
+    )
+    if job.size != TINY and job.checkpoints is None:
+        needed = room.room_of(job.cell.entry, job.cell.head, job.size)
+        made.has_float64 = room.reference_dtype(needed, job.memory_mb) == "float64"
+    return made
 
 
 def cell_precision(backend: Backend, name: str) -> Precision:
@@ -218,7 +241,7 @@ def _further(
             judge = GenerationJudge(case, case.generation, reference, progress)
             generate(judge, generator(case, precision), deep=job.checks == DEEP)
     load = getattr(backend, "from_pretrained", None)
-    if load is not None:
+    if load is not None and job.size == TINY:  # reading a checkpoint does not depend on widths
         with (
             progress.stage(Stage.ROUNDTRIP),
             progress.kept(),

@@ -95,6 +95,7 @@ class TinyCase:
         self.example_seed = seed + example_seeds.offset(entry.architecture)
         self.size = size
         self.head = head
+        self.has_float64 = True  # whether there is memory for a reference in float64
         self._examples: dict[str, Arrays] = {}
 
     @cached_property
@@ -338,6 +339,8 @@ class TinyCase:
         Raises:
             What the modeling code raises; dtypes written into it refuse float64, for instance.
         """
+        if dtype == "float64" and not self.has_float64:
+            raise Unsupported("has no float64 reference: it needs more memory than there is")
         if dtype == "float64" != self._recipe.reference:
             raise Unsupported(f"has no float64 reference: {self._recipe.reason}")
         return self._eager.outputs(inputs, dtype, seed)

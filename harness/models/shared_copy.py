@@ -9,8 +9,8 @@ from typing import Any
 def shared_copy(module: Any) -> Any:
     """The module anew: parameters of its own that hold the same memory, everything else copied.
 
-    A cast to another dtype gives the copy memory of its own, and leaves the first module as it is. A
-    write into a parameter changes both.
+    A cast to another dtype gives the copy memory of its own, and leaves the first module as it is.
+    A write into a parameter changes both.
 
     Args:
         module: a `torch.nn.Module`.

@@ -12,8 +12,8 @@ from typing import Any
 #: Matrices of fewer numbers are drawn as ever.
 LARGE = 1 << 16
 
-#: Methods of a tensor that draw it, functions of `torch.nn.init` that do, and methods that turn drawn
-#: numbers into others.
+#: Methods of a tensor that draw it, functions of `torch.nn.init` that do, and methods that turn
+#: drawn numbers into others.
 _DRAWING = ("normal_", "uniform_")
 _INITIAL = (
     "normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_",

@@ -112,7 +112,7 @@ def fill(module: Any, seed: int, unset: Collection[int] = ()) -> None:
         else:
             law = _law(
                 tensor,
-                None if is_unset else _constant(tensor),
+                None if is_unset else _constant(tensor.detach()),
                 embedding=id(tensor) in embeddings,
                 bias=name.endswith("bias"),
                 transposed=transposed.get(id(tensor)),

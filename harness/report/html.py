@@ -29,7 +29,15 @@ LINE = 1_000
 CAUSES, UNEXPECTED = 12, 40
 
 #: Outcomes of cells of which nothing can be said, drawn without the alarm of a failure.
-_NEUTRAL = frozenset({Outcome.UNSUPPORTED, Outcome.LIBRARY, Outcome.UNTESTED, Outcome.INCONCLUSIVE})
+_NEUTRAL = frozenset(
+    {
+        Outcome.TOO_LARGE,
+        Outcome.UNSUPPORTED,
+        Outcome.LIBRARY,
+        Outcome.UNTESTED,
+        Outcome.INCONCLUSIVE,
+    }
+)
 
 
 def render(report: Report) -> str:

@@ -11,7 +11,15 @@ from harness.report.content import EntryRow, Report
 from harness.results.queries import CellRow
 
 #: Outcomes that mean as much without the stage at which they came.
-_STAGELESS = frozenset({Outcome.UNSUPPORTED, Outcome.LIBRARY, Outcome.ABSENT, Outcome.INCONCLUSIVE})
+_STAGELESS = frozenset(
+    {
+        Outcome.TOO_LARGE,
+        Outcome.UNSUPPORTED,
+        Outcome.LIBRARY,
+        Outcome.ABSENT,
+        Outcome.INCONCLUSIVE,
+    }
+)
 
 
 def label(cell: CellRow) -> str:

@@ -23,6 +23,7 @@ OUTCOMES: dict[str, str] = {
     Outcome.CRASH: "the process died",
     Outcome.TIMEOUT: "ran into the time limit",
     Outcome.OOM: "ran into the memory limit",
+    Outcome.TOO_LARGE: "needs more memory than there is; nothing was allocated",
     Outcome.FLAKY: "passed and failed when it was run again",
     Outcome.UNSUPPORTED: "the backend says it cannot",
     Outcome.LIBRARY: "the library's own fault: its model is not what its architecture says",

@@ -19,12 +19,15 @@ from harness.results import set_aside
 from harness.results.reader import LeftOut, Reader, explained, rows_left_out
 from harness.results.schema import SCHEMA
 
+#: The size of the models whose results a report is about.
+TINY = "tiny"
+
 #: The newest of a partition: by start times that cannot run ahead, then by a file's own order.
 NEWEST_FIRST = "effective_start DESC, sequence DESC, run_id DESC"
 
 _LAST = f"""
 QUALIFY row_number() OVER (
-    PARTITION BY backend, fallback, entry, head, precision ORDER BY {NEWEST_FIRST}) = 1
+    PARTITION BY backend, fallback, size, entry, head, precision ORDER BY {NEWEST_FIRST}) = 1
 """
 
 #: From a file's clean copy, which holds the last result of each of its cells.
@@ -55,12 +58,13 @@ CREATE TABLE listed (entry VARCHAR PRIMARY KEY, family VARCHAR NOT NULL, positio
 
 #: The results that count: the last of each cell that a model list names, in that list's family.
 #: A result on the fallback for a missing device counts for no device, and one with an injected
-#: fault (`--fault`) for none either.
+#: fault (`--fault`) for none either. Those of tiny models are `latest`; the others are compared to
+#: them (`harness.results.sizes`).
 _LATEST = (
     """
-    CREATE TABLE latest AS
+    CREATE TABLE latest_of_all_sizes AS
     SELECT cells.* REPLACE (listed.family AS family, coalesce(verdict, '') AS verdict),
-        position, backend, started_at
+        position, backend, started_at, size
     FROM cells JOIN runs USING (run_id) JOIN listed USING (entry)
     WHERE fallback = '' AND faults = ''
     """
@@ -154,6 +158,11 @@ def gather(
             },
         )
     connection.execute(_LATEST)
+    # Runs that are asked for by name are of the size that is asked for.
+    size = f"WHERE size = '{TINY}'" if runs is None else ""
+    connection.execute(
+        f"CREATE TABLE latest AS SELECT * EXCLUDE (size) FROM latest_of_all_sizes {size}"
+    )
     return Gathered(connection, tuple(files), tuple(left_out), tuple(doubts), holders)
 
 

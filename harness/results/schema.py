@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 #: The largest sequence that a run can have.
 LARGEST_SEQUENCE = 10**12
@@ -76,7 +76,8 @@ CREATE TABLE runs (
     arguments VARCHAR NOT NULL,
     seed BIGINT NOT NULL,
     sequence BIGINT NOT NULL,
-    faults VARCHAR NOT NULL DEFAULT '');  -- not empty: `--fault` injected these
+    faults VARCHAR NOT NULL DEFAULT '',   -- not empty: `--fault` injected these
+    size VARCHAR NOT NULL DEFAULT 'tiny');  -- of the models: tiny, wide or full
 CREATE TABLE cells (
     run_id VARCHAR NOT NULL,
     entry VARCHAR NOT NULL,
@@ -117,6 +118,8 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
     "runs": {
         "sequence": "rowid + 1",
         "faults": """coalesce(regexp_extract(arguments, '"--fault(=|", *")([^"]*)"', 2), '')""",
+        "size": """CASE WHEN regexp_matches(arguments, '"--size(=|", *")full"')
+            THEN 'full' ELSE 'tiny' END""",
     },
     "cells": {"fallback": "''"},
     "metrics": {},
@@ -137,4 +140,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     3: (_FURTHER_FAILURES,),
     4: (_CULPRITS,),
     5: (_TIMINGS,),
+    6: (
+        "ALTER TABLE runs ADD COLUMN size VARCHAR DEFAULT 'tiny'",
+        f"UPDATE runs SET size = {STAND_INS['runs']['size']}",
+    ),
 }

@@ -34,6 +34,9 @@ from harness.results.schema import (
 )
 from harness.toolkit import printable
 
+#: The sizes of models that a run may be of.
+SIZES = ("tiny", "wide", "full")
+
 #: The tables that a file must have.
 TABLES = ("runs", "cells", "metrics", "further_failures", "culprits", "timings")
 
@@ -274,11 +277,11 @@ def _copy(
             ELSE {rules.broken(cell_rules)} END AS broken
         FROM {cells};
         CREATE TEMP TABLE kept AS
-        SELECT judged.row, run_id, entry, head, precision, backend, judged.fallback, faults
+        SELECT judged.row, run_id, entry, head, precision, backend, judged.fallback, faults, size
         FROM judged JOIN clean.runs USING (run_id)
         WHERE broken IS NULL AND coalesce(list_contains(getvariable('wanted'), run_id), true)
         QUALIFY row_number() OVER (
-            PARTITION BY backend, faults <> '', judged.fallback, entry, head, precision
+            PARTITION BY backend, faults <> '', judged.fallback, size, entry, head, precision
             ORDER BY sequence DESC, run_id DESC, judged.row DESC) = 1;
         """
     )
@@ -388,7 +391,8 @@ def _copy_runs(
         for time in ("started_at", "finished_at")
     )
     rows = connection.execute(
-        f"SELECT {read}, {times}, emulated, seed, sequence, left(coalesce(faults, ''), 1000) "
+        f"SELECT {read}, {times}, emulated, seed, sequence, left(coalesce(faults, ''), 1000), "
+        f"coalesce(size, 'tiny') "
         f"FROM {source} ORDER BY row LIMIT {MOST_RUNS + 1}"
     ).fetchall()
     if len(rows) > MOST_RUNS:
@@ -398,8 +402,10 @@ def _copy_runs(
     starts = []
     for row in rows:
         given = dict(zip(texts, row[: len(texts)], strict=True))
-        start, _, finish, unfinished, emulated, seed, sequence, faults = row[len(texts) :]
+        start, _, finish, unfinished, emulated, seed, sequence, faults, size = row[len(texts) :]
         broken = _broken_run(given, start, finish, unfinished, (emulated, seed, sequence))
+        if size not in SIZES:
+            broken = broken or ("size", f"one of {', '.join(SIZES)}", size)
         if given["run_id"] in good:
             broken = ("run_id", "each run once", given["run_id"])
         if broken is not None:
@@ -419,7 +425,7 @@ def _copy_runs(
             given[column] = _with_storable_texts(json.loads(given[column]))
         good[given["run_id"]] = (
             given["run_id"], given["backend"], began, ended, given["device"][:500], emulated,
-            *(given[name] for name in texts[3:]), seed, sequence, faults,
+            *(given[name] for name in texts[3:]), seed, sequence, faults, size,
         )  # fmt: skip
     problems += broken_runs.values()
     ordered = clock.ranked(starts, now)
@@ -427,12 +433,12 @@ def _copy_runs(
         """
         CREATE TABLE clean.runs AS SELECT run_id, backend, started_at, finished_at, device,
             emulated, versions, lock_sha256, git_commit, host, arguments, seed, sequence, faults,
-            started_at AS effective_start
+            size, started_at AS effective_start
         FROM memory.main.runs LIMIT 0
         """
     )
     for at in ordered:
-        marks = ", ".join("?" * 15)
+        marks = ", ".join("?" * 16)
         connection.execute(
             f"INSERT INTO clean.runs VALUES ({marks})", [*good[at.run_id], at.effective]
         )

@@ -28,8 +28,8 @@ __all__ = ["SCHEMA", "SCHEMA_VERSION", "Store"]
 
 _RUN = f"""
 INSERT INTO runs (run_id, backend, started_at, device, emulated, versions, lock_sha256, git_commit,
-                  host, arguments, seed, faults, sequence)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + coalesce(max(sequence), 0) FROM runs
+                  host, arguments, seed, faults, size, sequence)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + coalesce(max(sequence), 0) FROM runs
 WHERE sequence < {LARGEST_SEQUENCE}
 """
 
@@ -65,7 +65,7 @@ _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(
 #: Green are passes too that nobody expected (`improved`). Absent cells say nothing of a cell.
 _LAST_GREEN = f"""
 SELECT entry, head, precision, outcome FROM cells JOIN runs USING (run_id)
-WHERE backend = ? AND fallback = ? AND faults = ''
+WHERE backend = ? AND fallback = ? AND size = ? AND faults = ''
     AND (outcome = '{Outcome.PASS}' OR verdict IN ({", ".join(f"'{green}'" for green in GREEN)}))
     AND outcome IN ({", ".join(f"'{o}'" for o in Outcome if o is not Outcome.ABSENT)})
 QUALIFY row_number() OVER (PARTITION BY entry, head, precision ORDER BY sequence DESC) = 1
@@ -75,7 +75,7 @@ QUALIFY row_number() OVER (PARTITION BY entry, head, precision ORDER BY sequence
 #: How often each cell of a backend was flaky.
 _FLAKY = f"""
 SELECT entry, head, precision, count(*) FROM cells JOIN runs USING (run_id)
-WHERE backend = ? AND fallback = ? AND faults = '' AND outcome = '{Outcome.FLAKY}'
+WHERE backend = ? AND fallback = ? AND size = ? AND faults = '' AND outcome = '{Outcome.FLAKY}'
 GROUP BY ALL
 """
 
@@ -158,6 +158,7 @@ class Store:
                 json.dumps(list(run.arguments)),
                 run.seed,
                 run.faults,
+                run.size,
             ],
         )
 
@@ -235,7 +236,9 @@ class Store:
         now = datetime.now(UTC).replace(tzinfo=None)
         self._write("UPDATE runs SET finished_at = ? WHERE run_id = ?", [now, run_id])
 
-    def last_green(self, backend: str, fallback: str = "") -> dict[tuple[str, str, str], Outcome]:
+    def last_green(
+        self, backend: str, fallback: str = "", size: str = "tiny"
+    ) -> dict[tuple[str, str, str], Outcome]:
         """The last green outcome of each cell of a backend, by (entry, head, precision).
 
         A pass that was not expected is green here. Runs with injected faults are no history.
@@ -243,18 +246,22 @@ class Store:
         Args:
             backend: its name.
             fallback: empty for outcomes of its own device, else of what stood in for it.
+            size: of the models.
         """
-        rows = self._connection.execute(_LAST_GREEN, [backend, fallback]).fetchall()
+        rows = self._connection.execute(_LAST_GREEN, [backend, fallback, size]).fetchall()
         return {(entry, head, precision): Outcome(last) for entry, head, precision, last in rows}
 
-    def flaky_runs(self, backend: str, fallback: str = "") -> dict[tuple[str, str, str], int]:
+    def flaky_runs(
+        self, backend: str, fallback: str = "", size: str = "tiny"
+    ) -> dict[tuple[str, str, str], int]:
         """In how many runs each cell was flaky, by (entry, head, precision); others are left out.
 
         Args:
             backend: its name.
             fallback: empty for outcomes of its own device, else of what stood in for it.
+            size: of the models.
         """
-        rows = self._connection.execute(_FLAKY, [backend, fallback]).fetchall()
+        rows = self._connection.execute(_FLAKY, [backend, fallback, size]).fetchall()
         return {(entry, head, precision): count for entry, head, precision, count in rows}
 
     def close(self) -> None:

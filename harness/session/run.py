@@ -252,8 +252,8 @@ class Run:
             raise RuntimeError("`ask` comes first, and finds a device")
         self._store = Store.open(self.path)
         self.note = self._store.note
-        self._history = self._store.last_green(self.spec.name, self.fallback)
-        self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback)
+        self._history = self._store.last_green(self.spec.name, self.fallback, self.options.size)
+        self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, self.options.size)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
         self._recorded = record.load() if self.spec.checkpoints else {}
@@ -433,6 +433,7 @@ class Run:
             cell=cell,
             seed=self.options.seed,
             size=self.options.size,
+            memory_mb=self.options.limits.memory_mb,
             checks=self.options.checks,
             checkpoints=(
                 self.options.checkpoints if settings is None else checkpoint_plan.cache_folder()

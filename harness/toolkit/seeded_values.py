@@ -78,7 +78,7 @@ def write_uniform(seed: int, name: str, shape: tuple[int, ...], write: Write) ->
 
 
 def threads() -> int:
-    """Threads that this process may compute on: those of the numerical libraries, else its cores."""
+    """Threads that this process may compute on: as many as numerical libraries, else its cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)

@@ -19,7 +19,13 @@ class FailureScope(enum.IntEnum):
 
 #: Outcomes of a cell whose program has hardly run on the device.
 _HARMLESS = frozenset(
-    {Outcome.UNSUPPORTED, Outcome.LIBRARY, Outcome.UNTESTED, Outcome.INCONCLUSIVE}
+    {
+        Outcome.TOO_LARGE,
+        Outcome.UNSUPPORTED,
+        Outcome.LIBRARY,
+        Outcome.UNTESTED,
+        Outcome.INCONCLUSIVE,
+    }
 )
 
 
