@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.size",
         "parameters and memory of a model at full size, before anything is loaded",
     ),
+    "by-size": (
+        "harness.commands.by_size",
+        "whether tiny models predict those of published widths, from the results",
+    ),
     "discover": ("harness.commands.discover", "architectures that no list names yet"),
     "coverage": ("harness.commands.coverage", "how much of transformers the model lists cover"),
     "code-coverage": (

@@ -17,7 +17,7 @@ GB = 1_000_000_000
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with 20 GB free."""
     free = SimpleNamespace(available=20 * GB)
-    monkeypatch.setattr(room.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
 
 
 @pytest.mark.parametrize(
