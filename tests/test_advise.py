@@ -11,8 +11,21 @@ from typing import Any
 import pytest
 
 from harness.commands import advise
-from harness.contract import CellResult, HarnessError, Metric, Outcome, RunInfo, Stage, Verdict
+from harness.contract import (
+    CellResult,
+    Entry,
+    HarnessError,
+    Metric,
+    Outcome,
+    RunInfo,
+    Stage,
+    Verdict,
+)
+from harness.models.size_by_format import size_by_format
+from harness.report import words as words_
+from harness.results.advice import Choice
 from harness.results.store import Store
+from harness.toolkit.hardware import Part
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Any]
@@ -81,14 +94,58 @@ def test_people_get_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert ask(folder, "bert") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "bert (bert), the best first"
-    assert lines[2].split()[:3] == ["pass", "torch-cuda", "default"]
-    assert "90 MB device" in lines[2]
-    assert "400 MB host" in lines[3]
-    assert "mock (emulated)" in lines[6]
+    assert lines[1].startswith("BertModel at full size: 109 million parameters, 438 MB in float32")
+    assert lines[3].split()[:3] == ["pass", "torch-cuda", "default"]
+    assert "mock (emulated)" in lines[7]
+    assert "real size: nothing measured; nox -s measure -- torch-cuda --models bert" in lines[-1]
     assert "  torch-cuda f16: fail at verify (expected): relative error 0.3" in lines
     never = next(line for line in lines if line.startswith("never run on "))
     assert "torch-rocm" in never  # a stand-in is no run of it
     assert "mps" in never
+
+
+def test_a_run_at_real_size_stands_beside_the_small_model(
+    folder: Path, make_run: Callable[..., RunInfo], make_result: Make, capsys: Any
+) -> None:
+    """Whichever of them ran last."""
+    cells = {
+        "full": [Metric("inference", 0.5, "s"), Metric("measured_median", 0.4, "s")],
+        "tiny": [Metric("inference", 0.01, "s")],
+    }
+    for number, (words, metrics) in enumerate(cells.items()):
+        with Store.open(folder / "torch-cpu.duckdb") as store:
+            run = make_run(f"later-{number}", backend="torch-cpu", size=words)
+            store.begin(run)
+            store.add(run.run_id, make_result("bert", metrics=metrics, peak_rss_mb=800.0))
+            store.finish(run.run_id)
+        assert ask(folder, "bert") == 0
+        found = capsys.readouterr().out.splitlines()
+        line = next(line for line in found if "torch-cpu default " in line)
+        assert "400 ms, 800 MB (full)" in line
+        assert ("10 ms" in line) == (words == "tiny")
+        assert not any("nothing measured" in line for line in found)
+
+
+def test_whether_a_model_fits_is_told_by_the_precision() -> None:
+    entry = Entry("bert", "encoder-only", "bert")
+    sizes = size_by_format(entry, ["default", "bf16", "int8-like"])
+    assert set(sizes.sizes) == {"f32", "bf16"}
+    size = sizes.sizes["f32"]
+    cpu = Part("cpu", "EPYC", size.total_bytes - 1)
+    for precision, fits in (("default", "NO, "), ("bf16", "yes, ")):
+        choice = choice_of(precision=precision, device="EPYC (cpu, AVX512)")
+        assert advise._fits(choice, sizes, [cpu]).startswith(fits)
+    for changes in ({"here": False}, {"emulated": True}, {"device": "H200 (cuda)"}):
+        choice = choice_of(**{"device": "EPYC (cpu)", **changes})
+        assert advise._fits(choice, sizes, [cpu]) == words_.NOTHING
+
+
+def choice_of(**changes: Any) -> Choice:
+    nothing = dict.fromkeys(
+        ("inference_seconds", "load_seconds", "score", "floor", "device_memory_mb", "peak_rss_mb")
+    )
+    given = {"backend": "b", "precision": "default", "head": "base", "passes": True, "here": True}
+    return Choice(**{**nothing, **given, "device": "", "emulated": False, **changes})
 
 
 def test_a_model_that_never_ran(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,7 @@ def test_a_model_that_memory_cannot_hold_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(checkpoint_plan, "_offline", lambda: False)
     (item,) = checkpoint_plan.plan([entry("large")], Pretrained(), Path(), 20_000)
     assert "16 bytes for each of its 7000 million parameters" in item.problem
+    assert item.too_large
     assert "are 112000 MB; a cell may take 20000 MB. Fix: --memory 112000 -n 1" in item.problem
     (item,) = checkpoint_plan.plan([entry("large")], Pretrained(), Path(), 112_000)
     assert item.problem == ""

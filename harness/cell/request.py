@@ -32,6 +32,7 @@ class Job:
     revision: str = ""  # the commit of the checkpoint in the hub's cache
     unfetched: str = ""  # why there is no checkpoint: the cell then ends at `build`
     memory_mb: int = 0  # that the cell may take; 0: what the machine has
+    too_large: bool = False  # whether that is because memory does not hold the model
     trusted: bool = False  # whether modeling code in the checkpoint may run
     measured: bool = False  # whether its speed is measured, alone on the machine
 

@@ -35,6 +35,7 @@ from harness.contract import (
     Outcome,
     Precision,
     Stage,
+    TooLarge,
     Unsupported,
 )
 from harness.toolkit.process_memory import GrowthWatch, peak_rss_mb
@@ -72,7 +73,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
     result = progress.result
     with progress.stage(Stage.BUILD):
         if job.unfetched:
-            raise HarnessError(job.unfetched)
+            raise (TooLarge if job.too_large else HarnessError)(job.unfetched)
         numpy_before = border.numpy_functions()
         spec = backends.find(job.cell.backend, job.backends_dir)
         backend = backends.load(spec, job.options)

@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends, model_lists, selection
-from harness.contract import Entry, HarnessError
+from harness.contract import Entry, HarnessError, Outcome
+from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
 from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
-from harness.toolkit import checkout, printable
+from harness.toolkit import checkout, hardware, printable
+from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
+from harness.workers.settings import ENVIRONMENT
 
 
-def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
-    """The choices in aligned columns, the faults below, and what was never run."""
+def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: SizeByFormat) -> str:
+    """The choices in aligned columns, the faults below, and what was never run.
+
+    Args:
+        entry: the model.
+        found: its choices, the best first.
+        never: names of backends without results of it.
+        sizes: of the model at full size.
+    """
     if not found:
         return f"{entry.name}: no results of it. Fix: nox -s torch-cpu -- --models {entry.name}"
-    lines = [("", "backend", "inference", "load", "score", "error", "memory", "here", "device")]
+    lines = [("", "backend", "small", "real size", "needs", "fits", "error", "here", "device")]
+    parts = hardware.inventory()
     for choice in found:
-        size = choice.device_memory_mb
-        memory = words.megabytes(choice.peak_rss_mb if size is None else size)
         head = "" if choice.head == "base" else f":{choice.head}"
         lines.append(
             (
                 "pass" if choice.passes else "FAIL",
                 f"{choice.backend} {choice.precision}{head}",
                 words.seconds(choice.inference_seconds),
-                words.seconds(choice.load_seconds),
-                words.score(choice.score),
+                _real_time(choice),
+                _needs(choice, sizes),
+                _fits(choice, sizes, parts),
                 _error(choice),
-                f"{memory} {'host' if size is None else 'device'}",
                 "yes" if choice.here else "no",
                 choice.device + (" (emulated)" if choice.emulated else ""),
             )
         )
-    text = [f"{entry.name} ({entry.architecture}), the best first", *plain_table(lines)]
+    text = [f"{entry.name} ({entry.architecture}), the best first", _size_line(sizes)]
+    text += plain_table(lines)
     faults = [choice for choice in found if not choice.passes]
     if faults:
         text += ["", "known faults"]
@@ -50,8 +61,53 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str]) -> str:
         ]
     if never:
         text += ["", f"never run on {', '.join(never)}"]
-    text.append("times and memory are of the small model: they rank, and promise nothing")
+    text.append("small: seconds of the small model; they rank, and promise nothing")
+    if not any(choice.real for choice in found):
+        command = f"nox -s measure -- {found[0].backend} --models {entry.name} --size full"
+        text.append(f"real size: nothing measured; {command}")
     return "\n".join(text)
+
+
+def _size_line(sizes: SizeByFormat) -> str:
+    """A line about the model at full size."""
+    size = sizes.of(DEFAULT)
+    if size is None:
+        return f"full size unknown: {printable.line(sizes.unknown)}"
+    weights = words.memory(size.weight_bytes)
+    length = f" at length {size.forward.length}" if size.forward is not None else ""
+    total = words.memory(size.total_bytes)
+    return (
+        f"{size.model} at full size: {size.parameters / 1e6:,.0f} million parameters, {weights} in "
+        f"float32, {total} with cache and activations{length}"
+    )
+
+
+def _real_time(choice: Choice) -> str:
+    """Seconds and memory of a run at real size; `~` before seconds of a few inferences only."""
+    real = choice.real
+    if real is None:
+        return words.NOTHING
+    how = "" if real.measured or real.seconds is None else "~"
+    failed = "" if real.outcome == Outcome.PASS else f", {real.outcome}"
+    time, memory = words.seconds(real.seconds), words.megabytes(real.memory_mb)
+    return f"{how}{time}, {memory} ({real.size}{failed})"
+
+
+def _needs(choice: Choice, sizes: SizeByFormat) -> str:
+    """Memory at full size in the format of a precision, as `python -m harness size` tells it."""
+    size = sizes.of(choice.precision)
+    return words.NOTHING if size is None else words.memory(size.total_bytes)
+
+
+def _fits(choice: Choice, sizes: SizeByFormat, parts: Sequence[Part]) -> str:
+    """Whether the model fits at full size, where the device is of this machine."""
+    size = sizes.of(choice.precision)
+    device = choice.device if choice.here and not choice.emulated else ""
+    holders = (p for p in parts if p.name in device or f"({p.kind}" in device)
+    memory = next((part.memory_bytes for part in holders), None)
+    if size is None or memory is None:
+        return words.NOTHING
+    return f"{'yes' if size.total_bytes <= memory else 'NO'}, {words.memory(memory)}"
 
 
 def _error(choice: Choice) -> str:
@@ -88,7 +144,9 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         show_json([asdict(choice) for choice in found])
     else:
-        show(table(entry, found, never))
+        os.environ.update(ENVIRONMENT)
+        sizes = size_by_format(entry, [choice.precision for choice in found])
+        show(table(entry, found, never, sizes))
     for remark in gathered.remarks():
         show(remark, file=sys.stderr)
     return 0 if found else 1

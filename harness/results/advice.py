@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract import Entry, Outcome
-from harness.results import queries
+from harness.results import queries, real_size
 from harness.results.queries import CellRow, Connection
+from harness.results.real_size import RealSize
 
 #: The metric of a device's memory, as a cell records it, in MB.
 DEVICE_MEMORY = "device_memory"
@@ -29,18 +30,22 @@ class Choice:
     here: bool  # whether this machine seems to have the hardware
     device: str
     emulated: bool
-    inference_seconds: float | None
+    inference_seconds: float | None  # of the small model
     load_seconds: float | None
     score: float | None  # error in noise floors of its precision
     floor: float | None  # that floor: a relative error
     device_memory_mb: float | None
     peak_rss_mb: float | None
+    real: RealSize | None = None  # the last result with its full sizes or its checkpoint
     fault: str = ""  # why it does not pass
 
     @property
     def rank(self) -> tuple[object, ...]:
         """Sort key: the best choice has the smallest."""
-        slow = float("inf") if self.inference_seconds is None else self.inference_seconds
+        seconds = self.inference_seconds
+        if seconds is None and self.real is not None:
+            seconds = self.real.seconds
+        slow = float("inf") if seconds is None else seconds
         return not self.passes, self.emulated, slow, self.backend, self.precision, self.head
 
 
@@ -65,6 +70,7 @@ def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[C
         for cell in queries.cells(connection)
         if cell.entry == entry.name and cell.outcome != Outcome.ABSENT
     ]
+    real = real_size.of_entry(connection, entry.name)
     found = [
         Choice(
             backend=cell.backend,
@@ -80,11 +86,37 @@ def choices(connection: Connection, entry: Entry, here: Sequence[str]) -> list[C
             floor=_finite(cell.noise_floor),
             device_memory_mb=memory.get((cell.run_id, cell.head, cell.precision)),
             peak_rss_mb=cell.peak_rss_mb,
+            real=real.get((cell.backend, cell.precision, cell.head)),
             fault=_fault(cell),
         )
         for cell in cells
     ]
+    small = {(choice.backend, choice.precision, choice.head) for choice in found}
+    found += [_of_real_size(key, real[key], here) for key in real if key not in small]
     return sorted(found, key=lambda choice: choice.rank)
+
+
+def _of_real_size(key: real_size.Key, found: RealSize, here: Sequence[str]) -> Choice:
+    """The choice of a cell that has run at real size only."""
+    backend, precision, head = key
+    passes = found.outcome == Outcome.PASS
+    return Choice(
+        backend=backend,
+        precision=precision,
+        head=head,
+        passes=passes,
+        here=backend in here,
+        device=found.device,
+        emulated=found.emulated,
+        inference_seconds=None,
+        load_seconds=None,
+        score=None,
+        floor=None,
+        device_memory_mb=None,
+        peak_rss_mb=None,
+        real=found,
+        fault="" if passes else found.fault,
+    )
 
 
 def _finite(value: float | None) -> float | None:

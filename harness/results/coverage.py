@@ -135,9 +135,9 @@ def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gather
     real = {
         str(row[0])
         for row in connection.execute(
-            "SELECT DISTINCT entry FROM latest JOIN metrics "
-            "USING (run_id, entry, head, precision) "
-            "WHERE metrics.name = ? AND metrics.value > 0 AND outcome = ?",
+            "SELECT DISTINCT entry FROM cells JOIN runs USING (run_id) JOIN metrics "
+            "USING (run_id, entry, head, precision) WHERE metrics.name = ? AND metrics.value > 0 "
+            "AND outcome = ? AND fallback = '' AND faults = ''",
             [REAL_WEIGHTS, Outcome.PASS.value],
         ).fetchall()
     }

@@ -77,7 +77,7 @@ CREATE TABLE runs (
     seed BIGINT NOT NULL,
     sequence BIGINT NOT NULL,
     faults VARCHAR NOT NULL DEFAULT '',   -- not empty: `--fault` injected these
-    size VARCHAR NOT NULL DEFAULT 'tiny');  -- of the models: tiny, wide or full
+    size VARCHAR NOT NULL DEFAULT 'tiny');  -- of the models: tiny, wide, full, or checkpoint
 CREATE TABLE cells (
     run_id VARCHAR NOT NULL,
     entry VARCHAR NOT NULL,
@@ -118,8 +118,8 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
     "runs": {
         "sequence": "rowid + 1",
         "faults": """coalesce(regexp_extract(arguments, '"--fault(=|", *")([^"]*)"', 2), '')""",
-        "size": """CASE WHEN regexp_matches(arguments, '"--size(=|", *")full"')
-            THEN 'full' ELSE 'tiny' END""",
+        "size": """CASE WHEN regexp_matches(arguments, '"--checkpoints[="]') THEN 'checkpoint'
+            WHEN regexp_matches(arguments, '"--size(=|", *")full"') THEN 'full' ELSE 'tiny' END""",
     },
     "cells": {"fallback": "''"},
     "metrics": {},

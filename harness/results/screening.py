@@ -3,7 +3,7 @@
 The file is attached read-only to a database that may open nothing else. Its tables must be base
 tables with the columns of the schema, so that reading them runs no SQL of the file's author. Each
 row is held against `harness.results.rules`; those that hold, and of every cell the last result
-only, go to the clean copy: the last of all runs, or of those that are asked for.
+at each size, go to the clean copy: the last of all runs, or of those that are asked for.
 `harness.results.reader` starts this process and reads its answers: one JSON object a line.
 """
 
@@ -34,8 +34,8 @@ from harness.results.schema import (
 )
 from harness.toolkit import printable
 
-#: The sizes of models that a run may be of.
-SIZES = ("tiny", "wide", "full")
+#: The sizes of models that a run may be of; that of a checkpoint is its own.
+SIZES = ("tiny", "wide", "full", "checkpoint")
 
 #: The tables that a file must have.
 TABLES = ("runs", "cells", "metrics", "further_failures", "culprits", "timings")

@@ -28,6 +28,7 @@ class Fetched:
     commit: str = ""
     size: int = 0
     problem: str = ""
+    too_large: bool = False
 
 
 class _GivenUp(BaseException):
@@ -163,7 +164,7 @@ class CheckpointFeed:
 
     def _fetch(self, item: Planned) -> Fetched:
         if item.repository is None:
-            return Fetched(problem=item.problem)
+            return Fetched(problem=item.problem, too_large=item.too_large)
         with self._changed:
             self._now, self._arrived = item.name, 0
             self._in_use[item.name] = item

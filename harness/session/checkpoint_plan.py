@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.catalog import checkpoints
 from harness.catalog.hub import download, errors, repository
 from harness.catalog.hub.repository import RemoteFile, Repository
-from harness.contract import Entry, HarnessError
+from harness.contract import Entry, HarnessError, TooLarge
 from harness.session.pretrained import Pretrained
 from harness.toolkit.process_memory import MB
 
@@ -30,12 +30,14 @@ class Planned:
         entries: by name.
         repository: its files; None where there is a problem.
         problem: why it cannot be had, with what to do about it; else empty.
+        too_large: whether that is because memory does not hold the model.
     """
 
     name: str
     entries: tuple[str, ...]
     repository: Repository | None = None
     problem: str = ""
+    too_large: bool = False
 
     @property
     def size(self) -> int:
@@ -104,6 +106,8 @@ def _planned(
         _check_memory(found, memory_mb)
     except errors.HubUnreachable:
         raise
+    except TooLarge as error:
+        return Planned(name, entries, problem=str(error), too_large=True)
     except HarnessError as error:
         return Planned(name, entries, problem=str(error))
     return Planned(name, entries, found)
@@ -130,14 +134,14 @@ def _check_memory(found: Repository, memory_mb: int) -> None:
     """Refuse a model that does not fit into a cell's memory.
 
     Raises:
-        HarnessError: it does not; says with which option it would.
+        TooLarge: it does not; says with which option it would.
     """
     known = found.parameters
     count = known if known is not None else found.size // STORED_BYTES
     needed = BYTES_PER_PARAMETER * count // MB
     if needed > memory_mb:
         least = "" if known is not None else "at least "
-        raise HarnessError(
+        raise TooLarge(
             f"expected room in memory for {found.name}: {BYTES_PER_PARAMETER} bytes for each of "
             f"its {least}{count / 1e6:.0f} million parameters (float32, a float64 reference, the "
             f"program's copy) are {needed} MB; a cell may take {memory_mb} MB. "

@@ -35,9 +35,8 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     entries = len({cell.entry.name for cell in cells})
     precisions = list(dict.fromkeys(cell.precision for cell in cells))
     threads = "thread" if settings.threads == 1 else "threads"
-    real = options.pretrained is not None or options.checkpoints is not None
-    size = "size of the checkpoint" if real else f"size {options.size}"
-    size = f"precision {', '.join(precisions) or 'none'}, {size}, seed {options.seed}"
+    size = f"precision {', '.join(precisions) or 'none'}, size {options.size_of_models}, "
+    size += f"seed {options.seed}"
     size += f", checks {options.checks}" if options.checks != DEFAULT else ""
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"

@@ -85,6 +85,12 @@ class Options:
     lists: Path = ROOT / model_lists.FOLDER
     arguments: tuple[str, ...] = ()
 
+    @property
+    def size_of_models(self) -> str:
+        """`tiny`, `wide` or `full`, or `checkpoint` for real weights, whose size is their own."""
+        real = self.pretrained is not None or self.checkpoints is not None
+        return "checkpoint" if real else self.size
+
 
 def options_of(config: pytest.Config, backend: str) -> Options:
     """The options of a run on a backend, read from pytest's command line and checked.

@@ -34,7 +34,7 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
         arguments=options.arguments,
         seed=options.seed,
         faults=options.backend_options.get("fault", ""),
-        size=options.size,
+        size=options.size_of_models,
     )
 
 

@@ -252,8 +252,9 @@ class Run:
             raise RuntimeError("`ask` comes first, and finds a device")
         self._store = Store.open(self.path)
         self.note = self._store.note
-        self._history = self._store.last_green(self.spec.name, self.fallback, self.options.size)
-        self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, self.options.size)
+        size = self.options.size_of_models
+        self._history = self._store.last_green(self.spec.name, self.fallback, size)
+        self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, size)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
         self._recorded = record.load() if self.spec.checkpoints else {}
@@ -306,7 +307,10 @@ class Run:
     def _supplied(self, label: str, found: Fetched) -> Job:
         """The job of a cell, with its checkpoint or the reason why there is none."""
         self._jobs[label] = replace(
-            self._jobs[label], revision=found.commit, unfetched=found.problem
+            self._jobs[label],
+            revision=found.commit,
+            unfetched=found.problem,
+            too_large=found.too_large,
         )
         return self._jobs[label]
 
