@@ -119,6 +119,10 @@ def test_only_what_a_script_imports_is_installed() -> None:
     assert re.fullmatch(
         r"uv pip install numpy==[\d.]+", script_text.install(device, [], "import numpy as np")
     )
+    exported = "from transformers.exporters import OnnxExporter"
+    assert "numpy" in script_text.install(device, [], exported), (
+        "the runtime is not imported by name"
+    )
 
 
 def test_imports_are_merged_and_only_those_in_use() -> None:

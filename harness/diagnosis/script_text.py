@@ -16,11 +16,15 @@ from harness.diagnosis.script_request import ScriptRequest, stem
 #: Packages that a script needs and does not import by their names.
 EXTRA = frozenset({"onnxscript", "pillow"})
 
+#: In a script that exports by transformers, which imports the runtime by itself.
+EXPORTERS = "transformers.exporters"
+
 #: Standard library and common packages: the text that needs each, and its import.
 _IMPORTS: tuple[tuple[str, str], ...] = (
     ("copy.", "import copy"),
     ("fnmatch.", "import fnmatch"),
     ("hashlib.", "import hashlib"),
+    ("inspect.", "import inspect"),
     ("math.", "import math"),
     ("signal.", "import signal"),
     ("subprocess.", "import subprocess"),
@@ -33,6 +37,14 @@ _IMPORTS: tuple[tuple[str, str], ...] = (
     ("ort.", "import onnxruntime as ort"),
     ("qnn.", "import onnxruntime_qnn as qnn"),
     ("webgpu.", "import onnxruntime_ep_webgpu as webgpu"),
+    *(
+        (f"{name}(", f"from transformers.exporters import {name}")
+        for name in ("OnnxExporter", "OnnxConfig", "OpenVINOExporter", "OpenVINOConfig")
+    ),
+    (
+        "precompute_export_inputs(",
+        "from transformers.exporters.utils import precompute_export_inputs",
+    ),
     ("GenerationConfig(", "from transformers import GenerationConfig"),
     ("pipeline(", "from transformers import pipeline"),
 )
@@ -114,7 +126,8 @@ def install(device: Device, needs: Sequence[str], body: str) -> str:
         body: the text of the script.
     """
     found = versions(device, needs)
-    imported = [n for n in found if n in EXTRA or re.search(rf"\b{_module(n)}\b", body)]
+    hidden = {*EXTRA, *(device.versions if EXPORTERS in body else ())}
+    imported = [n for n in found if n in hidden or re.search(rf"\b{_module(n)}\b", body)]
     pinned = [f"{n}=={found[n].partition('+')[0]}" for n in imported]
     return f"uv pip install {' '.join(pinned)}"
 
