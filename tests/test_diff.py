@@ -326,6 +326,12 @@ class TestSpeed:
         disturbed = self.timed(5.0, 0.02, taken=0.5)
         assert self.changed(tmp_path, self.timed(), disturbed) == ["CPU time same"]
 
+    def test_work_of_others_widens_the_gate(self, tmp_path: Path) -> None:
+        one, other = (self.timed(relative, taken=0.9) for relative in (5.0, 5.3))
+        assert self.changed(tmp_path / "busy", one, other) == ["CPU time same"]
+        alone = self.changed(tmp_path / "alone", self.timed(5.0), self.timed(5.3))
+        assert alone == ["CPU time slower", "time same"]
+
     def test_infinite_noise_alarms_nobody(self, tmp_path: Path) -> None:
         unknown = self.timed(50.0, 0.1, relative_cpu_noise=1e6, wall_noise=1e6)
         assert self.changed(tmp_path, self.timed(), unknown) == ["CPU time same", "time same"]
@@ -343,7 +349,7 @@ class TestSpeed:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         found = sides(tmp_path, [self.timed()], [self.timed(5.5, 0.011)])
-        told = "SLOWER cpu bert: time 10 ms to 11 ms, 1.10 x, where noise explains 1.06 x"
+        told = "SLOWER cpu bert: time 10 ms to 11 ms, 1.10 x, where noise explains 1.05 x"
         assert told in text(found)
         assert told in markdown(found)
         assert "1 cell measured on both sides: 1 slower, 0 faster" in text(found)

@@ -781,3 +781,29 @@ def test_the_tail_of_an_error_is_cut_at_a_line() -> None:
     assert words.tail("a\nb\nc\n", 2, 100) == "b\nc"
     assert words.tail("aaaa\nbbbb\ncc", 9, 6) == "…cc"
     assert words.tail("x" * 20, 9, 5) == "…xxxxx"
+
+
+def test_measured_cells_have_a_table(folder: Path) -> None:
+    numbers = {"median": 0.05, "p95": 0.06, "tokens": 640.0, "ratio": 0.5, "ratio_low": 0.48,
+               "ratio_high": 0.52, "predicted": 0.2, "predicted_low": 0.19,
+               "predicted_high": 0.22}  # fmt: skip
+    metrics = [Metric(f"measured_{name}", value, "1") for name, value in numbers.items()]
+    session(
+        folder / "cpu.duckdb",
+        run_info("a", "cpu", NOON),
+        cell("bert", metrics=metrics),
+        cell("vit"),
+    )
+    assert report.main(options(folder)) == 0
+    table = (
+        "bert on cpu",
+        "50 ms",
+        "640 tokens/s",
+        "0.50 (0.48 to 0.52)",
+        "200 ms (190 ms to 220 ms)",
+    )
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert all(value in text for value in table), name
+        assert "whole model, predicted" in text
+        assert "vit on cpu" not in text

@@ -34,7 +34,7 @@ FEWEST_ROUNDS = 10
 FEWEST_SECONDS = 1.0
 
 #: The standard error of the level that is wanted, and the seconds after which it is given up.
-WANTED_NOISE, LONGEST = 0.005, 4.0
+WANTED_NOISE, LONGEST = 0.005, 8.0
 
 #: Seconds that a turn takes at least: shorter inferences are repeated in it.
 TURN_SECONDS = 0.02
@@ -123,7 +123,8 @@ def in_turn(
     and its level is known well enough or the time is over.
 
     Args:
-        calls: of one inference each, by name; the first is the one that is measured.
+        calls: of one inference each, by name; the first is the one that is measured, and its level
+            is taken over that of the last.
         usual: seconds of one inference of the slowest program that is compared.
         clocks: of the measurement.
         longest: seconds after which only the fewest rounds are still made.
@@ -133,7 +134,7 @@ def in_turn(
     """
     series = {name: Series(_inferences(usual)) for name in calls}
     names = list(calls)
-    measured = series[names[0]]
+    measured, other = series[names[0]], series[names[-1]]
     order = random.Random(0)  # the same in each measurement
     began = clocks.wall()
     for done in range(1, MOST_ROUNDS + 1):
@@ -144,6 +145,8 @@ def in_turn(
                 break
             if sum(measured.seconds) > FEWEST_SECONDS and done % WINDOW == 0:
                 turns = timing_statistics.by_turn(measured.cpu_seconds, done)
+                if len(names) > 1:
+                    turns = turns - timing_statistics.by_turn(other.cpu_seconds, done)
                 if timing_statistics.level(turns).noise < WANTED_NOISE:
                     break
     return [one.timings(name) for name, one in series.items()]

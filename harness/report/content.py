@@ -88,6 +88,7 @@ class Report:
     culprits: tuple[CulpritCause, ...]
     slowest: tuple[CellRow, ...]
     largest: tuple[CellRow, ...]
+    measured: tuple[CellRow, ...]  # cells whose speed was measured
     absences: tuple[Absence, ...]
     stood_in: tuple[StoodIn, ...]
     injected: tuple[Injected, ...]
@@ -144,6 +145,7 @@ def collect(
         culprits=tuple(culprit_causes(connection)),
         slowest=tuple(queries.slowest(connection, EXTREMES)),
         largest=tuple(queries.largest(connection, EXTREMES)),
+        measured=tuple(cell for cell in cells if "median" in cell.measured),
         absences=tuple(absences(connection)),
         stood_in=tuple(stood_in(connection)),
         injected=tuple(injected(connection)),

@@ -12,7 +12,7 @@ from harness import contract
 from harness.contract import GREEN, Outcome, Stage, Verdict
 from harness.report import words
 from harness.report.content import Report
-from harness.report.labels import emulated, grouped, label, outcomes, plural
+from harness.report.labels import emulated, grouped, label, outcomes, plural, speeds
 from harness.results.queries import CellRow
 from harness.toolkit import printable
 
@@ -72,6 +72,7 @@ def _template() -> Template:
         cell_class=cell_class,
         label=label,
         plural=plural,
+        speeds_of=speeds,
         stages=tuple(Stage),
         CAUSES=CAUSES,
         UNEXPECTED=UNEXPECTED,

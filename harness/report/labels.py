@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness import contract
 from harness.contract import Outcome
-from harness.report import words
+from harness.report import measured, words
 from harness.report.content import EntryRow, Report
 from harness.results.queries import CellRow
 
@@ -67,3 +67,12 @@ def outcomes(report: Report) -> list[str]:
 def emulated(report: Report) -> frozenset[str]:
     """The backends of which a run was on an emulated device."""
     return frozenset(run.backend for run in report.runs if run.emulated)
+
+
+def speeds(report: Report) -> list[Sequence[str]]:
+    """Table of the measured cells, the heads first; empty without any."""
+    rows = (
+        measured.row(f"{name(cell)} on {where(cell.backend, cell.precision)}", cell.measured)
+        for cell in report.measured
+    )
+    return measured.table(list(rows))

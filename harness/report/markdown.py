@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.report import words
 from harness.report.content import Report
-from harness.report.labels import emulated, grouped, label, name, outcomes, plural, where
+from harness.report.labels import emulated, grouped, label, name, outcomes, plural, speeds, where
 from harness.results.queries import CellRow
 from harness.results.totals import Total
 from harness.toolkit import markdown_text, printable
@@ -104,6 +104,7 @@ def _template() -> Template:
         plural=plural,
         entries=entries,
         where=where,
+        speeds_of=speeds,
         fenced=fenced,
         fraction=fraction,
         CAUSES=CAUSES,

@@ -17,11 +17,12 @@ from harness.results.changed_cells import CellKey
 #: The least ratio that is called slower, or the inverse of one that is called faster.
 LEAST = 1.05
 
-#: Standard errors beyond which a difference is no noise: 1 in 700 normal ones, above, is.
-ERRORS = 3.0
+#: Standard errors beyond which a difference is no noise: 1 in 200 normal ones, above, is.
+ERRORS = 2.6
 
-#: Standard error of a level between processes and times, besides what each tells of its own.
-BETWEEN = 0.012
+#: Standard error of a level between processes and times, besides what each tells of its own: with
+#: the machine alone, and where others take all of a core, whose work pushes data out of caches.
+BETWEEN, BETWEEN_BUSY = 0.008, 0.017
 
 #: The share of a core that others may have taken for wall times of the host to be judged.
 TAKEN = 0.02
@@ -98,7 +99,7 @@ def judged(
         if not known or (quantity is WALL and not (_alone(before) and _alone(after))):
             continue
         one, other = (side[names[1]] for side in (before, after))
-        error = math.sqrt(one**2 + other**2 + 2 * BETWEEN**2)
+        error = math.hypot(one, other, _between(before), _between(after))
         ratio = after[quantity.level] / before[quantity.level]
         limit = max(LEAST, math.exp(min(ERRORS * error, 100.0)))
         found.append(
@@ -107,6 +108,11 @@ def judged(
             )
         )
     return found
+
+
+def _between(numbers: Mapping[str, float]) -> float:
+    """The standard error between processes, by the share of a core that others took."""
+    return BETWEEN + (BETWEEN_BUSY - BETWEEN) * min(numbers.get("taken", 0.0), 1.0)
 
 
 def _alone(numbers: Mapping[str, float]) -> bool:

@@ -77,22 +77,19 @@ def by_turn(seconds: Sequence[float], turns: int, *, fastest: bool = False) -> F
 
 
 def level(turns: Floats) -> Level:
-    """The median over turns, and its standard error by the successive differences of batches.
+    """The median over turns, and its standard error by the method of batch means.
 
     Turns are cut into batches of neighbours, whose medians are the same program measured against
-    itself. Their mean square successive difference (von Neumann, *Distribution of the ratio of the
-    mean square successive difference to the variance*, 1941) gives the variance of one batch, and
-    that over the number of batches the variance of the whole, as in the method of batch means
-    (Schmeiser, *Batch size effects in the analysis of simulation output*, 1982). Turns depend on
-    their neighbours, so that a plain standard error would be far too small.
+    itself. Their variance over their number is that of the whole (Schmeiser, *Batch size effects in
+    the analysis of simulation output*, 1982). Turns depend on their neighbours, so that a plain
+    standard error would be far too small.
 
     Args:
         turns: logarithms, one a turn, in the order of time.
     """
     batches = max(min(BATCHES, len(turns) // LEAST_TURNS), 1)
     medians = np.array([np.median(part) for part in np.array_split(turns, batches)])
-    steps = np.diff(medians)
-    noise = float(np.sqrt(np.mean(steps**2) / 2 / batches)) if batches > 1 else float("inf")
+    noise = float(np.std(medians, ddof=1) / batches**0.5) if batches > 1 else float("inf")
     return Level(float(np.median(turns)), noise)
 
 
