@@ -12,7 +12,6 @@ too, wall times say nothing: `--cpu-time` judges CPU times, best with `OMP_NUM_T
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import statistics
@@ -72,7 +71,6 @@ def measured(entry: Entry, size: str, backend_name: str, precision_name: str) ->
     case = TinyCase(entry, size=size)
     inputs = {name: border.read_only(a) for name, a in case.inputs("base").items()}
     parameters = case.parameters()
-    gc.collect()
     watch = GrowthWatch()
     program = backend.prepare(case, precision)
     program(inputs)

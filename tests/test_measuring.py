@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -201,6 +202,20 @@ def test_a_session_measures_and_shows_it(tmp_path: Path) -> None:
         names = connection.execute("SELECT name FROM timings ORDER BY name").fetchall()
     assert ("program",) in names
     assert ("yardstick",) in names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets the peak")
+def test_growth_counts_memory_that_was_freed_before() -> None:
+    first = GrowthWatch()
+    blocks = [np.ones(1000) for _ in range(5000)]  # of the heap, which free() keeps
+    grown = first.peak_mb()
+    last = np.ones(1000)  # on top of them
+    blocks.clear()
+    again = GrowthWatch()
+    blocks += [np.ones(1000) for _ in range(5000)]
+    assert grown == pytest.approx(40, rel=0.2)
+    assert again.peak_mb() == pytest.approx(40, rel=0.2)
+    assert last[0] == 1.0
 
 
 def test_a_cell_that_was_not_measured_has_no_numbers(tmp_path: Path) -> None:

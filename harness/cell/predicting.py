@@ -6,7 +6,6 @@ Of a cell at `--size wide`: its own program is one slice, further ones are a few
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -110,7 +109,6 @@ def predict(
 def _prepared(case: Case, backend: Backend, precision: Precision) -> tuple[Call, float | None]:
     """One inference of a slice as a call, and the growth of memory that it took at its peak."""
     inputs: Arrays = {name: border.read_only(a) for name, a in case.inputs("base").items()}
-    gc.collect()
     watch = GrowthWatch()
     program = backend.prepare(case, precision)
     program(inputs)

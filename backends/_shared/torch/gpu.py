@@ -15,7 +15,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backends._shared.torch.backend import CpuBackend, Mode, TorchBackend, TorchProgram, tensors_in
-from harness.contract import Device, HarnessError, Placement, Unavailable
+from harness.contract import Device, HarnessError, MeterReading, Placement, Unavailable
+from harness.toolkit import gpu_meter
 
 #: The stand-in for a missing device.
 CPU = torch.device("cpu")
@@ -195,6 +196,13 @@ class GpuBackend(TorchBackend):
     def memory(self) -> Callable[[], int] | None:
         """The reader of device memory, in bytes; None on a stand-in."""
         return None if self.stood_in_for else self.allocated_bytes
+
+    def meter(self) -> MeterReading | None:
+        """Energy, clock and other processes of the device; None where no library tells them."""
+        if self.stood_in_for or self.device.type != "cuda":
+            return None
+        read = gpu_meter.amd if torch.version.hip else gpu_meter.nvidia
+        return read(self.device.index or 0)
 
     def allocated_bytes(self) -> int:
         """Peak device memory of this cell, in bytes, by PyTorch's allocator."""
