@@ -174,7 +174,7 @@ def _own_case(job: Job) -> Case:
     """The harness's case of a cell.
 
     Raises:
-        TooLarge: a model of a published size needs more memory than there is.
+        TooLarge: a model of a published size or a checkpoint needs more memory than there is.
     """
     from harness.models import room  # imports what builds real models
     from harness.models.case import TinyCase
@@ -185,6 +185,9 @@ def _own_case(job: Job) -> Case:
     if job.size != TINY and job.checkpoints is None:
         needed = room.room_of(job.cell.entry, job.cell.head, job.size)
         made.has_float64 = room.reference_dtype(needed, job.memory_mb) == "float64"
+    elif job.checkpoints is not None:
+        loaded = room.of_parameters(made.parameters())
+        made.has_float64 = room.reference_dtype(loaded, job.memory_mb) == "float64"
     return made
 
 

@@ -54,6 +54,11 @@ def room_of(entry: Entry, head: str = BASE, size: str = "wide") -> Room:
     return Room(weights, _activations(libraries.library(entry.library), config, module))
 
 
+def of_parameters(count: int) -> Room:
+    """The room that a model of so many parameters needs, its activations left aside."""
+    return Room(4 * count, 0)
+
+
 def _activations(library: libraries.Library, config: Any, module: Any) -> int:
     recipe = recipe_of(config, type(module).__name__)
     try:

@@ -10,12 +10,9 @@ from harness.catalog import checkpoints
 from harness.catalog.hub import download, errors, repository
 from harness.catalog.hub.repository import RemoteFile, Repository
 from harness.contract import Entry, HarnessError, TooLarge
+from harness.models import room
 from harness.session.pretrained import Pretrained
 from harness.toolkit.process_memory import MB
-
-#: Bytes that a cell holds for each parameter: the model in float32, its reference in float64, and
-#: the program's own copy.
-BYTES_PER_PARAMETER = 16
 
 #: Bytes of a parameter that a checkpoint stores in float32: the fewest parameters that it can have.
 STORED_BYTES = 4
@@ -138,14 +135,14 @@ def _check_memory(found: Repository, memory_mb: int) -> None:
     """
     known = found.parameters
     count = known if known is not None else found.size // STORED_BYTES
-    needed = BYTES_PER_PARAMETER * count // MB
+    needed = room.of_parameters(count).needed("float32") // MB + 1
     if needed > memory_mb:
         least = "" if known is not None else "at least "
         raise TooLarge(
-            f"expected room in memory for {found.name}: {BYTES_PER_PARAMETER} bytes for each of "
-            f"its {least}{count / 1e6:.0f} million parameters (float32, a float64 reference, the "
-            f"program's copy) are {needed} MB; a cell may take {memory_mb} MB. "
-            f"Fix: --memory {needed} -n 1, on a machine that has so much"
+            f"expected room in memory for {found.name}: its {least}{count / 1e6:.0f} million "
+            f"parameters in float32, and a reference in float32 beside them, are {needed} MB; a "
+            f"cell may take {memory_mb} MB. Fix: --memory {needed} -n 1, on a machine that has so "
+            "much"
         )
 
 
