@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -20,12 +21,14 @@ from harness.catalog.hub import download
 from harness.catalog.hub import repository as repositories
 from harness.catalog.hub.errors import HubUnreachable
 from harness.catalog.hub.repository import Repository
-from harness.contract import CHECKPOINT_SIZE, Entry, HarnessError
+from harness.contract import CHECKPOINT_SIZE, Cell, Entry, HarnessError
 from harness.results.checkpoints_done import cells_done
 from harness.session import checkpoint_plan
 from harness.session.checkpoint_feed import CheckpointFeed
 from harness.session.checkpoint_plan import Planned
+from harness.session.cost import Cost
 from harness.session.pretrained import BESIDE, Pretrained, pretrained_of
+from harness.session.summary import Selection, summarise
 
 #: Entry -> bytes of its weights; `small` comes last in the list, and first in the session.
 SIZES = {"large": 9000, "middle": 5000, "small": 1000}
@@ -182,6 +185,17 @@ def test_a_limit_is_above_nothing(name: str, value: float) -> None:
 
 def entry(name: str, priority: Any = "high", checkpoint: str = "x/y") -> Entry:
     return Entry(name, "vision", name, priority=priority, checkpoint=checkpoint)
+
+
+def test_a_policy_that_is_done_says_so() -> None:
+    done = [Cell(entry("a"), "good"), Cell(entry("a"), "good", head="x"), Cell(entry("b"), "good")]
+    run: Any = SimpleNamespace(
+        spec=SimpleNamespace(name="good"), results=[], absence=None, done_before=done
+    )
+    title, lines = summarise(run, Cost(0.0, 0.0), 0, "", Selection(0))
+    assert title == "good: the policy is done: all 2 of its entries have run with these pins"
+    assert len(lines) == 1
+    assert "nox -s coverage" in lines[0]
 
 
 def test_the_policy_takes_its_share_whatever_the_order() -> None:

@@ -65,7 +65,8 @@ def weights_line(run: Run) -> str:
     found = [item.repository for item in run.planned if item.repository is not None]
     missing = sum(file.size for repository in found for file in repository.missing(cache))
     size = gigabytes(sum(repository.size for repository in found))
-    line = f"weights: {len(found)} checkpoints of the hub, {size}, {gigabytes(missing)} to download"
+    noun = "checkpoint" if len(found) == 1 else "checkpoints"
+    line = f"weights: {len(found)} {noun} of the hub, {size}, {gigabytes(missing)} to download"
     problems = sum(bool(item.problem) for item in run.planned)
     line += f"; {problems} that cannot be had" if problems else ""
     if run.done_before:
