@@ -326,6 +326,33 @@ class TestSessions:
         }
         assert session.options["interrupt_timeout"] >= 10
 
+    @pytest.mark.parametrize(
+        ("posargs", "users", "set_to"),
+        [
+            (["-k", "bert"], None, "1"),
+            (["--weights", "seeded"], None, "1"),
+            (["--weights", "pretrained", "--policy"], None, None),
+            (["--weights=pretrained"], None, None),
+            (["--weights=pretrained"], "1", "the user's"),
+        ],
+    )
+    def test_the_hub_is_asked_by_a_session_that_wants_checkpoints(
+        self,
+        noxfile: Any,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        posargs: list[str],
+        users: str | None,
+        set_to: str | None,
+    ) -> None:
+        if users is not None:
+            monkeypatch.setenv("HF_HUB_OFFLINE", users)
+        session = FakeSession(tmp_path, *posargs)
+        mock_backend, here = noxfile.BACKENDS["mock"], noxfile.Machine.here()
+        self.registered(noxfile, mock_backend, here)(session)
+        # None removes the variable, and where it is not named the user's stays.
+        assert session.options["env"].get("HF_HUB_OFFLINE", "the user's") == set_to
+
     def test_the_users_environment_wins(self, noxfile: Any) -> None:
         assert noxfile.session_environment({"HF_HUB_OFFLINE": "0"}, None) == {
             "TOKENIZERS_PARALLELISM": "false"
