@@ -38,6 +38,7 @@ from harness.contract import (
     TooLarge,
     Unsupported,
 )
+from harness.toolkit.cache import Cache
 from harness.toolkit.process_memory import GrowthWatch, peak_rss_mb
 
 
@@ -180,7 +181,11 @@ def _own_case(job: Job) -> Case:
     from harness.models.case import TinyCase
 
     made = TinyCase(
-        *_arguments(job), checkpoints=job.checkpoints, revision=job.revision, trusted=job.trusted
+        *_arguments(job),
+        checkpoints=job.checkpoints,
+        revision=job.revision,
+        trusted=job.trusted,
+        cache=Cache.of(job.options),
     )
     if job.size != TINY and job.checkpoints is None:
         needed = room.room_of(job.cell.entry, job.cell.head, job.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -43,9 +43,11 @@ from harness.models import (
 from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
+from harness.models.kept_references import KeptReferences
 from harness.models.long_texts import LongText
 from harness.models.shared_copy import shared_copy
 from harness.models.unset_weights import unset
+from harness.toolkit.cache import Cache
 from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
@@ -73,6 +75,7 @@ class TinyCase:
         trusted: whether modeling code in the checkpoint may run.
         layers: of a wide model, how many it has of each kind by the labels of `slice`; 2 of those
             that are not named, and 4 of a stage.
+        cache: where references of models of published sizes are kept; None keeps none.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class TinyCase:
         revision: str = "",
         trusted: bool = False,
         layers: Mapping[str, int] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self._layers = dict(layers or {})
         self.checkpoints = checkpoints
@@ -97,6 +101,18 @@ class TinyCase:
         self.head = head
         self.has_float64 = True  # whether there is memory for a reference in float64
         self._examples: dict[str, Arrays] = {}
+        self._kept: KeptReferences | None = None
+        if cache is not None and self._is_large:
+            self._kept = KeptReferences(
+                cache,
+                library=entry.library,
+                architecture=entry.architecture,
+                config=entry.config,
+                head=head,
+                size=size,
+                seed=seed,
+                layers=self._layers,
+            )
 
     @cached_property
     def _library(self) -> libraries.Library:
@@ -250,6 +266,7 @@ class TinyCase:
         own["_recipe"], own["_config"] = self._recipe, self._config
         own["_options"] = self._options if examples is None else {}
         own.pop("_eager", None)
+        own["_kept"] = None
         own["_template"], own["generation"] = module, None
         other._examples = dict(self._examples if examples is None else examples)
         return other
@@ -343,7 +360,15 @@ class TinyCase:
             raise Unsupported("has no float64 reference: it needs more memory than there is")
         if dtype == "float64" != self._recipe.reference:
             raise Unsupported(f"has no float64 reference: {self._recipe.reason}")
-        return self._eager.outputs(inputs, dtype, seed)
+        return self._outputs(
+            lambda: self._eager.outputs(inputs, dtype, seed), inputs, dtype=dtype, seed=seed
+        )
+
+    def _outputs(
+        self, make: Callable[[], Arrays], inputs: Mapping[str, Array], **parts: object
+    ) -> Arrays:
+        """Outputs that are kept, or made now."""
+        return make() if self._kept is None else self._kept.outputs(make, inputs, **parts)
 
     @cached_property
     def _eager(self) -> EagerReference:
@@ -364,11 +389,22 @@ class TinyCase:
         self, inputs: Mapping[str, Array], weight: str, scale: float, *, dtype: str = "float64"
     ) -> Arrays:
         """The reference with noise on one weight, `scale` times that weight's own RMS."""
-        return self._eager.perturbed(inputs, weight, scale, dtype)
+        return self._outputs(
+            lambda: self._eager.perturbed(inputs, weight, scale, dtype),
+            inputs,
+            dtype=dtype,
+            perturbed=weight,
+            scale=scale,
+        )
 
     def jittered(self, inputs: Mapping[str, Array], dtype: str, times: float = 1.0) -> Arrays:
         """Outputs after every weight moved by roundings; see `EagerReference.jittered`."""
-        return self._eager.jittered(inputs, dtype, times)
+        return self._outputs(
+            lambda: self._eager.jittered(inputs, dtype, times),
+            inputs,
+            dtype=dtype,
+            jittered=times,
+        )
 
     @cached_property
     def _spared(self) -> Mapping[str, str]:
