@@ -97,7 +97,7 @@ def test_people_get_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert lines[1].startswith("BertModel at full size: 109 million parameters, 438 MB in float32")
     assert lines[3].split()[:3] == ["pass", "torch-cuda", "default"]
     assert "mock (emulated)" in lines[7]
-    assert "real size: nothing measured; nox -s measure -- torch-cuda --models bert" in lines[-1]
+    assert "real size: nothing; nox -s measure -- torch-cuda --models bert --size wide" in lines[-1]
     assert "  torch-cuda f16: fail at verify (expected): relative error 0.3" in lines
     never = next(line for line in lines if line.startswith("never run on "))
     assert "torch-rocm" in never  # a stand-in is no run of it
@@ -109,6 +109,7 @@ def test_a_run_at_real_size_stands_beside_the_small_model(
 ) -> None:
     """Whichever of them ran last."""
     cells = {
+        "wide": [Metric("measured_median", 0.1, "s"), Metric("measured_predicted", 0.3, "s")],
         "full": [Metric("inference", 0.5, "s"), Metric("measured_median", 0.4, "s")],
         "tiny": [Metric("inference", 0.01, "s")],
     }
@@ -121,9 +122,9 @@ def test_a_run_at_real_size_stands_beside_the_small_model(
         assert ask(folder, "bert") == 0
         found = capsys.readouterr().out.splitlines()
         line = next(line for line in found if "torch-cpu default " in line)
-        assert "400 ms, 800 MB (full)" in line
+        assert ("300 ms, – (predicted)" if words == "wide" else "400 ms, 800 MB (full)") in line
         assert ("10 ms" in line) == (words == "tiny")
-        assert not any("nothing measured" in line for line in found)
+        assert not any("real size: nothing" in line for line in found)
 
 
 def test_whether_a_model_fits_is_told_by_the_precision() -> None:
