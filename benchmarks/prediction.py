@@ -66,7 +66,8 @@ def measured(entry: Entry, size: str, backend_name: str, precision_name: str) ->
     """Seconds and MB of the whole model: predicted from a wide one, or told by the whole one."""
     from harness.models.case import TinyCase
 
-    backend = backends.load(backends.find(backend_name, backend_spec.BACKENDS), {})
+    spec = backends.find(backend_name, backend_spec.BACKENDS)
+    backend = backends.load(spec, {"cache": "off"})  # memory is that of a conversion, each time
     precision = cell_precision(backend, precision_name)
     case = TinyCase(entry, size=size)
     inputs = {name: border.read_only(a) for name, a in case.inputs("base").items()}
