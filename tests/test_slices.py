@@ -97,6 +97,13 @@ def test_a_part_keeps_what_its_composite_derived() -> None:
     assert wide("mistral3").config.text_config.head_dim == 128
 
 
+def test_a_placeholder_beyond_the_vocabulary_gets_an_id_within() -> None:
+    whole, found = config_class("llava")(), wide("llava").config
+    assert whole.image_token_index == whole.text_config.vocab_size == found.text_config.vocab_size
+    assert 0 < found.image_token_index < found.text_config.vocab_size
+    assert wide("bert").config.pad_token_id == config_class("bert")().pad_token_id
+
+
 def test_layers_can_be_chosen() -> None:
     chosen = {"num_hidden_layers[sliding_attention]": 10}
     wanted = slices.chosen_layers(chosen)
@@ -130,5 +137,5 @@ def _sizes(config: Any, where: str = "") -> Iterator[tuple[str, int]]:
         rule = rule_of(name)
         if hasattr(value, "model_type"):
             yield from _sizes(value, f"{where}{name}.")
-        elif isinstance(value, int) and rule is not None and rule.kind != "layers":
+        elif isinstance(value, int) and rule is not None and rule.kind not in {"layers", "token"}:
             yield f"{where}{name}", value

@@ -42,7 +42,7 @@ class Slicer:
 
     def __init__(self, model: str = "", wanted: LayersWanted = usual_layers) -> None:
         self._model, self._wanted = model, wanted
-        self._tokens = SpecialTokens()
+        self.tokens = SpecialTokens()
         self.layers: dict[str, int] = {}
         self.whole: dict[str, int] = {}
 
@@ -89,7 +89,7 @@ class Slicer:
             return copy.deepcopy(plain)
         config = construct(cls, arguments | cut)
         fill_absent(config)
-        self._tokens.name_placeholders(config)
+        self.tokens.name_placeholders(config)
         fit_rope(config, ())
         fit_outputs(config, plain, ())
         return config
@@ -178,4 +178,5 @@ def sliced(
     """
     slicer = Slicer(model, wanted)
     config = slicer.slice(cls, given)
+    slicer.tokens.move_inside(config)
     return Slice(config, slicer.layers, slicer.whole)

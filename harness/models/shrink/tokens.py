@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from harness.models.shrink.configs import Config
+from harness.models.shrink.configs import Config, is_config
+from harness.models.shrink.rules import rule_of
 
 VOCABULARY = 128
 
@@ -24,6 +25,28 @@ class SpecialTokens:
     def small(self, token: int) -> int:
         """The id itself, or a distinct one at the vocabulary's end for an id beyond the others."""
         return token if token < VOCABULARY - RESERVED else self._distinct(token)
+
+    def move_inside(self, config: Config, vocabulary: int | None = None) -> None:
+        """Gives ids within the vocabulary to special tokens beyond it, in all sub-configs too.
+
+        `LlavaConfig` takes 32000 for its image, the first id beyond its default text's vocabulary.
+
+        Args:
+            config: with its published vocabulary; changed in place.
+            vocabulary: of the text of the composite that it is a part of.
+        """
+        text = vars(config).get("text_config")
+        for owner in (config, text):
+            own = vars(owner).get("vocab_size") if owner is not None else None
+            vocabulary = own if isinstance(own, int) and own > 0 else vocabulary
+        for name, value in list(vars(config).items()):
+            if is_config(value):
+                self.move_inside(value, vocabulary)
+                continue
+            rule = rule_of(name)
+            is_token = rule is not None and rule.kind == "token" and type(value) is int
+            if is_token and vocabulary is not None and value >= vocabulary > VOCABULARY:
+                setattr(config, name, self._distinct(value))
 
     def name_placeholders(self, config: Config) -> None:
         """Gives an id to each placeholder of media that only checkpoints' configs name.
