@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("onnxscript")
 
+import onnx_ir as ir
+import onnxruntime as ort
 import torch
 
 from backends._shared import positions
@@ -137,6 +139,23 @@ def test_lengths_that_follow_from_values_are_seen_before_the_graph_is_made() -> 
     assert captured(Chosen()).sized_by_values
     assert captured(Checked()).sized_by_values
     assert not captured(torch.nn.Linear(4, 2)).sized_by_values
+
+
+def test_clamps_behind_clamps_keep_their_bounds() -> None:
+    class Clamped(torch.nn.Module):
+        leaves = (0,)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x * 2
+            return y.clamp(-1, 1).clamp(-2, 2) + y.clamp(-3, 3).clamp(-4, 4)
+
+    module, x = Clamped(), torch.tensor([-5.0, 0.1, 0.9, 1.7])
+    trace: Any = SimpleNamespace(module=module, tensors=(x,), inputs=("x",))
+    program = torch.export.export(module, (x,), strict=False)
+    assert exporters._lost_constants(exporters._exported(program, trace).model), "mended upstream"
+    graph = ir.serde.serialize_model(exporters._dynamo(trace).graph())
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert np.allclose(session.run(None, {"x": x.numpy()})[0], module(x).numpy())
 
 
 def test_transformers_patches_open_what_the_plain_route_cannot_translate() -> None:

@@ -99,6 +99,33 @@ def _hf(given: ExportInput) -> Captured:
 def _translated(
     program: torch.export.ExportedProgram, given: ExportInput, **more: Any
 ) -> torch.onnx.ONNXProgram:
+    """A graph of a captured program, whose constants are all in it.
+
+    onnxscript's rewriter loses the bounds of clamps behind clamps, as in the audio tower of gemma4;
+    see docs/upstream/onnxscript_clip_fusion.md.
+    """
+    made = _exported(program, given, **more)
+    for value in _lost_constants(made.model):
+        made.model.graph.register_initializer(value)
+    return made
+
+
+def _lost_constants(model: ir.Model) -> list[ir.Value]:
+    """The constants that nodes take and that are not among the graph's."""
+    values = [value for node in model.graph for value in node.inputs if value is not None]
+    kept = model.graph.initializers
+    return [
+        value
+        for value in dict.fromkeys(values)
+        if value.const_value is not None
+        and value.producer() is None
+        and kept.get(value.name or "") is not value
+    ]
+
+
+def _exported(
+    program: torch.export.ExportedProgram, given: ExportInput, **more: Any
+) -> torch.onnx.ONNXProgram:
     return torch.onnx.export(
         program,
         dynamo=True,
