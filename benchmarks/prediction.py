@@ -1,6 +1,7 @@
 """Prediction of the whole model from slices, held against the whole model.
 
     .nox/torch-cpu/bin/python -m benchmarks.prediction                 # 12 models
+    .nox/torch-cpu/bin/python -m benchmarks.prediction --quick         # whisper alone, by CPU times
     .nox/openvino/bin/python -m benchmarks.prediction --backend openvino
     .nox/torch-cpu/bin/python -m benchmarks.prediction --models bert,vit --cpu-time
 
@@ -173,8 +174,11 @@ def main() -> int:
     parser.add_argument("--backend", default="torch-cpu")
     parser.add_argument("--precision", default="default")
     parser.add_argument("--cpu-time", action="store_true", help="judge CPU times")
+    parser.add_argument("--quick", action="store_true", help="one model, by CPU times")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.quick:
+        args.models, args.cpu_time = "whisper", True
     entries = model_lists.load().entries
     if args.child:
         name, size = args.child.split()
