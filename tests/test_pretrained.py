@@ -280,6 +280,20 @@ def test_no_checkpoint_is_begun_once_the_time_is_over() -> None:
     feed.stop()
 
 
+@pytest.mark.usefixtures("sized")
+def test_an_error_of_any_kind_costs_its_own_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def borrow(found: Repository, cache: Path) -> None:
+        if found.name == "x/1":
+            raise KeyError("etag")
+
+    monkeypatch.setattr(download, "borrow", borrow)
+    feed = feed_of(planned(1, 2), Pretrained(remove=True))
+    feed.start(lambda _: None)
+    assert feed.wait("e1").problem == "KeyError: 'etag'"
+    assert feed.wait("e2").commit
+    feed.stop()
+
+
 def test_a_model_that_memory_cannot_hold_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Repository("x/large", "c", (), parameters=7_000_000_000)
     monkeypatch.setattr(repositories, "look_up", lambda *_, **__: found)

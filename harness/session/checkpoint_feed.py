@@ -176,6 +176,8 @@ class CheckpointFeed:
             return Fetched(item.repository.commit, item.size)
         except (HarnessError, OSError) as error:
             return Fetched(problem=str(error))
+        except Exception as error:  # a thread that died of it would leave its cells waiting
+            return Fetched(problem=f"{type(error).__name__}: {error}")
         finally:
             with self._changed:
                 self._now = ""
