@@ -163,7 +163,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--fault", metavar="KIND=ENTRY", action="append", help="a fault for the backend to inject")
     add("--results", type=_path, metavar="DIR", help="where the results go; results/")
     add("--backends-dir", type=_path, metavar="DIR", help="where the backends are; backends/")
-    add("--lists", type=_path, metavar="DIR", help="where the model lists are; model_lists/")
+    add(
+        "--lists",
+        type=_path,
+        metavar="PATH",
+        help="a list or a folder of lists in place of model_lists/; +PATH: beside it",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -183,4 +188,4 @@ def pytest_configure(config: pytest.Config) -> None:
     hooks = RunHooks(config, backend)
     config.pluginmanager.register(hooks, RunHooks.NAME)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = [str(hooks.options.lists)]
+        config.args = [str(path) for path in hooks.options.lists.paths]

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.catalog import backends, model_lists
+from harness.catalog.chosen_lists import OURS
 from harness.catalog.selection import Catalog, UnavailableModel
 from harness.commands import expectations
 from harness.contract import GREEN, CellResult, Device, Entry, HarnessError, Outcome, Stage, Verdict
 from harness.results import expectations_file
 from harness.results.expectations import Expectations, device_text
 from harness.results.expectations_update import updated
-from harness.toolkit.checkout import ROOT
 
 NAMES = ("bert", "gpt2", "qwen3", "t5")
 CATALOG = Catalog(
@@ -474,7 +474,7 @@ def test_every_expectation_of_this_repository_is_whole(backend: str) -> None:
 def of_library(root: Path, text: str = ROW) -> Expectations:
     (root / "model_lists").mkdir(exist_ok=True)
     (root / "model_lists" / "expectations.toml").write_text(text, encoding="utf-8")
-    return expectations_file.load_library(root, CATALOG)
+    return expectations_file.load_library(root / "model_lists", CATALOG)
 
 
 @pytest.mark.parametrize(
@@ -524,12 +524,12 @@ def test_the_command_shows_faults_of_the_libraries_first(
 
 
 def test_faults_of_the_libraries_are_read_strictly(tmp_path: Path) -> None:
-    assert not expectations_file.load_library(tmp_path, CATALOG).rows
+    assert not expectations_file.load_library(tmp_path / "model_lists", CATALOG).rows
     with pytest.raises(HarnessError, match=r"model_lists/expectations\.toml:.*'brt'"):
         of_library(tmp_path, ROW.replace("bert", "brt"))
 
 
 def test_faults_of_the_libraries_in_this_repository_are_whole() -> None:
-    loaded = expectations_file.load_library(ROOT, model_lists.load())
+    loaded = expectations_file.load_library(OURS, model_lists.load())
     assert loaded.rows
     assert not loaded.warnings

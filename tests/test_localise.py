@@ -138,7 +138,7 @@ def test_text_has_the_scores_by_depth(bert: list[Place], tmp_path: Path) -> None
 )
 def test_unknown_cell_is_refused(model: str, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
-        cell_of(model, "planted", "default")
+        cell_of(model, "planted", "default", model_lists.load())
 
 
 def test_every_planted_operator_has_a_module(bert: list[Place]) -> None:

@@ -21,6 +21,7 @@ import pytest
 from workplace import FAKES, ROOT, Workplace
 
 from harness import plugin
+from harness.catalog.chosen_lists import ChosenLists
 from harness.contract import HarnessError, Outcome, Stage, Verdict
 from harness.session.options import Options, cells_at_once
 from harness.session.run import Run
@@ -514,7 +515,7 @@ def test_results_in_use_are_a_usage_error(workplace: Workplace) -> None:
 
 
 def options(workplace: Workplace, **changes: Any) -> Options:
-    given = {"backend": "good", "backends": FAKES, "lists": workplace.lists}
+    given = {"backend": "good", "backends": FAKES, "lists": ChosenLists(workplace.lists)}
     return Options(**{**given, "results": workplace.results, **changes})
 
 
@@ -523,7 +524,7 @@ def options(workplace: Workplace, **changes: Any) -> Options:
     [
         ({"backend": "god"}, "found 'god'. Did you mean `good`"),
         ({"models": "vitt"}, "found 'vitt'. Did you mean `vit`"),
-        ({"lists": Path("lists")}, "a folder called model_lists, found lists"),
+        ({"lists": ChosenLists(Path("lists"))}, "expected model lists in lists, found none"),
         ({"backend_options": {"fault": "slo=vit"}}, "(slow), found 'slo'. Did you mean `slow`"),
         ({"backend_options": {"fault": "slow=vti"}}, "found 'slow=vti'. Did you mean `vit`"),
         ({"backend": "faulty", "backend_options": {"fault": "slow=vit"}}, "(none), found 'slow'"),

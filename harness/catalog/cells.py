@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from harness.catalog import model_lists
+from harness.catalog.selection import Catalog
 from harness.contract import BASE, Cell, HarnessError
-from harness.toolkit import checkout
 from harness.toolkit.close_matches import did_you_mean
 
 
-def cell_of(model: str, backend: str, precision: str, root: Path = checkout.ROOT) -> Cell:
+def cell_of(model: str, backend: str, precision: str, catalog: Catalog) -> Cell:
     """The cell of `ENTRY[:HEAD]`; without a head the headless model, or else the first head.
 
     Args:
         model: the cell as it is typed.
         backend: its name.
         precision: one of the backend's.
-        root: of the checkout whose model lists are meant.
+        catalog: the model lists.
 
     Raises:
         HarnessError: the lists have no such entry, or the entry no such head.
     """
-    entries = model_lists.load(root).entries
+    entries = catalog.entries
     name, _, head = model.partition(":")
     if name not in entries:
         raise HarnessError(

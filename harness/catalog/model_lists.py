@@ -6,8 +6,9 @@ expected and the edit that fixes it.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness.catalog import checkpoints
 from harness.catalog.heads import known_heads, known_tasks
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import ROOT, shown_path
 from harness.toolkit.close_matches import did_you_mean, normalise
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import STRINGS, TABLE, Key
@@ -51,6 +52,7 @@ ENTRY_KEYS: Mapping[str, Key] = {
         STRINGS,
         choices=tuple(known_heads()),
     ),
+    "family": Key("Its family, in a list that is not named after one.", choices=tuple(FAMILIES)),
     "priority": Key("How widely it is used.", choices=PRIORITIES),
     "library": Key("The package that has the model."),
     "requires": Key(
@@ -106,68 +108,90 @@ def load(root: Path = ROOT) -> Catalog:
     Raises:
         HarnessError: the lists are missing, or one of them is wrong.
     """
-    return ListReader(root).read()
+    return read(root / FOLDER, root=root)
+
+
+def read(*paths: Path, root: Path = ROOT) -> Catalog:
+    """Read lists.
+
+    Args:
+        paths: folders of lists, and single lists.
+        root: from which messages tell their paths.
+
+    Raises:
+        HarnessError: a list is missing or wrong, or two have the same name.
+    """
+    return ListReader(paths, root).read()
 
 
 class ListReader:
     """Reads the lists file by file; no name may stand for two entries, in one file or in two."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, paths: Sequence[Path], root: Path) -> None:
+        self.paths = paths
         self.root = root
         self.entries: dict[str, Entry] = {}
         self.files: dict[str, Path] = {}
         self.spellings: dict[str, str] = {}
 
     def read(self) -> Catalog:
-        """Every list of the folder, checked whole.
+        """Every list, checked whole.
 
         Raises:
             HarnessError: a list is missing or wrong.
         """
-        folder = self.root / FOLDER
-        paths = sorted(folder.glob("*.toml"))
-        if not paths:
-            raise HarnessError(
-                f"expected model lists in {folder}, found none. "
-                "Fix: run from a checkout of this repository, or `git checkout -- model_lists`"
-            )
         unavailable: dict[str, UnavailableModel] = {}
         subsets: dict[str, tuple[str, ...]] = {}
-        special = {}
-        for path in paths:
+        special: dict[str, list[TomlFile]] = {}
+        for path in itertools.chain.from_iterable(map(_files, self.paths)):
             if path.name == EXPECTATIONS:
                 continue
-            source = TomlFile(path, path.relative_to(self.root).as_posix())
+            source = TomlFile(path, self._shown(path))
             if path.name in (UNAVAILABLE, SUBSETS, BRANCHES):
-                special[path.name] = source
+                special.setdefault(path.name, []).append(source)
             else:
                 self._read_family(source)
-        if BRANCHES in special:
-            self._read_branches(special[BRANCHES])
-        if UNAVAILABLE in special:
-            unavailable = self._read_unavailable(special[UNAVAILABLE])
-        if SUBSETS in special:
-            subsets = self._read_subsets(special[SUBSETS])
+        for source in special.get(BRANCHES, ()):
+            self._read_branches(source)
+        for source in special.get(UNAVAILABLE, ()):
+            unavailable |= self._read_unavailable(source)
+        for source in special.get(SUBSETS, ()):
+            subsets |= self._read_subsets(source)
         return Catalog(self.entries, unavailable, subsets, self.files, self.spellings)
 
+    def _shown(self, path: Path) -> str:
+        inside = path.is_relative_to(self.root)
+        return path.relative_to(self.root).as_posix() if inside else shown_path(path)
+
     def _read_family(self, source: TomlFile) -> None:
-        family = source.path.stem.replace("_", "-")
-        if family not in FAMILIES:
-            known = [name.replace("-", "_") for name in FAMILIES]
-            raise HarnessError(
-                f"{source.shown}: expected the name of a family ({', '.join(known)}), "
-                f"{UNAVAILABLE}, {SUBSETS}, {BRANCHES} or {EXPECTATIONS}, found {source.path.name}."
-                f"{did_you_mean(source.path.stem, known)} Fix: rename the file"
-            )
         for name, table in source.tables.items():
-            entry = self._entry(source, family, name, table)
+            entry = self._entry(source, name, table)
             for spelling in (name, *entry.aliases):
                 self._claim(source, name, spelling)
             self.entries[name] = entry
             self.files[name] = source.path
 
-    def _entry(self, source: TomlFile, family: str, name: str, table: Any) -> Entry:
+    def _family(self, source: TomlFile, name: str, table: Mapping[str, Any]) -> str:
+        """The family of an entry: that in the list's name, else its own."""
+        stem = source.path.stem.replace("_", "-")
+        given = table.get("family", stem)
+        if given in FAMILIES and (stem not in FAMILIES or given == stem):
+            return str(given)
+        known = [family.replace("-", "_") for family in FAMILIES]
+        raise source.error(
+            name,
+            "family" if "family" in table else "",
+            f"`family`, one of {', '.join(FAMILIES)}, in a list that is not named after one",
+            f"{source.path.name} with {table.get('family', 'none')}."
+            f"{did_you_mean(source.path.stem, known)}",
+            f'add `family = "{FAMILIES[0]}"`, or rename the file'
+            if stem not in FAMILIES
+            else "drop it: the name of the list has the family",
+        )
+
+    def _entry(self, source: TomlFile, name: str, table: Any) -> Entry:
         source.check_table(name, table, ENTRY_KEYS)
+        family = self._family(source, name, table)
         if not NAME.fullmatch(name):
             raise source.error(
                 name, "", "a name of a-z, 0-9 and _", f"{name!r}", "spell it in snake_case"
@@ -216,13 +240,13 @@ class ListReader:
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
-        values |= {"heads": tuple(heads), "config": with_none(config)}
-        return Entry(name=name, family=family, **values)
+        values |= {"heads": tuple(heads), "config": with_none(config), "family": family}
+        return Entry(name=name, **values)
 
     def _claim(self, source: TomlFile, name: str, spelling: str) -> None:
         owner = self.spellings.setdefault(normalise(spelling), name)
         if owner != name or name in self.entries:
-            other = self.files[owner].relative_to(self.root).as_posix()
+            other = self._shown(self.files[owner])
             same = "" if owner == spelling else f" (as `{owner}`)"
             raise source.error(
                 name,
@@ -315,6 +339,19 @@ class ListReader:
                     )
             subsets[name] = names
         return subsets
+
+
+def _files(path: Path) -> list[Path]:
+    """The lists of a folder, or the one list."""
+    if path.is_file():
+        return [path]
+    found = sorted(path.glob("*.toml"))
+    if not found:
+        raise HarnessError(
+            f"expected model lists in {path}, found none. Fix: run from a checkout of this "
+            "repository, `git checkout -- model_lists`, or --lists with a folder that has some"
+        )
+    return found
 
 
 def _check_heads(source: TomlFile, name: str, heads: Iterable[str]) -> None:

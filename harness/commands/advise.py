@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, model_lists, selection
+from harness.catalog import backends, selection
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Entry, HarnessError, Outcome
 from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
 from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
-from harness.toolkit import checkout, hardware, printable
+from harness.toolkit import hardware, printable
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -123,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("entry", metavar="ENTRY", help="an entry of the model lists")
     parser.add_argument("--json", action="store_true", help="as JSON, one object a choice")
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -132,7 +133,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no such entry, or a list or a backend.toml is wrong.
     """
-    catalog = model_lists.load(args.root)
+    catalog = catalog_of(args)
     entry = _entry(catalog, args.entry)
     specs = backends.discover(args.root / "backends")
     here = [name for name, spec in specs.items() if spec.missing_hardware() is None]

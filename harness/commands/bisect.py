@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends
+from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.catalog.cells import cell_of
 from harness.contract import HarnessError
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: an option names nothing, uv is missing, or the ends do not differ.
     """
     spec = backends.find(args.backend, args.backends_dir)
-    cell = cell_of(args.entry, spec.name, args.precision)
+    cell = cell_of(args.entry, spec.name, args.precision, model_lists.load())
     if not 1 <= args.attempts <= 100:
         raise HarnessError(
             f"expected --attempts to be a number from 1 to 100, found {args.attempts}. Fix: choose "

@@ -11,12 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness import contract
-from harness.catalog import model_lists
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.report import words
 from harness.results import by_size, merged
 from harness.results.by_size import SizedCell
-from harness.toolkit import checkout
 from harness.toolkit.markdown_text import code, plain
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show, show_json
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}"
     )
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -47,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: no cell has a result at both sizes, or a model list is wrong.
     """
-    entries = list(model_lists.load(args.root).entries.values())
+    entries = list(catalog_of(args).entries.values())
     folder = args.results or args.root / "results"
     gathered = merged.gather(merged.find(folder), entries)
     for remark in gathered.remarks():

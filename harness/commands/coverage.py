@@ -7,12 +7,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, model_lists
+from harness.catalog import backends
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
 from harness.results import merged
 from harness.results.coverage import count
-from harness.toolkit import checkout
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show, show_json
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"put the short tables into FILE, between {BEGIN} and {END}",
     )
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: a model list or a backend.toml is wrong, or `--write` would drop results that
             cannot be read.
     """
-    catalog = model_lists.load(args.root)
+    catalog = catalog_of(args)
     folder = args.results or args.root / "results"
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     specs = backends.discover(args.root / "backends")

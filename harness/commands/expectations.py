@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
         else backends.discover(folder).values()
     )
     loaded = {spec.name: load(spec.expectations, catalog) for spec in specs}
-    library = load_library(args.root, catalog)
+    library = load_library(args.root / model_lists.FOLDER, catalog)
     if library.rows and not args.backends:
         loaded = {LIBRARY: library, **loaded}
     if args.json:

@@ -6,12 +6,10 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import PRIORITIES, Entry
-from harness.toolkit import checkout
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
 
@@ -31,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--summary", action="store_true", help="counts by family and priority")
     form.add_argument("--subsets", action="store_true", help="the named lists that --models takes")
     form.add_argument("--unavailable", action="store_true", help="names that nobody can run, why")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -40,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a list is wrong, or a name is in none of them.
     """
-    catalog = model_lists.load(args.root)
+    catalog = catalog_of(args)
     entries = catalog.select(args.models) if args.models else list(catalog.entries.values())
     if args.json:
         show_json([asdict(entry) for entry in entries])

@@ -14,6 +14,7 @@ from harness.catalog import backends
 from harness.catalog.backend_spec import BACKENDS
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.report import culprits
 from harness.session.options import add_passed_on, passed_on
 from harness.toolkit.printable import show, show_json
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one cell")
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_passed_on(parser)
+    add_lists(parser)
     parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
 
 
@@ -43,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: the entry, the head, the backend, the precision or the input is not there.
     """
     spec = backends.find(args.backend, args.backends_dir)
-    cell = cell_of(args.model, spec.name, args.precision)
+    cell = cell_of(args.model, spec.name, args.precision, catalog_of(args))
     job = Job(cell, args.seed, "tiny", spec.folder.parent, options=passed_on(args))
     settings = settings_of(spec, args.timeout, workers=1)
     try:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.catalog import model_lists, selection
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.report import badges, content, words
 from harness.results import merged
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where report.html, report.md and badges/ go (default: the results folder)",
     )
+    add_lists(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -50,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     folder: Path = arguments.results
     output: Path = arguments.output or folder
-    report = read(folder)
+    report = read(folder, lambda: catalog_of(arguments))
     files = {
         Path("report.html"): html.render(report),
         Path("report.md"): markdown.render(report),
@@ -72,8 +75,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def read(folder: Path) -> content.Report:
+def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> content.Report:
     """The content of the report on the results in a folder.
+
+    Args:
+        folder: with the results.
+        load: reads the model lists; this project's by default.
 
     Raises:
         HarnessError: no results file can be read, or none holds a result of a listed entry.
@@ -87,7 +94,7 @@ def read(folder: Path) -> content.Report:
     lists: selection.Catalog | None = None
     catalog_error = ""
     try:
-        lists = model_lists.load(checkout.ROOT)
+        lists = load() if load is not None else model_lists.load(checkout.ROOT)
     except HarnessError as error:
         catalog_error = str(error)
     entries = None if lists is None else list(lists.entries.values())

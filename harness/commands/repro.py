@@ -13,12 +13,12 @@ from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Cell, CellResult, HarnessError, Outcome
 from harness.diagnosis.script_request import TEMPLATE, ScriptRequest
 from harness.models.recorded import record
 from harness.report import culprits
 from harness.session.options import add_passed_on, passed_on
-from harness.toolkit import checkout
 from harness.toolkit.printable import line, show
 from harness.workers.reproduction import (
     Reproduction,
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_passed_on(parser)
     parser.add_argument("--no-run", action="store_true", help="write the script, do not run it")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each step")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -68,8 +68,8 @@ def main(args: argparse.Namespace) -> int:
             f"expected {spec.folder / TEMPLATE}, by which scripts run {spec.name}, found none. "
             "Fix: add it; docs/adding-a-backend.md says what it holds"
         )
-    cell = cell_of(args.entry, spec.name, args.precision, args.root)
-    reads = spec.checkpoints and args.precision == "default"
+    cell = cell_of(args.entry, spec.name, args.precision, catalog_of(args))
+    reads = spec.checkpoints and args.precision == "default" and not args.lists
     recorded = tuple(record.load().get(cell.label, ())) if reads else ()
     folder = spec.folder.parent
     if args.operators:

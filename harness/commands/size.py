@@ -10,16 +10,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 
 from harness.catalog.cells import cell_of
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Absent, Cell, HarnessError
 from harness.models import model_size
 from harness.models.forward_memory import ForwardMemory
 from harness.models.model_size import ModelSize
 from harness.models.weight_formats import FORMATS
 from harness.report import words
-from harness.toolkit import checkout, hardware, printable
+from harness.toolkit import hardware, printable
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=_positive, default=1, help="examples of a pass (1)")
     parser.add_argument("--length", type=_positive, default=4096, help="tokens of a text (4096)")
     parser.add_argument("--json", action="store_true", help="as JSON, in bytes")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no such entry, or the library cannot build it at full size.
     """
-    cell = cell_of(args.entry, "size", args.dtype, args.root)
+    cell = cell_of(args.entry, "size", args.dtype, catalog_of(args))
     if find_spec("torch") is None:
         raise HarnessError(
             "expected an environment with PyTorch, found none. Fix: nox -s torch-cpu "

@@ -30,7 +30,7 @@ its `backend.toml`, as torch-cpu, it has to show, and a cell that passes is `imp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ def load(
     catalog: Catalog,
     *,
     precisions: Collection[str] = (),
+    others: Callable[[], Collection[str]] = tuple,
 ) -> Expectations:
     """Reads and checks one file; a file that is not there expects nothing.
 
@@ -93,6 +94,7 @@ def load(
         catalog: the model lists that its entries must be in.
         precisions: those that the backend has, where the caller knows them; a row that names
             another would never match.
+        others: gives names of entries that are not in these lists, and that its rows may have.
 
     Raises:
         HarnessError: the file is wrong; the message has the line and the fix.
@@ -101,24 +103,24 @@ def load(
         header = HEADER.format(session=path.parent.name.replace("_", "-"))
         in_reach = (path.parent / SCHEMA).is_file()  # it is not from a vendor's folder
         return Expectations(header=f"#:schema {SCHEMA}\n{header}" if in_reach else header)
-    return ExpectationsReader(TomlFile(path, str(path)), catalog, precisions).read()
+    return ExpectationsReader(TomlFile(path, str(path)), catalog, precisions, others).read()
 
 
-def load_library(root: Path, catalog: Catalog) -> Expectations:
+def load_library(folder: Path, catalog: Catalog) -> Expectations:
     """Reads and checks the rows about faults of the libraries; where there is no file, none.
 
     Args:
-        root: the folder of `model_lists`.
-        catalog: its lists.
+        folder: of model lists.
+        catalog: its lists, and perhaps others.
 
     Raises:
         HarnessError: the file is wrong; the message has the line and the fix.
     """
-    path = root / model_lists.FOLDER / model_lists.EXPECTATIONS
+    path = folder / model_lists.EXPECTATIONS
     if not path.exists():
         return Expectations()
-    source = TomlFile(path, path.relative_to(root).as_posix())
-    return ExpectationsReader(source, catalog, ()).read()
+    shown = path.relative_to(folder.parent).as_posix()
+    return ExpectationsReader(TomlFile(path, shown), catalog).read()
 
 
 def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
@@ -139,8 +141,15 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
 class ExpectationsReader:
     """Checker of one file, row by row."""
 
-    def __init__(self, source: TomlFile, catalog: Catalog, precisions: Collection[str]) -> None:
+    def __init__(
+        self,
+        source: TomlFile,
+        catalog: Catalog,
+        precisions: Collection[str] = (),
+        others: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self.source = source
+        self.others = others
         self.path = source.path
         self.catalog = catalog
         self.keys = dict(KEYS)
@@ -212,7 +221,7 @@ class ExpectationsReader:
         found = self._one_or_more(index, table, "entry", "entries", "bert", "gpt2")
         key = "entries" if "entries" in table else "entry"
         for name in found:
-            if name in self.catalog.entries:
+            if name in self.catalog.entries or name in self.others():
                 continue
             if name in self.catalog.unavailable:
                 raise self._error(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import backend_spec, model_lists
+from harness.catalog import backend_spec
+from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
 from harness.cell.request import DEFAULT
 from harness.contract import HarnessError
 from harness.session.pretrained import BESIDE, SEEDED, Pretrained, pretrained_of
@@ -82,7 +83,7 @@ class Options:
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = ROOT / "results"
     backends: Path = backend_spec.BACKENDS
-    lists: Path = ROOT / model_lists.FOLDER
+    lists: ChosenLists = field(default_factory=ChosenLists)
     arguments: tuple[str, ...] = ()
 
     @property
@@ -147,7 +148,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         backend_options={name: value for name, value in named.items() if value},
         results=given("results", default.results).resolve(),
         backends=given("backends_dir", default.backends).resolve(),
-        lists=given("lists", default.lists).resolve(),
+        lists=chosen(str(config.getoption("lists") or OURS)),
         arguments=tuple(config.invocation_params.args),
     )
 

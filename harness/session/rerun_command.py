@@ -50,8 +50,10 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
             arguments += [f"--{name.replace('_', '-')}", text]
     if given.get("cache") == "off":
         arguments.append("--no-cache")
+    lists = [f"--lists={options.lists}"] if options.lists.own else []
     if options.backends == BACKENDS:
+        arguments += lists
         return f"nox -s {spec.name} -- {' '.join(arguments)}"
     # With `=`: pytest would take a folder outside of the checkout for a path to collect.
-    arguments += [f"--backends-dir={options.backends}", f"--lists={options.lists}"]
+    arguments += [f"--backends-dir={options.backends}", *lists]
     return f"python -m pytest --backend {spec.name} {' '.join(arguments)}"

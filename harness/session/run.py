@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.catalog import backends, checkpoints, model_lists, policy, selection
-from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
 from harness.contract import (
@@ -32,7 +32,7 @@ from harness.contract import (
 )
 from harness.models.recorded import record
 from harness.results import attempts, checkpoints_done, expectations_file, expectations_update
-from harness.results.expectations import device_text
+from harness.results.expectations import Expectations, device_text
 from harness.results.store import Store
 from harness.session import checkpoint_plan
 from harness.session.checkpoint_feed import CheckpointFeed, Fetched
@@ -87,16 +87,11 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.spec: BackendSpec = backends.find(options.backend, options.backends)
-        self.catalog: Catalog = _catalog(options.lists)
-        self.expectations = replace(
-            expectations_file.load(self.spec.expectations, self.catalog),
-            library=expectations_file.load_library(
-                options.lists.resolve().parent, self.catalog
-            ).rows,
-            checks_library=self.spec.checkpoints,
-            promised=_names(self.catalog, self.spec.models),
-        )
-        named = _names(self.catalog, options.models or self.spec.models)
+        self.catalog: Catalog = options.lists.catalog()
+        self.own = options.lists.own_names(self.catalog)
+        usual = options.lists.models(self.catalog, self.spec.models)
+        self.expectations = self._known_failures(usual)
+        named = _names(self.catalog, options.models) if options.models else usual
         if options.pretrained is not None and options.pretrained.policy:
             wanted = {entry.name for entry in policy.chosen(list(self.catalog.entries.values()))}
             named = [name for name in named if name in wanted]
@@ -382,6 +377,29 @@ class Run:
         """The cost of the run so far, with that of all processes that it started."""
         return cost_since(self._began)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the backend's expectations are about other entries than those of the lists."""
+        return bool(self.own) and self.spec.folder.parent == BACKENDS
+
+    def _known_failures(self, usual: Sequence[str]) -> Expectations:
+        """The expectations of the backend, and the faults of the libraries, for these lists."""
+        lists = self.options.lists
+        alone = lists.own and not lists.beside
+        found = expectations_file.load(
+            self.spec.expectations,
+            self.catalog,
+            others=(lambda: model_lists.load().entries) if alone else tuple,
+        )
+        shared = [expectations_file.load_library(path, self.catalog) for path in lists.folders]
+        return replace(
+            found,
+            rows=() if alone and self.foreign else found.rows,
+            library=tuple(row for each in shared for row in each.rows),
+            checks_library=self.spec.checkpoints,
+            promised=usual,
+        )
+
     def update_expectations(self) -> bool:
         """Rewrite the backend's `expectations.toml` for the cells that ran.
 
@@ -403,6 +421,12 @@ class Run:
                 f"expected results of the backend as it is for {path.name}, found those with "
                 f"--fault {self.faults}; it is as it was. Fix: --update-expectations without "
                 "--fault"
+            )
+        if self.foreign:
+            raise HarnessError(
+                f"expected results of this project's lists for {path.name}, found those with "
+                f"--lists {self.options.lists}; it is as it was. Fix: --update-expectations "
+                "without --lists, or expectations.toml in the folder of your lists by hand"
             )
         text = expectations_update.updated(self.expectations, self.results)
         if path.is_file() and path.read_text(encoding="utf-8") == text:
@@ -431,6 +455,7 @@ class Run:
             and settings is None
             and (promised is None or cell.entry.name in promised)
         )
+        recorded_here = held and cell.entry.name not in self.own
         # A library reads a checkpoint in the same way whatever it computes in afterwards.
         reads = held and cell.precision == "default"
         job = Job(
@@ -451,7 +476,7 @@ class Run:
                 # A device that is there, and fails later, is not to be stood in for.
                 if name != "fallback" or self.fallback
             },
-            expected_signature=str(recorded) if held and self.spec.snapshot else None,
+            expected_signature=str(recorded) if recorded_here and self.spec.snapshot else None,
             checks_library=reads and self.spec.checkpoints,
             recorded_checkpoints=tuple(self._recorded.get(cell.label, ())) if reads else (),
         )
@@ -535,16 +560,6 @@ def _cell_key(cell: Cell) -> tuple[str, str, str]:
 
 def _key(result: CellResult) -> tuple[str, str, str]:
     return result.entry, result.head, result.precision
-
-
-def _catalog(lists: Path) -> Catalog:
-    """The model lists in a folder, which must have the usual name."""
-    if lists.name != model_lists.FOLDER:
-        raise HarnessError(
-            f"expected --lists to name a folder called {model_lists.FOLDER}, found {lists}. "
-            "Fix: rename it"
-        )
-    return model_lists.load(lists.resolve().parent)
 
 
 def _names(catalog: Catalog, models: str) -> list[str]:
