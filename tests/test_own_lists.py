@@ -87,7 +87,7 @@ def test_an_entry_has_one_family(tmp_path: Path, name: str, text: str, words: st
 
 def test_lists_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"found '.*nothing\.toml', which is not there"):
-        chosen(f"+{tmp_path / 'nothing.toml'}")
+        chosen(f"+{tmp_path / 'nothing.toml'}").catalog()
 
 
 @pytest.mark.parametrize("beside", [False, True])

@@ -524,7 +524,7 @@ def options(workplace: Workplace, **changes: Any) -> Options:
     [
         ({"backend": "god"}, "found 'god'. Did you mean `good`"),
         ({"models": "vitt"}, "found 'vitt'. Did you mean `vit`"),
-        ({"lists": ChosenLists(Path("lists"))}, "expected model lists in lists, found none"),
+        ({"lists": ChosenLists(Path("lists"))}, "found 'lists', which is not there"),
         ({"backend_options": {"fault": "slo=vit"}}, "(slow), found 'slo'. Did you mean `slow`"),
         ({"backend_options": {"fault": "slow=vti"}}, "found 'slow=vti'. Did you mean `vit`"),
         ({"backend": "faulty", "backend_options": {"fault": "slow=vit"}}, "(none), found 'slow'"),

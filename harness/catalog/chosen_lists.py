@@ -50,6 +50,11 @@ class ChosenLists:
         Raises:
             HarnessError: one of them is missing or wrong.
         """
+        if not self.path.exists():
+            raise HarnessError(
+                f"expected --lists to name a list or a folder of lists, found {str(self.path)!r}, "
+                "which is not there. Fix: correct it; +PATH adds it to this project's lists"
+            )
         return model_lists.read(*self.paths)
 
     def models(self, catalog: Catalog, usual: str) -> list[str]:
@@ -88,15 +93,6 @@ def chosen(text: str) -> ChosenLists:
 
     Args:
         text: a path, after a `+` where this project's lists are meant as well.
-
-    Raises:
-        HarnessError: nothing is there.
     """
-    path = Path(text.removeprefix(BESIDE))
-    if not text.removeprefix(BESIDE) or not path.exists():
-        raise HarnessError(
-            f"expected --lists to name a list or a folder of lists, found {str(path)!r}, which is "
-            "not there. Fix: correct it; +PATH adds it to this project's lists"
-        )
-    found = path.resolve()
+    found = Path(text.removeprefix(BESIDE)).resolve()
     return ChosenLists(found, beside=text.startswith(BESIDE) and found != OURS)
