@@ -100,6 +100,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = path.read_text("utf-8")
     if "\n[mdeberta_v3_base]\n" not in text:
         path.write_text(text.replace("\n[mega]\n", f"\n{entry}\n[mega]\n"), "utf-8")
+    own = block_after(ADDING_A_MODEL, "## A list of your own", "toml")
+    (folder / "ours.toml").write_text(own, "utf-8")
     return folder
 
 
