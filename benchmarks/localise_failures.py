@@ -4,8 +4,9 @@
     .nox/torch-cpu/bin/python -m benchmarks.localise_failures             # all of torch-cpu
     .nox/openvino/bin/python -m benchmarks.localise_failures --backend openvino --precision f32
 
-Takes every cell that the backend's `expectations.toml` expects to fail or crash at those stages,
-in the precision asked for, and localises it. A cell that does not fail any more is not counted.
+Takes every cell that the backend's `expectations.toml` expects to fail or crash at those stages, or
+that of the libraries' faults where they show, in the precision asked for, and localises it. A cell
+that does not fail any more is not counted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.chosen_lists import OURS
 from harness.cell.request import Job
 from harness.contract import Cell, Culprit, HarnessError, Outcome, Stage
 from harness.results import expectations_file
@@ -58,7 +60,10 @@ def known_failures(spec: BackendSpec, precision: str, most: int | None) -> list[
     catalog = model_lists.load()
     found: dict[str, Cell] = {}
     taken: Counter[tuple[str, str]] = Counter()
-    for row in expectations_file.load(spec.expectations, catalog).rows:
+    rows = expectations_file.load(spec.expectations, catalog).rows
+    if spec.checkpoints:  # faults of the libraries show there
+        rows += expectations_file.load_library(OURS, catalog).rows
+    for row in rows:
         failure, scope = row.failure, row.scope
         if failure.stage not in STAGES or failure.outcome not in OUTCOMES:
             continue

@@ -24,6 +24,7 @@ from pathlib import Path
 from unittest import mock
 
 from harness.catalog import backend_toml, exemptions, heads, model_lists
+from harness.catalog.chosen_lists import OURS
 from harness.contract import HarnessError
 from harness.inputs import config_reader, placeholders, recipe, wanted
 from harness.models import (
@@ -105,6 +106,7 @@ def readers() -> Mapping[Path, Callable[[], object]]:
     found: dict[Path, Callable[[], object]] = {}
     for path in sorted((ROOT / "model_lists").glob("*.toml")):
         found[path] = model_lists.load
+    found[OURS / model_lists.EXPECTATIONS] = lambda: expectations_file.load_library(OURS, catalog)
     for path in sorted((ROOT / "backends").glob("*/backend.toml")):
         found[path] = lambda folder=path.parent: backend_toml.read(folder)  # type: ignore[misc]
     for path in sorted((ROOT / "backends").glob("*/expectations.toml")):
