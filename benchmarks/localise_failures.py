@@ -122,8 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _judge(found: Sequence[Culprit]) -> int:
     """Prints the causes and the figures."""
     if not found:
-        show("no known failure at run or verify")
-        return 0
+        show("expected known failures at run or verify to localise, found none")
+        return 1
     for cause, count in Counter(c.cause for c in found if c.found).most_common():
         show(f"{count:4} {cause}")
     share = sum(c.found for c in found) / len(found)

@@ -11,6 +11,7 @@ import pytest
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
 from harness.commands import list as list_command
 from harness.contract import Cell, CellResult, HarnessError, Outcome, Stage
+from harness.session.failure_text import failure_text
 from harness.session.options import Options
 from harness.session.run import Run
 
@@ -108,6 +109,11 @@ def test_a_folder_has_expectations_of_its_own(mine: Path) -> None:
     (mine.parent / "expectations.toml").write_text(ROW, encoding="utf-8")
     run = Run(Options("torch-cpu", lists=chosen(str(mine.parent))))
     assert [row.entry for row in run.expectations.library] == ["our_bert"]
+    result = CellResult(
+        "our_bert", "encoder-only", "bert", "base", "default", Stage.VERIFY, Outcome.PASS
+    )
+    result.verdict = run.expectations.judge(result, None)
+    assert f"a failure at run ({mine.parent / 'expectations.toml'})" in failure_text(run, result)
 
 
 def test_a_vendors_backend_may_expect_of_both(mine: Path, tmp_path: Path) -> None:

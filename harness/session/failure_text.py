@@ -16,9 +16,6 @@ from harness.toolkit.checkout import shown_path
 #: Lines of a traceback that are shown; the results have more of it.
 TRACEBACK = 12
 
-#: The file of the faults of the libraries, in the folder of the lists.
-LIBRARY = f"{model_lists.FOLDER}/{model_lists.EXPECTATIONS}"
-
 #: Where the whole of a text is that is cut.
 WHOLE = "in the results"
 
@@ -35,7 +32,8 @@ def failure_text(run: Run, result: CellResult) -> str:
         lines += [printable.line(line, whole=WHOLE) for line in culprits.lines(result.culprit)]
     known = {path: run.expectations.about(result)}
     if run.expectations.checks_library:
-        known[LIBRARY] = run.expectations.of_library(result)
+        files = [shown_path(path / model_lists.EXPECTATIONS) for path in run.options.lists.folders]
+        known[" or ".join(files)] = run.expectations.of_library(result)
     rows = "; ".join(
         f"{_told(row.failure)} ({file})" for file, found in known.items() for row in found
     )
