@@ -23,6 +23,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.devices",
         "the backends, and whether this machine has their hardware",
     ),
+    "check-backend": (
+        "harness.commands.check_backend",
+        "which promises of the contract a backend keeps, point by point",
+    ),
     "advise": (
         "harness.commands.advise",
         "the backends for a model, the best first, from the results",

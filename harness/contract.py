@@ -168,12 +168,16 @@ class BrokenContract(CheckFailed):
         expected: what the contract says; the same for every model.
         found: what came.
         where: the output, say, that is meant.
+
+    Attributes:
+        promise: as given.
     """
 
     def __init__(self, promise: str, expected: str, found: str, where: str = "") -> None:
         place = f"{where}: " if where else ""
         super().__init__(f"contract: {promise}: {place}expected {expected}, found {found}")
         self.fingerprint = f"contract: {promise}: expected {expected}"
+        self.promise = promise
 
 
 class Inconclusive(Exception):

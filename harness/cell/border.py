@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from harness.contract import (
     BrokenContract,
     Case,
     Device,
+    ExportedFile,
     Generated,
     MeterReading,
     Placement,
@@ -414,6 +416,30 @@ def meter(raw: Any) -> MeterReading | None:
     numbers = [number for number in (raw.joules, raw.clock_mhz) if number is not None]
     if not all(_is_number(n) and 0 <= float(n) < math.inf for n in (*numbers, raw.others)):
         raise BrokenContract("meter", "numbers not below 0", f"{raw!r:.100}")
+    return raw
+
+
+def exported(raw: Any, outputs: Collection[str]) -> ExportedFile:
+    """A program as a file, as a backend's `exported` returned it.
+
+    Args:
+        raw: what the backend returned.
+        outputs: the names of the case's outputs.
+
+    Raises:
+        BrokenContract: it is something else, or the file is not there.
+    """
+    if not isinstance(raw, ExportedFile):
+        raise BrokenContract("exported", "a harness.contract.ExportedFile", type_name(raw))
+    if not isinstance(raw.path, Path) or not raw.path.is_file():
+        raise BrokenContract("exported", "a file at its path", f"none at {raw.path!s:.80}")
+    arrays(raw.feed, "exported")
+    if not isinstance(raw.outputs, Mapping) or not all(
+        name in outputs and isinstance(place, int) and place >= 0
+        for name, place in raw.outputs.items()
+    ):
+        expected = f"the place of each output by its name ({', '.join(outputs)})"
+        raise BrokenContract("exported", expected, f"{raw.outputs!r:.80}")
     return raw
 
 

@@ -182,11 +182,27 @@ class GenerationJudge:
         )
 
 
-def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> None:
-    """Generates a text in each way, and judges each of them.
+def plain_text(judge: GenerationJudge, generator: Generator) -> Text:
+    """Generates a text greedily, with the cache that is the model's own, and judges it.
 
     A prompt with an image goes on from what a processor sends, where the model takes more than the
     plain inputs: Gemma 3's static cache was wrong with `token_type_ids` alone.
+
+    Raises:
+        CheckFailed: the text is wrong.
+        Inconclusive: the noise floor is too high to judge tokens.
+    """
+    argument, inputs = judge.how.argument, judge.reference.inputs
+    base = inputs["base"]
+    if cache_ways.beyond_text(base, judge.how):
+        base = inputs.get(PROCESSED, base)
+    given = generation.prompt(base, argument)
+    raw = generator(GenerationRequest(_lent(given), GENERATED_TOKENS))
+    return judge.plain(given, border.generated(raw, given[argument]))
+
+
+def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> None:
+    """Generates a text in each way, and judges each of them.
 
     Args:
         judge: of the case's texts.
@@ -199,13 +215,7 @@ def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> Non
         CheckFailed: the text of plain generation is wrong; no way is tried then.
         Inconclusive: the noise floor is too high to judge tokens.
     """
-    argument, inputs = judge.how.argument, judge.reference.inputs
-    base = inputs["base"]
-    if cache_ways.beyond_text(base, judge.how):
-        base = inputs.get(PROCESSED, base)
-    given = generation.prompt(base, argument)
-    raw = generator(GenerationRequest(_lent(given), GENERATED_TOKENS))
-    text = judge.plain(given, border.generated(raw, given[argument]))
+    text = plain_text(judge, generator)
     for way in cache_ways.cache_ways():
         if way.deep and not deep:
             continue

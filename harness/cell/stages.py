@@ -145,7 +145,7 @@ def _stages(job: Job, progress: CellProgress) -> None:
                 lambda noisy: loop.run(noisy, loop.base),
             )
             compare(loop.name, ended, want, judged, result)
-    _further(backend, case, precision, reference, outputs["base"], job, progress)
+    other_ways(backend, case, precision, reference, outputs["base"], job, progress)
     for block in job.recorded_checkpoints:
         with progress.stage(Stage.ROUNDTRIP), progress.kept():
             _read_recorded(block, job)
@@ -211,7 +211,7 @@ def cell_precision(backend: Backend, name: str) -> Precision:
     return border.known_dtype(found)
 
 
-def _further(
+def other_ways(
     backend: Backend,
     case: Case,
     precision: Precision,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.cell.conformance.finding import PointFinding
 from harness.cell.request import DeviceReport
 from harness.contract import CellResult, Culprit
 from harness.toolkit.printable import storable
@@ -27,7 +28,9 @@ from harness.workers.messages import Entering, Message, Raised, Ready, Returned,
 MESSAGES: Mapping[str, type] = {kind.__name__: kind for kind in (Ready, Entering, Returned, Raised)}
 
 #: The dataclasses that a task may return, by name. Anything else that it returns is plain data.
-VALUES: Mapping[str, type] = {kind.__name__: kind for kind in (CellResult, Culprit, DeviceReport)}
+VALUES: Mapping[str, type] = {
+    kind.__name__: kind for kind in (CellResult, Culprit, DeviceReport, PointFinding)
+}
 
 #: The name of a returned value that is plain data.
 PLAIN = ""

@@ -55,6 +55,15 @@ def refuses() -> None:
     raise Unsupported("no translation for aten::frobnicate")
 
 
+def daemon() -> None:
+    """Forks twice and leaves its session, as daemons do."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+        os._exit(0)
+
+
 IN_PREPARE: Mapping[str, Callable[[], None]] = {
     "segfault": segfault,
     "hang": hang,
@@ -62,6 +71,7 @@ IN_PREPARE: Mapping[str, Callable[[], None]] = {
     "big": big,
     "killed": killed,
     "noisy": noisy,
+    "daemon": daemon,
     "abort": os.abort,
     "leaves": lambda: os._exit(3),
     "exits": lambda: sys.exit("goodbye"),
