@@ -45,7 +45,7 @@ nox.options.envdir = ".nox"
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).resolve().parent
-# For `tools/`, which a session imports when it runs: `nox -l` has no use for it.
+# For the reading of pins, which a session imports when it runs: `nox -l` has no use for it.
 sys.path.insert(0, str(ROOT))
 #: Sessions of a bare `nox`.
 DEFAULT = ("lint", "tests", "mock")
@@ -295,7 +295,7 @@ def install(session: nox.Session, environment: Environment) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = environment.requirements()
         if environment.pins and not environment.gpu:
-            from tools.pins import without_cuda
+            from harness.environments.pins import without_cuda
 
             pins = Path(folder, environment.pins.name)
             pins.write_text(without_cuda(environment.pins.read_text(encoding="utf-8")))
@@ -538,7 +538,7 @@ def lock(session: nox.Session) -> None:
 
 def write_pins(session: nox.Session, backend: Backend, arguments: Sequence[str]) -> None:
     """Write the backend's requirements.txt, starting from the versions that it has."""
-    from tools.pins import compiled
+    from harness.environments.pins import compiled
 
     index, added = wheel_index(backend.torch_backend, os.environ)
     if not backend.torch_backend:

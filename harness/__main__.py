@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 from harness.contract import HarnessError
 from harness.toolkit import printable
 from harness.toolkit.printable import show
+from harness.toolkit.version import DISTRIBUTION, version
 
 #: Command -> its module, and one line about it.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("harness.commands.run", "a session: cells on one backend, with all of its options"),
     "list": ("harness.commands.list", "the entries of the model lists"),
     "devices": (
         "harness.commands.devices",
@@ -72,6 +74,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: bad usage or bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        show(f"{DISTRIBUTION} {version()}")
+        return 0
     if not arguments or arguments[0] in {"-h", "--help"}:
         show(usage())
         return 0 if arguments else 2
@@ -99,8 +104,14 @@ def usage() -> str:
     """The usage message, with one line for each command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
-    return "\n".join(["usage: python -m harness COMMAND [OPTIONS]", "", *lines])
+    about = "usage: python -m harness COMMAND [OPTIONS], or python -m harness --version"
+    return "\n".join([about, "", *lines])
+
+
+def entry_point() -> None:
+    """The console script of the installed package."""
+    sys.exit(main())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

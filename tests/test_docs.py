@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from workplace import ROOT, Workplace
 
 from harness import __main__ as command_line
 from harness.catalog import backend_toml, model_lists
+from harness.toolkit.public_name import PUBLIC
 
 ADDING_A_BACKEND = ROOT / "docs" / "adding-a-backend.md"
 ADDING_A_MODEL = ROOT / "docs" / "adding-a-model.md"
@@ -163,6 +165,9 @@ def test_a_command_runs(
             tables = ("metrics", "further_failures", "culprits")
             rare = any(f"FROM {table}" in words[2] for table in tables)
             assert found.fetchall() or rare
+    elif words[2:] == [PUBLIC, "--version"]:
+        assert command_line.main(words[3:]) == 0
+        assert re.search(r" \d+\.\d+\.\d+$", capsys.readouterr().out.strip())
     elif words[:3] == ["nox", "-s", "mock"] or words[:2] == ["HARNESS_BACKEND=mock", "python"]:
         posargs = words[4:]
         done = run_mock(posargs, tmp_path)
@@ -180,7 +185,7 @@ def test_a_command_runs(
             capture_output=True, text=True,
         )  # fmt: skip
         assert "--update-expectations" in done.stdout
-    elif words[1:3] == ["-m", "harness"] and READ_ONLY & set(words[3:]) and "--write" not in words:
+    elif reads_only(words):
         module, arguments = parsed(words[3:], checkout, results)
         assert module.main(arguments) == 0
         assert capsys.readouterr().out.strip()
@@ -192,6 +197,12 @@ def test_a_command_runs(
             f"{COMMANDS[command]} has a command that no test runs: `{command}`. Fix: run it here, "
             "or list it in tests/test_docs.toml with the reason"
         )
+
+
+def reads_only(words: list[str]) -> bool:
+    """Whether a command is one of the harness that writes nothing."""
+    ours = words[1:2] == ["-m"] and words[2] in {"harness", PUBLIC}
+    return ours and bool(READ_ONLY & set(words[3:])) and "--write" not in words
 
 
 def with_examples(command: str) -> list[str]:
@@ -253,11 +264,14 @@ def check_nox(words: list[str], checkout: Path, capsys: Any) -> None:
 
 def check_module(module: str, words: list[str], checkout: Path, capsys: Any) -> None:
     """Hold `python -m MODULE WORDS` against the module's parser."""
-    if module == "harness":
-        if words:
+    if module in {"harness", PUBLIC}:
+        if words and words != ["--version"]:
             parsed(words, checkout, checkout)
+        if words[:1] == ["run"]:
+            collect(words[1], words[2:], checkout)
     elif module == "pytest" and "--backend" in words:
-        collect(words[words.index("--backend") + 1], words, checkout)
+        given = [word for word in words if not word.startswith(("-p", PUBLIC))]
+        collect(words[words.index("--backend") + 1], given, checkout)
     elif module == "pytest":
         paths = [word for word in words if not word.startswith("-")]
         assert all((ROOT / path).is_file() for path in paths), paths

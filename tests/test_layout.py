@@ -37,7 +37,7 @@ WINGS = (
 )
 
 #: Files in the root of the harness, beside the wings.
-IN_THE_ROOT = {"__init__.py", "__main__.py", "plugin.py", "contract.py"}
+IN_THE_ROOT = {"__init__.py", "__main__.py", "plugin.py", "contract.py", "py.typed"}
 
 #: The modules that belong to no wing: they stand above all of them.
 ABOVE = ("harness", "harness.__main__", "harness.plugin")

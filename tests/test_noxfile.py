@@ -24,7 +24,7 @@ import pytest
 from nox.sessions import _SessionQuit, _SessionSkip
 
 from harness.catalog import backends
-from tools import pins
+from harness.environments import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -715,7 +715,7 @@ class TestNox:
             b.name: {"runs_on": b.runs_on} if b.runs_on else {} for b in noxfile.BACKENDS.values()
         }
 
-    def test_imports_tools_when_a_session_runs_and_nothing_else_of_the_project(self) -> None:
+    def test_imports_the_project_only_when_a_session_runs(self) -> None:
         tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
 
         def imported(nodes: Iterable[ast.AST]) -> set[str]:
@@ -728,7 +728,7 @@ class TestNox:
             return {name.split(".")[0] for name in names}
 
         assert imported(tree.body) <= sys.stdlib_module_names | {"nox"}
-        assert imported(ast.walk(tree)) <= sys.stdlib_module_names | {"nox", "tools"}
+        assert imported(ast.walk(tree)) <= sys.stdlib_module_names | {"nox", "harness"}
 
     def test_commits_are_checked_by_the_tools_of_the_lint_session(self) -> None:
         pinned = re.compile(r'"([\w-]+)==([^"]+)"')

@@ -67,6 +67,29 @@ class BackendSpec:
         return session_name(self.folder.name)
 
     @property
+    def above(self) -> Path:
+        """The folder that must be on the module path, for `package` to be imported."""
+        return self._place[0]
+
+    @property
+    def package(self) -> str:
+        """The dotted name that its folder has as a package: `backends.torch_cpu`."""
+        return self._place[1]
+
+    @property
+    def _place(self) -> tuple[Path, str]:
+        """Module path and name: upwards, as far as folders have an `__init__.py`.
+
+        A folder that has none is one of a namespace package, which the folder above is.
+        """
+        parts, above = [self.folder.name], self.folder.parent
+        if not (self.folder / "__init__.py").is_file():
+            parts, above = [above.name, *parts], above.parent
+        while (above / "__init__.py").is_file():
+            parts, above = [above.name, *parts], above.parent
+        return above, ".".join(parts)
+
+    @property
     def expectations(self) -> Path:
         """Its `expectations.toml`."""
         return self.folder / "expectations.toml"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.catalog.backend_spec import PLATFORMS, BackendSpec, Hardware
 from harness.contract import HarnessError
+from harness.toolkit.public_name import own_name
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, BOOLEAN, STRINGS, TABLE, Key
 
@@ -86,11 +87,18 @@ def read(folder: Path) -> BackendSpec:
         )
     values = _tuples(data)
     values.pop("runs_on", None)
+    values["preload"] = _here(data.get("preload", ()))
     if "preload_for" in data:
-        values["preload_for"] = _tuples(data["preload_for"])
+        named: Mapping[str, Sequence[str]] = data["preload_for"]
+        values["preload_for"] = {precision: _here(names) for precision, names in named.items()}
     if "hardware" in data:
         values["hardware"] = Hardware(**_tuples(data["hardware"]))
     return BackendSpec(folder=folder.resolve(), **values)
+
+
+def _here(modules: Iterable[str]) -> tuple[str, ...]:
+    """Modules to import, by their names in this process."""
+    return tuple(own_name(name) for name in modules)
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

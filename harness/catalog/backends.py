@@ -14,6 +14,7 @@ from harness.catalog.backend_spec import BACKENDS, BackendSpec, session_name
 from harness.catalog.backend_toml import read
 from harness.contract import Backend, HarnessError
 from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.public_name import OWN, PUBLIC
 
 
 def discover(root: Path = BACKENDS) -> dict[str, BackendSpec]:
@@ -49,7 +50,7 @@ def find(name: str, root: Path = BACKENDS) -> BackendSpec:
 def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
     """Import a backend's `backend.py` and open its `Backend`.
 
-    The folder above is put on the module path, so that the backend is the module
+    The folder above its package is put on the module path, so that the backend is the module
     `backends.torch_cpu.backend` and can import `backends._shared.torch.backend`.
 
     Raises:
@@ -57,17 +58,16 @@ def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
         Unavailable: as its constructor raises it.
     """
     source = spec.folder / "backend.py"
-    above, package = spec.folder.parent.parent, spec.folder.parent.name
     if not source.is_file():
         raise HarnessError(f"expected {source}, found no such file. Fix: add it")
-    if str(above) not in sys.path:
-        sys.path.insert(0, str(above))
-    name = f"{package}.{spec.folder.name}.backend"
+    if str(spec.above) not in sys.path:
+        sys.path.insert(0, str(spec.above))
+    name = f"{spec.package}.backend"
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or "a package"
-        if missing.split(".")[0] in {package, "harness"}:
+        if missing.split(".")[0] in {name.split(".")[0], OWN, PUBLIC}:
             raise
         raise HarnessError(
             f"backend {spec.name} expected the package {missing}, found none in this environment "

@@ -16,7 +16,7 @@ from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
 from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
-from harness.toolkit import hardware, printable
+from harness.toolkit import checkout, hardware, printable
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     entry = _entry(catalog, args.entry)
     specs = backends.discover(args.root / "backends")
     here = [name for name, spec in specs.items() if spec.missing_hardware() is None]
-    folder = args.results or args.root / "results"
+    folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     with gathered.connection:
         found = choices(gathered.connection, entry, here)

@@ -16,6 +16,7 @@ from harness.contract import HarnessError
 from harness.report import words
 from harness.results import by_size, merged
 from harness.results.by_size import SizedCell
+from harness.toolkit import checkout
 from harness.toolkit.markdown_text import code, plain
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show, show_json
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: no cell has a result at both sizes, or a model list is wrong.
     """
     entries = list(catalog_of(args).entries.values())
-    folder = args.results or args.root / "results"
+    folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), entries)
     for remark in gathered.remarks():
         show(remark, file=sys.stderr)

@@ -13,6 +13,7 @@ from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
 from harness.results import merged
 from harness.results.coverage import count
+from harness.toolkit import checkout
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show, show_json
 
@@ -39,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
             cannot be read.
     """
     catalog = catalog_of(args)
-    folder = args.results or args.root / "results"
+    folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     specs = backends.discover(args.root / "backends")
     coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)

@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a side is none, or has nothing that can be read.
     """
-    folder = args.results or args.root / "results"
+    folder = args.results or checkout.results_folder(args.root)
     kinds = _kinds(args.only)
     known = side.KnownRuns(folder)
     before = side.find(args.before, folder, args.root, known)

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Prints the operators; results files that cannot be read are named on stderr."""
     entries = list(model_lists.load(args.root).entries.values())
-    gathered = merged.gather(merged.find(args.results or args.root / "results"), entries)
+    folder = args.results or checkout.results_folder(args.root)
+    gathered = merged.gather(merged.find(folder), entries)
     columns = count(gathered.connection)
     if args.json:
         rows = [

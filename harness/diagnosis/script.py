@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.catalog import backends
-from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import Job
 from harness.contract import Arrays, Device, Outcome, Stage, Unsupported
 from harness.diagnosis import script_config, script_text, script_weights
@@ -182,7 +182,9 @@ def environment(folder: Path) -> Environment:
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder), PackageLoader("harness.diagnosis")]),
+        loader=ChoiceLoader(
+            [FileSystemLoader([folder, BACKENDS]), PackageLoader("harness.diagnosis")]
+        ),
         autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -193,13 +195,14 @@ def environment(folder: Path) -> Environment:
 
 def template_has(folder: Path, name: str, block: str) -> bool:
     """Whether a backend's template, or one that it extends, fills a block of the script."""
-    source = (folder / name).read_text("utf-8")
+    file = next((each / name for each in (folder, BACKENDS) if (each / name).is_file()), None)
+    if file is None:  # the harness's own template, which has no block of a backend
+        return False
+    source = file.read_text("utf-8")
     if re.search(rf"{{%-? block {block}\b", source):
         return True
     above = re.search(r"{%-? extends \"([^\"]+)\"", source)
-    if above is None or not (folder / above[1]).is_file():
-        return False
-    return template_has(folder, above[1], block)
+    return above is not None and template_has(folder, above[1], block)
 
 
 def forms(spec: BackendSpec) -> tuple[str, ...]:

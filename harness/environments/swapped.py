@@ -22,8 +22,10 @@ from pathlib import Path
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import HarnessError
 from harness.environments import locks
-from harness.toolkit.checkout import ROOT
-from tools.pins import compiled
+from harness.environments.pins import compiled
+from harness.toolkit.cache import user_folder
+from harness.toolkit.checkout import INSTALLED, ROOT
+from harness.toolkit.version import DISTRIBUTION
 
 #: File in an environment that holds the pins that it was made from.
 STAMP = "pins.txt"
@@ -44,8 +46,10 @@ class NotInstalled(HarnessError):
 
 def folder() -> Path:
     """The folder of all environments, in the user's cache folder."""
+    if INSTALLED:
+        return user_folder() / "environments"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "hf-hardware-matrix", "environments")
+    return Path(cache, DISTRIBUTION, "environments")
 
 
 def remove() -> None:

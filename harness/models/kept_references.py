@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays
 from harness.toolkit import cache as caches
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import PACKAGE
 
 #: Packages whose versions are part of a key, where the model has imported them.
 PACKAGES = ("torch", "transformers", "diffusers", "timm", "torch_geometric", "numpy")
@@ -72,7 +72,7 @@ def _environment() -> Mapping[str, object]:
     """Machine and code of this process."""
     code = hashlib.sha256()
     for folder in CODE:
-        for path in sorted((ROOT / "harness" / folder).rglob("*")):
+        for path in sorted((PACKAGE / folder).rglob("*")):
             if path.suffix in {".py", ".toml"}:
                 code.update(path.read_bytes())
     return {

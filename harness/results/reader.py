@@ -22,9 +22,7 @@ from typing import Any, Self
 
 from harness.contract import Outcome, Stage, Verdict
 from harness.results.schema import SCHEMA_VERSION
-
-#: Where `python -m harness...` finds this harness.
-_HOME = Path(__file__).resolve().parents[2]
+from harness.toolkit.checkout import own_environment
 
 #: CPU seconds for a small file: far more than it takes.
 SECONDS = 5
@@ -136,8 +134,8 @@ class Reader:
         """The answer of the process, or what its end says of the file."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.results.screening"],
-                cwd=_HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, "-P", "-m", "harness.results.screening"],
+                env=own_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
             request = f"{json.dumps(_NAMES)}\n{request}"

@@ -17,7 +17,7 @@ from harness.cell.request import DEFAULT
 from harness.contract import HarnessError
 from harness.session.pretrained import BESIDE, SEEDED, Pretrained, pretrained_of
 from harness.toolkit import hardware
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import results_folder
 from harness.toolkit.process_memory import MB
 from harness.toolkit.toml_file import cut
 from harness.workers.limits import Limits
@@ -81,7 +81,7 @@ class Options:
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     pretrained: Pretrained | None = None  # real weights, from the hub
     backend_options: Mapping[str, str] = field(default_factory=dict)
-    results: Path = ROOT / "results"
+    results: Path = field(default_factory=results_folder)
     backends: Path = backend_spec.BACKENDS
     lists: ChosenLists = field(default_factory=ChosenLists)
     arguments: tuple[str, ...] = ()

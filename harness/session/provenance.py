@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Device, RunInfo
 from harness.session.options import Options
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import INSTALLED, ROOT
 from harness.toolkit.printable import kept_name
+from harness.toolkit.version import DISTRIBUTION, version
 from harness.workers.settings import cores
 
 
@@ -26,6 +27,7 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
         emulated=device.emulated,
         versions={
             "python": platform.python_version(),
+            **({DISTRIBUTION: version()} if INSTALLED else {}),
             **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
         lock_sha256=lock_of(spec),
@@ -47,7 +49,9 @@ def lock_of(spec: BackendSpec) -> str:
 
 
 def _git_commit() -> str:
-    """The commit of this checkout, with `-dirty` where it has changes; empty without git."""
+    """The commit of this checkout, with `-dirty` where it has changes; empty elsewhere."""
+    if INSTALLED:
+        return ""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(

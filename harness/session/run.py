@@ -46,6 +46,7 @@ from harness.session.rerun_command import rerun_command
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
+from harness.toolkit.checkout import INSTALLED, PACKAGE
 from harness.toolkit.process_memory import MB
 from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
 from harness.workers.ending import Ending
@@ -421,6 +422,12 @@ class Run:
                 f"expected results of the backend as it is for {path.name}, found those with "
                 f"--fault {self.faults}; it is as it was. Fix: --update-expectations without "
                 "--fault"
+            )
+        if INSTALLED and path.is_relative_to(PACKAGE):
+            raise HarnessError(
+                f"expected a backend of your own, found one of the installed package, whose "
+                f"{path.name} is as it was. Fix: expectations.toml in the folder of your lists, by "
+                "hand, or a checkout of this project"
             )
         if self.foreign:
             raise HarnessError(

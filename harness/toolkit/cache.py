@@ -19,11 +19,12 @@ from pathlib import Path
 
 from harness.contract import HarnessError
 from harness.toolkit.atomic_write import DRAFT, write_atomically
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import INSTALLED, ROOT
+from harness.toolkit.version import DISTRIBUTION
 
-#: Where the entries of this checkout's sessions are.
+#: The cache folder of a checkout.
 FOLDER = ROOT / ".harness-cache"
-#: Another place for them.
+#: Environment variable with another folder for the cache.
 FOLDER_VARIABLE = "HARNESS_CACHE"
 #: How much they may take, in MB; the ones that were not used for longest go first.
 LIMIT_VARIABLE = "HARNESS_CACHE_MB"
@@ -48,6 +49,18 @@ def key(**parts: object) -> str:
     """
     text = json.dumps(parts, sort_keys=True, default=repr, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def user_folder() -> Path:
+    """The user's cache folder, as the operating system has one, for all that this project keeps."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path(DISTRIBUTION, appauthor=False)
+
+
+def usual_folder() -> Path:
+    """The cache folder where the environment names none: the checkout's, or the user's."""
+    return user_folder() / "models" if INSTALLED else FOLDER
 
 
 @dataclass(slots=True)
@@ -83,7 +96,7 @@ class Cache:
                 f"expected {LIMIT_VARIABLE} to be a number of megabytes, found {said[:80]!r}. "
                 "Fix: set it to one of at most 9 digits, or unset it"
             )
-        return cls(Path(folder) if folder else FOLDER, int(said) * 1_000_000)
+        return cls(Path(folder) if folder else usual_folder(), int(said) * 1_000_000)
 
     def obstacle(self) -> str:
         """The reason why the cache can keep no new entry, with a remedy; empty where it can."""

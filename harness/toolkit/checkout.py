@@ -1,11 +1,40 @@
-"""The checkout: the folder that this harness is part of, and paths as a person types them in it."""
+"""Places on the disk: the checkout or the installed package, and paths as a person types them.
+
+In a checkout, `backends/`, `model_lists/`, results and the cache lie beside `harness/`. The wheel
+has `backends/` and `model_lists/` inside of the package, which nobody writes to: results go to the
+current folder, and the cache goes to the user's.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-#: The checkout that this file is part of.
-ROOT = Path(__file__).resolve().parents[2]
+#: The folder of this package: `harness/` in a checkout.
+PACKAGE = Path(__file__).resolve().parents[1]
+
+#: Whether this is an installed package.
+INSTALLED = (PACKAGE / "model_lists").is_dir()
+
+#: The folder with `backends/` and `model_lists/`: the checkout, or the installed package.
+ROOT = PACKAGE if INSTALLED else PACKAGE.parent
+
+
+def results_folder(root: Path = ROOT) -> Path:
+    """The folder of results where none is named: `results/` of a checkout, or in the current one.
+
+    Args:
+        root: of the checkout.
+    """
+    return (Path.cwd() if INSTALLED else root) / "results"
+
+
+def own_environment() -> dict[str, str]:
+    """The environment variables with which `python -m` finds this package from any folder."""
+    if INSTALLED:
+        return dict(os.environ)
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *given])}
 
 
 def shown_path(path: Path) -> str:

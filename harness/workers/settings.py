@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import INSTALLED, ROOT
 from harness.workers.limits import Limits
 
 #: Environment variable with the modules that the fork server imports, as a JSON list
@@ -47,7 +47,7 @@ class WorkerSettings:
     shared: bool = False  # whether a child serves many tasks (`harness.workers.shared_pool`)
     units: tuple[str, ...] = ()  # values of `--device`, one for each of several devices
     variables: Mapping[str, str] = field(default_factory=dict)  # the backend's own environment
-    root: Path = ROOT
+    paths: tuple[Path, ...] = ()  # folders of modules, such as a backend's from elsewhere
 
     @property
     def threads(self) -> int:
@@ -68,8 +68,11 @@ class WorkerSettings:
         threads = dict.fromkeys(THREADS, str(self.threads))
         chosen = {**ENVIRONMENT, **threads, **self.variables}
         mine = {name: value for name, value in chosen.items() if name not in os.environ}
-        paths = [str(self.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+        # An installed package is on the path of every process already.
+        own = [*([] if INSTALLED else [ROOT]), *self.paths]
+        given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        if paths := [*map(str, own), *given]:
+            mine["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
         # multiprocessing's tracker removes the semaphores of killed children, and warns of each.
         warnings = [*filter(None, [os.environ.get("PYTHONWARNINGS")]), "ignore:resource_tracker"]
         mine["PYTHONWARNINGS"] = ",".join(warnings)

@@ -1,0 +1,188 @@
+"""The wheel: one package of our own name in it, and a stranger's environment that it works in."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from installed import Installation, installation, wheel
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Folders of the checkout, which no file of the wheel may import.
+OURS = {"harness", "backends", "tests", "tools", "benchmarks"}
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    """The files of the wheel, by name."""
+    with zipfile.ZipFile(wheel()) as archive:
+        names = archive.namelist()
+        assert len(names) == len(set(names))
+        return {name: archive.read(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """An environment with nothing but the wheel, at the pins of the mock backend."""
+    return installation(tmp_path_factory.mktemp("stranger") / "venv")
+
+
+def test_the_wheel_is_small() -> None:
+    assert wheel().stat().st_size < 3_000_000
+
+
+def test_the_wheel_has_one_package_of_our_name(files: dict[str, bytes]) -> None:
+    top = {name.split("/")[0] for name in files}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"hf_hardware_matrix"}
+    assert len(top) == 2
+
+
+def test_the_wheel_has_all_that_is_tracked_of_its_folders(files: dict[str, bytes]) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "harness", "backends", "model_lists"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("no git, or no repository")
+    tracked = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    wanted = {f"hf_hardware_matrix/{name.removeprefix('harness/')}" for name in tracked}
+    assert wanted - files.keys() == set()
+
+
+def imported(source: bytes) -> set[str]:
+    """The packages that a module imports by name, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def test_no_module_of_the_wheel_imports_the_checkout(files: dict[str, bytes]) -> None:
+    modules = {name: source for name, source in files.items() if name.endswith(".py")}
+    wrong = {name: imported(source) & OURS for name, source in modules.items()}
+    assert {name: found for name, found in wrong.items() if found} == {}
+    assert "hf_hardware_matrix" in imported(files["hf_hardware_matrix/plugin.py"])
+
+
+def test_no_text_of_the_wheel_names_modules_of_the_checkout(files: dict[str, bytes]) -> None:
+    modules = {path.stem for path in (ROOT / "harness").iterdir()}
+    folders = {path.stem for path in (ROOT / "backends").iterdir()}
+    name = re.compile(
+        rf"(?<![\w./-])(?:harness\.(?:{'|'.join(modules)})|backends\.(?:{'|'.join(folders)}))\b"
+        r"|-m harness\b"
+    )
+    texts = {
+        path: data.decode(errors="replace")
+        for path, data in files.items()
+        if not path.endswith("METADATA")  # the README, which is the checkout's
+    }
+    assert {path: found[0] for path, text in texts.items() if (found := name.search(text))} == {}
+
+
+def test_pytest_is_told_of_no_plugin(files: dict[str, bytes]) -> None:
+    (entry_points,) = (
+        data for name, data in files.items() if name.endswith("dist-info/entry_points.txt")
+    )
+    assert b"console_scripts" in entry_points
+    assert b"pytest11" not in entry_points
+
+
+def test_the_package_asks_for_what_every_session_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = set(project["dependency-groups"]["harness"]) | {"jinja2>=3.1", "platformdirs>=4.3"}
+    assert set(project["project"]["dependencies"]) == wanted
+
+
+def test_renaming_leaves_other_names_alone() -> None:
+    sys.path.insert(0, str(ROOT))
+    from tools.wheel import Renaming
+
+    renamed = Renaming(ROOT)
+    assert renamed("from harness.contract import Case") == (
+        "from hf_hardware_matrix.contract import Case"
+    )
+    assert renamed("from backends._shared import x") == (
+        "from hf_hardware_matrix.backends._shared import x"
+    )
+    assert renamed("`python -m harness list`") == "`python -m hf_hardware_matrix list`"
+    assert renamed('"harness/inputs/recipe.toml"') == '"hf_hardware_matrix/inputs/recipe.toml"'
+    for kept in (
+        "from x import backends, model_lists",
+        "spec = backends.find(name)",
+        "the harness. Contract",
+        "my.harness.contract",
+        "from a harness of theirs",
+        'getgroup("harness")',
+        ".harness-cache",
+    ):
+        assert renamed(kept) == kept
+
+
+def test_a_checkout_answers_to_the_public_name() -> None:
+    program = (
+        "import harness.contract\n"
+        "from hf_hardware_matrix import contract\n"
+        "from hf_hardware_matrix.contract import Device\n"
+        "from hf_hardware_matrix.backends._shared import cache_key as shared\n"
+        "import hf_hardware_matrix.toolkit.dtype_cast\n"
+        "import backends._shared.cache_key\n"
+        "assert contract is harness.contract and Device is harness.contract.Device\n"
+        "assert shared is backends._shared.cache_key\n"
+        "assert contract.__spec__.name == contract.__name__ == 'harness.contract'\n"
+        "assert not hasattr(contract, '__path__')\n"
+        "try:\n"
+        "    import hf_hardware_matrix.no_such\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("No module named 'hf_hardware_matrix.no_such'\n", "")
+
+
+def test_commands_run_in_an_empty_folder(stranger: Installation, tmp_path: Path) -> None:
+    shown = stranger.harness("--version", folder=tmp_path)
+    assert re.fullmatch(r"hf-hardware-matrix \d+\.\d+\.\d+\n", shown.stdout)
+    script = subprocess.run(
+        [stranger.scripts / "hf-hardware-matrix", "list"], cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert "bert " in script.stdout
+    assert script.stdout == stranger.harness("list", folder=tmp_path).stdout
+
+
+def test_a_session_runs_in_a_strangers_folder(stranger: Installation, tmp_path: Path) -> None:
+    """Modules and settings of the folder, called as ours are, change nothing."""
+    for name in ("harness", "backends", "report"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a stranger')\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    cache = str(tmp_path / "cache")
+    words = ["run", "mock", "--models", "bert,t5", "--heads", "base"]
+    done = stranger.harness(*words, folder=tmp_path, XDG_CACHE_HOME=cache)
+    assert "2 passed" in done.stdout, done.stdout
+    assert "results: results/mock.duckdb" in done.stdout
+    assert (tmp_path / "results" / "mock.duckdb").is_file()
+    page = stranger.harness("report", folder=tmp_path)
+    assert "2 of 2 judged cells pass" in page.stdout
+
+
+def test_a_strangers_pytest_is_left_alone(stranger: Installation, tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text("def test_own() -> None:\n    pass\n")
+    done = stranger.run("-m", "pytest", folder=tmp_path, HARNESS_BACKEND="mock")
+    assert "1 passed" in done.stdout
+    assert "hardware" not in done.stdout
+    plugin = ["-p", "hf_hardware_matrix.plugin", "--backend", "mock", "--models", "bert"]
+    chosen = stranger.run("-m", "pytest", *plugin, folder=tmp_path)
+    assert "2 passed" in chosen.stdout, chosen.stdout
