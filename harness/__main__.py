@@ -37,6 +37,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.size",
         "parameters and memory of a model at full size, before anything is loaded",
     ),
+    "show": (
+        "harness.commands.show",
+        "the config that a model is built from, beside the published one",
+    ),
     "by-size": (
         "harness.commands.by_size",
         "whether tiny models predict those of published widths, from the results",

@@ -57,7 +57,17 @@ PROJECT_SESSIONS = {
 }
 
 #: Commands of `python -m harness` that write nothing, without `--write`.
-READ_ONLY = {"advise", "devices", "diff", "discover", "expectations", "list", "operators", "size"}
+READ_ONLY = {
+    "advise",
+    "devices",
+    "diff",
+    "discover",
+    "expectations",
+    "list",
+    "operators",
+    "show",
+    "size",
+}
 
 #: Programs with parsers of their own, whose commands all stand in the list.
 OTHER_PROGRAMS = {"pip", "docker", ".ci/run", "towncrier", "perf"}
