@@ -131,6 +131,16 @@ def test_a_name_that_is_none(root: Path, spec: str, words: list[str]) -> None:
             ["speech.toml:3:", "[whisper]", "`checkpiont`", "Did you mean `checkpoint`?"],
         ),
         ("speach", '[a]\narchitecture = "a"\n', ["speach.toml", "`speech`", "rename"]),
+        (
+            "speech",
+            '[a]\narchitecture = "a"\nlibrary = "transformrs"\n',
+            ["speech.toml:3:", "found 'transformrs'", "Fix: write `transformers`"],
+        ),
+        (
+            "speech",
+            '[a]\narchitecture = "a"\nrequires = ["transfomers>=5"]\n',
+            ["speech.toml:3:", "found 'transfomers'", "Fix: write `transformers`"],
+        ),
         ("speech", '[bert]\narchitecture = "b"\n', ["speech.toml:1:", "encoder_only.toml"]),
         ("speech", '[b_ert]\narchitecture = "b"\n', ["`b_ert`", "(as `bert`)"]),
         ("speech", '[a]\narchitecture = "a"\naliases = ["GPT 2"]\n', ["`GPT 2`", "decoder_only"]),

@@ -32,6 +32,21 @@ ENTRIES = [
             {"text_config": {"image_size": 64}},
             ["CLIPTextConfig", "`text_config.image_size`"],
         ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "default", "rope_thetaa": 5e5}},
+            ["`rope_parameters.rope_thetaa`", "Did you mean `rope_theta`?"],
+        ),
+        (
+            "gemma3_text",
+            {"rope_parameters": {"full_atention": {"rope_type": "default", "rope_theta": 5e5}}},
+            ["`rope_parameters.full_atention`", "Did you mean `full_attention`?"],
+        ),
+        (
+            "gemma3_text",
+            {"rope_parameters": {"full_attention": {"rope_tpye": "default", "rope_theta": 5e5}}},
+            ["`rope_parameters.full_attention.rope_tpye`", "Did you mean `rope_type`?"],
+        ),
         ("clip", {"txt_config": {}}, ["CLIPConfig", "`text_config`"]),
         (
             "llava",
@@ -64,6 +79,33 @@ def test_a_field_that_a_class_takes_without_declaring_it_is_taken(
     architecture: str, given: dict[str, Any]
 ) -> None:
     config_fields.check(config_class(architecture), given)
+
+
+@pytest.mark.parametrize(
+    ("package", "architecture", "given", "meant"),
+    [
+        ("diffusers", "UNet2DModel", {"layers_per_blok": 1}, "layers_per_block"),
+        ("timm", "ResNet", {"layerz": [1, 1, 1, 1]}, "layers"),
+        ("torch_geometric", "GCN", {"hidden_channelz": 3}, "hidden_channels"),
+    ],
+)
+def test_an_argument_that_no_constructor_has_is_refused(
+    package: str, architecture: str, given: dict[str, Any], meant: str
+) -> None:
+    pytest.importorskip(package)
+    found = library(package)
+    with pytest.raises(HarnessError) as error:
+        found.module(architecture, found.config(architecture, given, "tiny"))
+    assert f"found `{next(iter(given))}`. Did you mean `{meant}`" in str(error.value)
+
+
+def test_an_architecture_is_told_the_nearest() -> None:
+    with pytest.raises(Absent) as error:
+        config_class("lama")
+    assert "has no model type 'lama'. Did you mean `llama`" in str(error.value)
+    with pytest.raises(Absent) as error:
+        config_class("qqq")
+    assert str(error.value).endswith("has no model type 'qqq'")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

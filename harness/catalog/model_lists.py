@@ -20,7 +20,7 @@ from harness.catalog.heads import known_heads, known_tasks
 from harness.catalog.selection import ALL, Catalog, UnavailableModel
 from harness.contract import FAMILIES, PRIORITIES, Entry, HarnessError
 from harness.toolkit.checkout import ROOT, shown_path
-from harness.toolkit.close_matches import did_you_mean, normalise
+from harness.toolkit.close_matches import did_you_mean, misspelt, normalise
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import STRINGS, TABLE, Key
 
@@ -98,6 +98,8 @@ BRANCH_KEYS: Mapping[str, Key] = {
     ),
     "notes": Key("Which checkpoints switch so, or what the branch is."),
 }
+#: Libraries of models, and the one that all of them stand on; others may be named.
+LIBRARIES = ("transformers", "diffusers", "timm", "torch_geometric", "torch")
 #: An entry's name.
 NAME = re.compile(r"[a-z0-9_]+")
 
@@ -222,12 +224,25 @@ class ListReader:
                 repr(revision),
                 "correct it" if checkpoint else "name the checkpoint too",
             )
+        self._check_packages(source, name, table)
         task = table.get("task", "")
         heads = table.get("heads", [task] if task in known_heads() else [])
         _check_heads(source, name, heads)
+        config = table.get("config", {})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+        }
+        values |= {"heads": tuple(heads), "config": with_none(config), "family": family}
+        return Entry(name=name, **values)
+
+    def _check_packages(self, source: TomlFile, name: str, table: Any) -> None:
+        """Refuse a requirement that pip does not take, and a known package that is misspelt.
+
+        An entry whose packages are missing is absent, which no run complains of.
+        """
         for requirement in table.get("requires", ()):
             try:
-                Requirement(requirement)
+                package = Requirement(requirement).name
             except InvalidRequirement as error:
                 raise source.error(
                     name,
@@ -236,12 +251,15 @@ class ListReader:
                     f"{requirement!r} ({str(error).splitlines()[0]})",
                     "correct it",
                 ) from None
-        config = table.get("config", {})
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
-        }
-        values |= {"heads": tuple(heads), "config": with_none(config), "family": family}
-        return Entry(name=name, **values)
+            self._check_package(source, name, "requires", package)
+        self._check_package(source, name, "library", table.get("library", LIBRARIES[0]))
+
+    def _check_package(self, source: TomlFile, name: str, key: str, package: str) -> None:
+        meant = misspelt(package, LIBRARIES)
+        if meant:
+            raise source.error(
+                name, key, f"a package, as `{meant}`", repr(package), f"write `{meant}`"
+            )
 
     def _claim(self, source: TomlFile, name: str, spelling: str) -> None:
         owner = self.spellings.setdefault(normalise(spelling), name)

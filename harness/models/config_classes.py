@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.contract import Absent
 from harness.models import checkpoint
+from harness.toolkit.close_matches import did_you_mean
 
 
 def config_class(architecture: str) -> type:
@@ -24,6 +25,7 @@ def config_class(architecture: str) -> type:
     except KeyError:
         raise Absent(
             f"transformers {transformers.__version__} has no model type {architecture!r}"
+            f".{did_you_mean(architecture, CONFIG_MAPPING)}".removesuffix(".")
         ) from None
     return found
 

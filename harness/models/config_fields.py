@@ -16,7 +16,7 @@ from typing import Any
 from harness.contract import HarnessError
 from harness.models.config_classes import config_class, parts_of
 from harness.models.shrink.configs import declared_defaults, is_config
-from harness.toolkit.close_matches import did_you_mean
+from harness.toolkit.close_matches import did_you_mean, misspelt
 from harness.toolkit.dataclass_keys import keys_of
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, Key
@@ -80,8 +80,44 @@ def check(cls: type, given: Mapping[str, Any], where: str = "") -> None:
         if name not in known:
             raise unknown_field(cls.__name__, path, name, known)
         part = _part(cls, plain, name, value)
+        if part is None and isinstance(value, Mapping):
+            _check_keys(cls.__name__, path, value, getattr(plain, name, None))
         if part is not None:
             check(part, {key: v for key, v in value.items() if key != "model_type"}, path)
+
+
+def _check_keys(owner: str, path: str, given: Mapping[str, Any], plain: Any) -> None:
+    """Refuse keys that are misspelt, in a field that holds a mapping, as `rope_parameters`.
+
+    Modeling code reads other keys than its defaults have, so that only one that is almost a known
+    one is refused: those of the default, and of every mapping of rotary positions.
+
+    Args:
+        owner: the config class.
+        path: of the field.
+        given: what an entry says.
+        plain: the field in the default config.
+    """
+    default = plain if isinstance(plain, Mapping) else {}
+    for name, value in given.items():
+        known = {str(key) for key in default} | rope_keys()
+        meant = misspelt(name, known)
+        if meant:
+            raise HarnessError(
+                f"expected `config` to set keys of {owner}.{path}, found `{path}.{name}`. "
+                f"Did you mean `{meant}`? Fix: correct it in the entry's `config`, or drop it"
+            )
+        if isinstance(value, Mapping):
+            _check_keys(owner, f"{path}.{name}", value, default.get(name))
+
+
+@cache
+def rope_keys() -> frozenset[str]:
+    """The keys that transformers knows of rotary positions; none before its version 5."""
+    from transformers import modeling_rope_utils
+
+    declared = getattr(modeling_rope_utils, "RopeParameters", None)
+    return frozenset(getattr(declared, "__annotations__", ()))
 
 
 def unknown_field(owner: str, path: str, name: str, known: Collection[str]) -> HarnessError:

@@ -10,7 +10,20 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.contract import BASE, Arrays, PipelineCase
+from harness.models import config_fields
 from harness.models.slices import LayersWanted, Slice, sliced_fields, usual_layers
+
+
+def arguments_of(cls: type) -> frozenset[str]:
+    """The names of the arguments that the constructors of a class and its bases take."""
+    made = (vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+    return frozenset(
+        name
+        for constructor in made
+        if inspect.isfunction(constructor)
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    )
 
 
 class ConstructorLibrary(ABC):
@@ -49,9 +62,21 @@ class ConstructorLibrary(ABC):
         """The model's class; raises `Absent`."""
 
     def module(self, architecture: str, config: Any, head: str = BASE) -> Any:
-        """The model with the library's own initial weights."""
+        """The model with the library's own initial weights.
+
+        Raises:
+            HarnessError: a field is no argument of the model's constructor.
+        """
         fields = {name: value for name, value in vars(config).items() if name != "model_type"}
-        return self.class_of(architecture)(**fields)
+        cls = self.class_of(architecture)
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            known = arguments_of(cls)
+            for name in fields:
+                if name not in known:
+                    raise config_fields.unknown_field(cls.__name__, name, name, known) from error
+            raise
 
     def pipeline(
         self, architecture: str, head: str, inputs: Arrays, seed: int

@@ -6,6 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+#: Likeness of two names, by `difflib`, from which one is taken for the other misspelt, where names
+#: beyond the known ones are allowed.
+MISSPELT = 0.85
+
 #: How many choices a message lists.
 SHOWN = 12
 
@@ -29,3 +33,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     if not close:
         return ""
     return f" Did you mean {' or '.join(f'`{by_normal[match]}`' for match in close)}?"
+
+
+def misspelt(word: str, choices: Iterable[str]) -> str:
+    """The choice that a word almost is; empty where the word is one, or like none of them."""
+    by_normal = {normalise(choice): choice for choice in sorted(choices)}
+    own = normalise(word)
+    if own in by_normal:
+        return ""
+    close = difflib.get_close_matches(own, by_normal, n=1, cutoff=MISSPELT)
+    return by_normal[close[0]] if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 
@@ -11,7 +10,7 @@ from harness.cell import border
 from harness.cell.conformance.finding import UncheckedError
 from harness.cell.conformance.subject import Subject
 from harness.contract import BrokenContract, Unavailable
-from harness.toolkit.close_matches import normalise
+from harness.toolkit.close_matches import misspelt
 
 #: The kinds of devices that `Device.kind` names.
 KINDS = ("cpu", "gpu", "npu")
@@ -32,9 +31,6 @@ OPTIONAL: Mapping[str, int | None] = {
 
 #: Members that every backend has, and how many arguments each is called with.
 REQUIRED: Mapping[str, int] = {"probe": 0, "prepare": 2}
-
-#: Likeness of two names, by `difflib`, from which one is the other misspelt.
-MISSPELT = 0.8
 
 
 def opens(subject: Subject) -> str:
@@ -94,7 +90,7 @@ def members(subject: Subject) -> str:
             _check_method(name, member, count)
     known = {*REQUIRED, *OPTIONAL, "precisions"}
     for name in vars(type(backend)):
-        meant = _misspelt(name, known)
+        meant = "" if name.startswith("_") else misspelt(name, known)
         if meant and not hasattr(backend, meant):
             raise BrokenContract("members", f"the optional member `{meant}`", f"`{name}`")
     has = [name for name in OPTIONAL if hasattr(backend, name)]
@@ -113,15 +109,6 @@ def _check_method(name: str, member: object, count: int) -> None:
         signature.bind(*[None] * count)
     except TypeError as error:
         raise BrokenContract("members", expected, f"{name}{signature}: {error}") from error
-
-
-def _misspelt(name: str, known: set[str]) -> str:
-    """The member that a name almost is; empty where it is a known one, or like none."""
-    if name.startswith("_") or name in known:
-        return ""
-    by_normal = {normalise(each): each for each in sorted(known)}
-    found = difflib.get_close_matches(normalise(name), by_normal, n=1, cutoff=MISSPELT)
-    return by_normal[found[0]] if found else ""
 
 
 def memory(subject: Subject) -> str:
