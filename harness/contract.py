@@ -14,6 +14,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+#: Version of this contract. It grows by one where a backend that kept the last one may break.
+VERSION = 1
+
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from installed import Installation, installation, wheel
+from vendor_package import write_vendor
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -176,6 +177,17 @@ def test_a_session_runs_in_a_strangers_folder(stranger: Installation, tmp_path: 
     assert (tmp_path / "results" / "mock.duckdb").is_file()
     page = stranger.harness("report", folder=tmp_path)
     assert "2 of 2 judged cells pass" in page.stdout
+
+
+def test_a_vendors_backend_runs_by_its_entry_point(stranger: Installation, tmp_path: Path) -> None:
+    write_vendor(tmp_path / "site")
+    place = tmp_path / "place"
+    place.mkdir()
+    site = {"PYTHONPATH": str(tmp_path / "site")}
+    done = stranger.harness("run", "acme-npu", "--models", "bert", folder=place, **site)
+    assert "device: ACME NPU" in done.stdout, done.stdout
+    assert "2 passed" in done.stdout
+    assert (place / "results" / "acme-npu.duckdb").is_file()
 
 
 def test_a_strangers_pytest_is_left_alone(stranger: Installation, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class BackendSpec:
 
     folder: Path
     title: str
+    contract: int = 0  # `harness.contract.VERSION` that it is written for; 0: it does not say
     torch_backend: str = ""
     python: tuple[str, ...] = ()
     platforms: tuple[str, ...] = PLATFORMS
@@ -75,6 +76,11 @@ class BackendSpec:
     def package(self) -> str:
         """The dotted name that its folder has as a package: `backends.torch_cpu`."""
         return self._place[1]
+
+    @property
+    def search_path(self) -> tuple[Path, ...]:
+        """The folder above, where processes would not look for modules by themselves."""
+        return () if str(self.above) in sys.path else (self.above,)
 
     @property
     def _place(self) -> tuple[Path, str]:

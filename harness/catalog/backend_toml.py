@@ -10,7 +10,7 @@ from harness.catalog.backend_spec import PLATFORMS, BackendSpec, Hardware
 from harness.contract import HarnessError
 from harness.toolkit.public_name import own_name
 from harness.toolkit.toml_file import TomlFile
-from harness.toolkit.toml_keys import ANY, BOOLEAN, STRINGS, TABLE, Key
+from harness.toolkit.toml_keys import ANY, BOOLEAN, INTEGER, STRINGS, TABLE, Key
 
 #: Keys of `backend.toml`'s table `[hardware]`. `noxfile.py`, which reads the file without the
 #: harness, is the reader that requires some.
@@ -30,6 +30,10 @@ HARDWARE_KEYS: Mapping[str, Key] = {
 #: Keys of `backend.toml`.
 KEYS: Mapping[str, Key] = {
     "title": Key("Its name for people, as `nox -l` shows it.", required=True),
+    "contract": Key(
+        "The version of the contract that it is written for; one with an entry point says it.",
+        INTEGER,
+    ),
     "torch_backend": Key("The wheel index of torch, as uv's --torch-backend takes it: cpu, cu130."),
     "python": Key("The Python versions that its packages support, oldest first.", STRINGS),
     "platforms": Key(

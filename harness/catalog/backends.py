@@ -1,6 +1,8 @@
-"""Registry of backends: the folders of `backends/`, found by name and opened.
+"""Registry of backends: folders of `backends/`, and entry points, found by name and opened.
 
 Finding a backend imports nothing of it. Only `load` imports its `backend.py`, in a child process.
+Entry points of other distributions stand beside the backends of this project, and not beside those
+of a folder that somebody names.
 """
 
 from __future__ import annotations
@@ -8,42 +10,59 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from harness.catalog.backend_spec import BACKENDS, BackendSpec, session_name
 from harness.catalog.backend_toml import read
+from harness.catalog.entry_points import named, read_entry
 from harness.contract import Backend, HarnessError
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.public_name import OWN, PUBLIC
 
 
 def discover(root: Path = BACKENDS) -> dict[str, BackendSpec]:
-    """The backends under `root` by session name: each folder with a `backend.toml`.
+    """The backends by session name: each folder of `root` with a `backend.toml`.
+
+    Beside this project's there are those of entry points.
 
     Raises:
-        HarnessError: a `backend.toml` is broken.
+        HarnessError: a `backend.toml` or an entry point is broken.
     """
-    return {session_name(folder.name): read(folder) for folder in _folders(root)}
+    found = {session_name(folder.name): read(folder) for folder in _folders(root)}
+    for name, entry in _entry_points(root).items():
+        if name in found:
+            raise HarnessError(
+                f"expected an entry point called otherwise than {', '.join(found)}, found {name} "
+                f"= {entry.value}. Fix: rename its folder and entry point"
+            )
+        found[name] = read_entry(entry)
+    return found
 
 
 def find(name: str, root: Path = BACKENDS) -> BackendSpec:
     """The backend of that name; `torch_cpu` and `Torch-CPU` mean `torch-cpu`.
 
     Raises:
-        HarnessError: there is none, or its `backend.toml` is broken.
+        HarnessError: there is none, or its `backend.toml` or entry point is broken.
     """
     folders = {session_name(folder.name): folder for folder in _folders(root)}
     wanted = session_name(name.strip().lower())
     if wanted in folders:
         return read(folders[wanted])
+    entries = _entry_points(root)
+    if wanted in entries:
+        return read_entry(entries[wanted])
     if not folders:
         raise HarnessError(
             f"expected backends in {root}, found no folder with a backend.toml. "
-            "Fix: run from a checkout of this repository"
+            "Fix: name a folder of such folders with --backends-dir"
         )
+    known = [*folders, *entries]
     raise HarnessError(
-        f"expected one of {', '.join(folders)}, found {name!r}.{did_you_mean(wanted, folders)} "
-        "Fix: `nox -l` shows the backends"
+        f"expected one of {', '.join(known)}, found {name!r}.{did_you_mean(wanted, known)} "
+        "Fix: `python -m harness devices` shows the backends; --backends-dir DIR names a folder of "
+        "others"
     )
 
 
@@ -85,6 +104,10 @@ def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
         )
     backend: Backend = backend_class(options)
     return backend
+
+
+def _entry_points(root: Path) -> dict[str, EntryPoint]:
+    return named() if root == BACKENDS else {}
 
 
 def _folders(root: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends, selection
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Entry, HarnessError, Outcome
 from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
@@ -125,6 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, one object a choice")
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
     add_lists(parser)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -135,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     """
     catalog = catalog_of(args)
     entry = _entry(catalog, args.entry)
-    specs = backends.discover(args.root / "backends")
+    specs = backends.discover(backends_dir(args))
     here = [name for name, spec in specs.items() if spec.missing_hardware() is None]
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
-from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.cells import cell_of
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.contract import HarnessError
 from harness.environments import locks, swapped
 from harness.environments.bisection import Bisection, CellQuestion
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any failure that the good end lacks is bad, not only those of the bad end",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
+    add_backends_dir(parser)
     parser.add_argument("session", nargs="*", help="after --: options of each session, as --seed 1")
 
 
@@ -74,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: an option names nothing, uv is missing, or the ends do not differ.
     """
-    spec = backends.find(args.backend, args.backends_dir)
+    spec = backends.find(args.backend, backends_dir(args))
     cell = cell_of(args.entry, spec.name, args.precision, model_lists.load())
     if not 1 <= args.attempts <= 100:
         raise HarnessError(

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.catalog import backends
-from harness.catalog.backend_spec import BACKENDS
 from harness.catalog.cells import cell_of
 from harness.catalog.selection import Catalog
 from harness.cell.conformance.finding import PointState
 from harness.cell.request import Job
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Cell, HarnessError, Unavailable
 from harness.session.options import add_passed_on, passed_on
@@ -98,9 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, one object a point")
     add_passed_on(parser)
     add_lists(parser)
-    parser.add_argument(
-        "--backends-dir", type=Path, default=BACKENDS, help="a folder of backends from elsewhere"
-    )
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -110,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: the backend, its device, its packages, an entry, a precision or a point is
             not there.
     """
-    spec = backends.find(args.name, args.backends_dir)
+    spec = backends.find(args.name, backends_dir(args))
     points = chosen_points(args.points)
     cells = cells_of(args, catalog_of(args), spec.name)
     options = passed_on(args)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.catalog import backends
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
     add_lists(parser)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -42,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     catalog = catalog_of(args)
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
-    specs = backends.discover(args.root / "backends")
+    specs = backends.discover(backends_dir(args))
     coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)
     if args.json:
         show_json(asdict(coverage))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from harness.catalog import backends
-from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.catalog.backend_spec import BackendSpec
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m harness devices`."""
     parser.description = "Shows which backends this machine has the hardware for."
     parser.add_argument("--json", action="store_true", help="as JSON, one object a backend")
-    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a backend.toml is wrong.
     """
-    specs = list(backends.discover(args.backends_dir).values())
+    specs = list(backends.discover(backends_dir(args)).values())
     found = rows(specs, hardware.inventory())
     if args.json:
         show_json([asdict(row) for row in found])

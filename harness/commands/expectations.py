@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness.catalog import backends, model_lists
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
 from harness.results.expectations_file import as_keys, load, load_library
 from harness.toolkit import checkout
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Checks and shows what each backend is known to get wrong."
     parser.add_argument("backends", nargs="*", metavar="BACKEND", help="all of them by default")
     parser.add_argument("--json", action="store_true", help="as JSON, one object a row")
+    add_backends_dir(parser)
     parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
 
 
@@ -32,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: a file is wrong, or a backend is unknown.
     """
     catalog = model_lists.load(args.root)
-    folder = args.root / "backends"
+    folder = backends_dir(args)
     specs = (
         [backends.find(name, folder) for name in args.backends]
         if args.backends

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from harness.catalog import backends
-from harness.catalog.backend_spec import BACKENDS
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.report import culprits
 from harness.session.options import add_passed_on, passed_on
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_passed_on(parser)
     add_lists(parser)
-    parser.add_argument("--backends-dir", type=Path, default=BACKENDS, help=argparse.SUPPRESS)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -44,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: the entry, the head, the backend, the precision or the input is not there.
     """
-    spec = backends.find(args.backend, args.backends_dir)
+    spec = backends.find(args.backend, backends_dir(args))
     cell = cell_of(args.model, spec.name, args.precision, catalog_of(args))
     job = Job(cell, args.seed, "tiny", spec.folder.parent, options=passed_on(args))
     settings = settings_of(spec, args.timeout, workers=1)

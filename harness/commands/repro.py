@@ -13,6 +13,7 @@ from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.cells import cell_of
 from harness.cell.request import Job
+from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Cell, CellResult, HarnessError, Outcome
 from harness.diagnosis.script_request import TEMPLATE, ScriptRequest
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-run", action="store_true", help="write the script, do not run it")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each step")
     add_lists(parser)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -62,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no such cell, or it does not fail, or no script can be written.
     """
-    spec = backends.find(args.backend, args.root / "backends")
+    spec = backends.find(args.backend, backends_dir(args))
     if not (spec.folder / TEMPLATE).is_file():
         raise HarnessError(
             f"expected {spec.folder / TEMPLATE}, by which scripts run {spec.name}, found none. "

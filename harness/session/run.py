@@ -46,7 +46,7 @@ from harness.session.rerun_command import rerun_command
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
-from harness.toolkit.checkout import INSTALLED, PACKAGE
+from harness.toolkit.checkout import is_installed
 from harness.toolkit.process_memory import MB
 from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
 from harness.workers.ending import Ending
@@ -113,6 +113,7 @@ class Run:
             limits=options.limits,
             start_method=self.spec.start_method,
             shared=self.spec.worker == "shared",
+            paths=self.spec.search_path,
             variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
             preload=preloaded_modules(
                 self.spec,
@@ -423,11 +424,12 @@ class Run:
                 f"--fault {self.faults}; it is as it was. Fix: --update-expectations without "
                 "--fault"
             )
-        if INSTALLED and path.is_relative_to(PACKAGE):
+        if is_installed(path):
             raise HarnessError(
-                f"expected a backend of your own, found one of the installed package, whose "
-                f"{path.name} is as it was. Fix: expectations.toml in the folder of your lists, by "
-                "hand, or a checkout of this project"
+                f"expected a backend in a folder that people edit, found one of an installed "
+                f"package, {self.spec.folder}; its {path.name} is as it was. Fix: for a backend of "
+                "your own, `python -m pip install -e` its repository; for others, an "
+                "expectations.toml in the folder of your lists, by hand"
             )
         if self.foreign:
             raise HarnessError(

@@ -8,6 +8,7 @@ current folder, and the cache goes to the user's.
 from __future__ import annotations
 
 import os
+import sysconfig
 from pathlib import Path
 
 #: The folder of this package: `harness/` in a checkout.
@@ -27,6 +28,12 @@ def results_folder(root: Path = ROOT) -> Path:
         root: of the checkout.
     """
     return (Path.cwd() if INSTALLED else root) / "results"
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file lies where installers put packages, and is nobody's to edit."""
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return any(path.resolve().is_relative_to(Path(place).resolve()) for place in places)
 
 
 def own_environment() -> dict[str, str]:

@@ -53,5 +53,6 @@ def settings_of(spec: BackendSpec, seconds: float, workers: int | None = None) -
         limits=Limits(seconds),
         start_method=spec.start_method,
         preload=spec.preload,
+        paths=spec.search_path,
         variables={**spec.environment, **ld_preload.shim_variables(spec)},
     )
