@@ -22,7 +22,7 @@ PACKAGE = "hf_hardware_matrix"
 RENAMED = {"harness": PACKAGE, "backends": f"{PACKAGE}.backends"}
 
 #: Files with names of modules in them.
-TEXTS = {".ini", ".jinja", ".md", ".py", ".toml", ".txt"}
+TEXTS = {".html", ".ini", ".jinja", ".js", ".md", ".py", ".toml", ".txt"}
 
 
 class Renaming:

@@ -98,7 +98,7 @@ def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> c
     except HarnessError as error:
         catalog_error = str(error)
     entries = None if lists is None else list(lists.entries.values())
-    gathered = merged.gather(paths, entries)
+    gathered = merged.gather(paths, entries, history=True)
     with gathered.connection:
         if not gathered.files:
             found = "\n".join(map(str, gathered.left_out))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.report import words
-from harness.report.labels import plural, where
+from harness.report.labels import where
+from harness.report.words import plural
 from harness.results.changed_cells import Change, Group, Kind
 from harness.results.comparison import Comparison
 from harness.results.ratios import Outlier, Ratios

@@ -9,13 +9,21 @@ from pathlib import Path
 
 from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
-from harness.results import queries, totals
+from harness.report.cause_texts import CauseText, texts
+from harness.report.first_screen import FirstScreen, first_screen
+from harness.results import coverage, known_failures, operators, queries, run_history, totals
 from harness.results.causes import Cause, causes
+from harness.results.coverage import WeightsTarget
 from harness.results.culprit_causes import CulpritCause, culprit_causes
+from harness.results.expectations import Failure
+from harness.results.known_failures import FailureKey
 from harness.results.merged import Gathered
+from harness.results.news import news
+from harness.results.operators import Operator
 from harness.results.queries import CellRow, Column, RunRow
 from harness.results.reader import LeftOut
 from harness.results.run_changes import environment_changes
+from harness.results.run_history import RunTotal, StateChange
 from harness.results.totals import Total
 from harness.results.uncounted import (
     Absence,
@@ -27,6 +35,7 @@ from harness.results.uncounted import (
     injected,
     stood_in,
 )
+from harness.toolkit import checkout
 
 #: How many cells the lists of the slowest and of the largest show.
 EXTREMES = 12
@@ -98,6 +107,16 @@ class Report:
     left_out: tuple[LeftOut, ...]
     doubts: tuple[LeftOut, ...]  # runs of a clock that was wrong
     catalog_error: str  # why the model lists could not be read; empty when they could
+    first: FirstScreen
+    cause_texts: tuple[CauseText, ...]  # the causes in words, the largest first
+    known: Mapping[FailureKey, Failure]  # what a person wrote about a cell's failure
+    every_size: tuple[CellRow, ...]  # the last results at each size of a model
+    run_totals: tuple[RunTotal, ...]
+    changes: tuple[StateChange, ...]  # the history of every cell
+    history_runs: Mapping[int, RunRow]  # all runs with counting results, by number
+    pin_changes: Mapping[int, Sequence[str]]  # by the number of the run that changed them
+    operators: Mapping[Column, Sequence[Operator]]
+    weights: tuple[WeightsTarget, ...]  # the policy of real weights, and how far it is reached
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -119,29 +138,42 @@ class Report:
 
 
 def collect(
-    gathered: Gathered, catalog: Catalog | None, catalog_error: str, generated: datetime
+    gathered: Gathered,
+    catalog: Catalog | None,
+    catalog_error: str,
+    generated: datetime,
+    root: Path = checkout.ROOT,
 ) -> Report:
     """The content of a report on merged results.
 
     Args:
-        gathered: the readable results.
+        gathered: the readable results, with their history.
         catalog: the model lists, or None when they could not be read.
         catalog_error: then the reason.
         generated: when, in UTC.
+        root: the checkout with the expectations of the libraries.
     """
     connection = gathered.connection
     runs = queries.runs(connection)
     cells = queries.cells(connection)
     entries = {} if catalog is None else catalog.entries
+    counts = totals.by_column(connection)
+    found = tuple(causes(connection))
+    known: Mapping[FailureKey, Failure] = {}
+    if catalog is not None:
+        names = {total.backend for total in counts}
+        known = known_failures.known(connection, known_failures.load(root, catalog, names))
+    in_words = tuple(texts(found, known))
+    numbered = run_history.runs(connection)
     return Report(
         generated=generated,
         columns=tuple(queries.columns(connection)),
         runs=tuple(runs),
-        totals=tuple(totals.by_column(connection)),
+        totals=tuple(counts),
         families=_families(cells, totals.by_family(connection), entries),
         unavailable=() if catalog is None else tuple(catalog.unavailable.values()),
         unexpected=tuple(queries.unexpected(connection)),
-        causes=tuple(causes(connection)),
+        causes=found,
         culprits=tuple(culprit_causes(connection)),
         slowest=tuple(queries.slowest(connection, EXTREMES)),
         largest=tuple(queries.largest(connection, EXTREMES)),
@@ -155,6 +187,16 @@ def collect(
         left_out=gathered.left_out,
         doubts=gathered.doubts,
         catalog_error=catalog_error,
+        first=first_screen(generated, counts, runs, news(connection), in_words),
+        cause_texts=in_words,
+        known=known,
+        every_size=tuple(queries.cells_of_all_sizes(connection)),
+        run_totals=tuple(run_history.totals(connection)),
+        changes=tuple(run_history.changes(connection)),
+        history_runs=numbered,
+        pin_changes=run_history.pin_changes(numbered),
+        operators=operators.count(connection),
+        weights=tuple(coverage.weights(list(entries.values()), connection)),
     )
 
 

@@ -1,18 +1,25 @@
-"""HTML report: one self-contained file, without network, server or script."""
+"""HTML report: one self-contained file that needs no network; its essentials need no script."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from harness import contract
 from harness.contract import GREEN, Outcome, Stage, Verdict
-from harness.report import words
+from harness.report import page_data, words
 from harness.report.content import Report
-from harness.report.labels import emulated, grouped, label, outcomes, plural, speeds
+from harness.report.first_screen import age
+from harness.report.labels import emulated, grouped, label, outcomes, speeds
+from harness.report.words import plural
+from harness.results.changed_cells import Group, Kind
 from harness.results.queries import CellRow
 from harness.toolkit import printable
 
@@ -28,6 +35,30 @@ LINE = 1_000
 #: Causes and unexpected cells shown at once; the others are folded away.
 CAUSES, UNEXPECTED = 12, 40
 
+#: Groups of changes on the first screen, and names in each.
+SHOWN, NAMES = 3, 4
+
+#: Kinds of change in words, after a count.
+KINDS: Mapping[str, str] = {
+    Kind.REGRESSED: "broke",
+    Kind.CHANGED: "failing otherwise",
+    Kind.FLAKY: "now passing and failing",
+    Kind.IMPROVED: "mended",
+}
+
+#: The most cells of which the matrix for readers without script has the details too.
+DETAILED = 12_000
+
+#: The charting library with what it needs, as its makers publish it.
+LIBRARIES = ("d3-7.9.2/d3.min.js", "observable-plot-0.6.17/plot.umd.min.js")
+
+#: The page's own scripts, in the order in which each needs those before it.
+SCRIPTS = ("data.js", "dom.js", "address.js", "filters.js", "heat_map.js", "pictures.js",
+           "views.js", "main.js")  # fmt: skip
+
+#: The script that asks a server for news.
+LIVE = "live.js"
+
 #: Outcomes of cells of which nothing can be said, drawn without the alarm of a failure.
 _NEUTRAL = frozenset(
     {
@@ -40,10 +71,23 @@ _NEUTRAL = frozenset(
 )
 
 
-def render(report: Report) -> str:
-    """The report as one HTML page."""
+def render(report: Report, *, live: bool = False) -> str:
+    """The report as one HTML page.
+
+    Args:
+        report: its content.
+        live: whether a server renews the page, which then asks it for news.
+    """
+    scripts = page_scripts(live=live)
+    cells = sum(len(row.cells) for family in report.families for row in family.rows)
     return _template().render(
         report=report,
+        data=Markup(page_data.encoded(report)),
+        scripts=[Markup(script) for script in scripts],
+        policy=Markup(" ".join(map(_hash, scripts))),
+        connect="connect-src 'self'; " if live else "",
+        titles={name: text.title for text in report.cause_texts for name in text.fingerprints},
+        detailed=cells <= DETAILED,
         tails=tails(report),
         shown=outcomes(report),
         emulated=emulated(report),
@@ -52,6 +96,33 @@ def render(report: Report) -> str:
         numbers={run.run_id: number for number, run in enumerate(report.runs, 1)},
         precise=any(column.precision != "default" for column in report.columns),
     )
+
+
+def page_scripts(*, live: bool = False) -> list[str]:
+    """The scripts of the page, each as it stands in the document.
+
+    The page's policy names them by their hashes, so that no other script can run.
+    """
+    here = resources.files("harness.report")
+    libraries = [(here / "vendor" / name).read_text("utf-8") for name in LIBRARIES]
+    own = [(here / "templates" / "page" / name).read_text("utf-8") for name in SCRIPTS]
+    if live:
+        own.append((here / "templates" / "page" / LIVE).read_text("utf-8"))
+    joined = "\n".join(own)
+    return [*libraries, f"(() => {{\n'use strict';\n{joined}\n}})();"]
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def kinds_counted(groups: Sequence[Group]) -> list[tuple[str, int]]:
+    """How many cells changed, by the kind of change, in the order of the groups."""
+    counts: dict[str, int] = {}
+    for group in groups:
+        counts[group.kind] = counts.get(group.kind, 0) + len(group.changes)
+    return list(counts.items())
 
 
 @functools.cache
@@ -74,6 +145,11 @@ def _template() -> Template:
         plural=plural,
         speeds_of=speeds,
         stages=tuple(Stage),
+        age=age,
+        counts=kinds_counted,
+        KINDS=KINDS,
+        SHOWN=SHOWN,
+        NAMES=NAMES,
         CAUSES=CAUSES,
         UNEXPECTED=UNEXPECTED,
     )
@@ -88,9 +164,12 @@ def shown(value: object) -> object:
 
 
 def anchor(entry: str, head: str = "base") -> str:
-    """HTML id of an entry's row: letters, digits, `_`, `-`, `.` and `:` only."""
+    """HTML id of an entry's row, which is its address too: `/entry/bert:fill-mask`.
+
+    After `/entry/` it has letters, digits, `_`, `-`, `.` and `:` only.
+    """
     name = printable.line(contract.label(entry, head))
-    return "e-" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
+    return "/entry/" + re.sub(r"[^\w.:-]", "-", name, flags=re.ASCII)
 
 
 def breakable(name: str) -> Markup:
@@ -117,13 +196,13 @@ def cell_class(cell: CellRow) -> str:
 
 
 def tails(report: Report) -> dict[tuple[str, int], str]:
-    """The end of the traceback by cause and place, for the causes that block most."""
+    """The end of the traceback by the cause's id and place, for the causes that block most."""
     found: dict[tuple[str, int], str] = {}
-    for cause in report.causes:
+    for cause in report.cause_texts:
         seen: set[str] = set()
         for at, place in enumerate(cause.places):
             text = words.tail(place.error, TAIL_LINES, TAIL_CHARACTERS)
             if text and text not in seen and len(found) < TAILS:
                 seen.add(text)
-                found[cause.name, at] = text
+                found[cause.id, at] = text
     return found

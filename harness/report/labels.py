@@ -41,11 +41,6 @@ def where(backend: str, precision: str) -> str:
     return backend if precision == "default" else f"{backend} {precision}"
 
 
-def plural(count: int, one: str, many: str = "") -> str:
-    """A count with its noun: `1 entry`, `12 entries`."""
-    return f"{words.number(count)} {one if count == 1 else many or one + 's'}"
-
-
 def grouped(cells: Sequence[CellRow], field: str) -> list[tuple[str, list[CellRow]]]:
     """Cells by a field, in the order in which its values first come."""
     found: dict[str, list[CellRow]] = {}

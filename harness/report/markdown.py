@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from harness.report import words
 from harness.report.content import Report
-from harness.report.labels import emulated, grouped, label, name, outcomes, plural, speeds, where
+from harness.report.labels import emulated, grouped, label, name, outcomes, speeds, where
+from harness.report.words import plural
 from harness.results.queries import CellRow
 from harness.results.totals import Total
 from harness.toolkit import markdown_text, printable

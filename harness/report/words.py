@@ -55,6 +55,11 @@ def number(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: `1 entry`, `12 entries`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
 def parameters(value: int | None) -> str:
     """A number of parameters as `209 k`, `1.4 M`."""
     if value is None:

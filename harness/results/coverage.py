@@ -132,6 +132,24 @@ def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gather
         )
         for family in catalog.families()
     }
+    return Coverage(
+        entries=len(entries),
+        backends=tuple(wholes),
+        columns=tuple(columns),
+        ways=tuple(way for column, way in ways.items() if column.precision == EVERY),
+        weights=tuple(weights(entries, connection)),
+        never_run={family: names for family, names in missing.items() if names},
+        unavailable={name: model.reason for name, model in catalog.unavailable.items()},
+    )
+
+
+def weights(entries: Sequence[Entry], connection: Connection) -> list[WeightsTarget]:
+    """The target of entries run with real weights, for each priority that has one.
+
+    Args:
+        entries: all of the lists.
+        connection: the results, brought together.
+    """
     real = {
         str(row[0])
         for row in connection.execute(
@@ -141,15 +159,7 @@ def count(catalog: Catalog, backends: Mapping[str, str], gathered: merged.Gather
             [REAL_WEIGHTS, Outcome.PASS.value],
         ).fetchall()
     }
-    return Coverage(
-        entries=len(entries),
-        backends=tuple(wholes),
-        columns=tuple(columns),
-        ways=tuple(way for column, way in ways.items() if column.precision == EVERY),
-        weights=tuple(_weights(priority, entries, real) for priority in policy.TARGETS),
-        never_run={family: names for family, names in missing.items() if names},
-        unavailable={name: model.reason for name, model in catalog.unavailable.items()},
-    )
+    return [_weights(priority, entries, real) for priority in policy.TARGETS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from harness.contract import Entry
-from harness.results import set_aside
+from harness.results import history_tables, set_aside
 from harness.results.reader import LeftOut, Reader, explained, rows_left_out
 from harness.results.schema import SCHEMA
 
@@ -112,6 +112,8 @@ def gather(
     entries: Sequence[Entry] | None,
     now: datetime | None = None,
     runs: Collection[str] | None = None,
+    *,
+    history: bool = False,
 ) -> Gathered:
     """Read results files into one database in memory; a bad file raises nothing.
 
@@ -121,9 +123,11 @@ def gather(
             lists could not be read: then every entry that has a result is taken as listed.
         now: the time of reading, UTC without a time zone; the clock's where it is not given.
         runs: ids of the runs whose cells count; None: all runs. With none, only the runs are read.
+        history: whether the tables of `harness.results.history_tables` are filled too.
     """
     connection = duckdb.connect(":memory:")
     connection.execute(SCHEMA)
+    connection.execute(history_tables.SCHEMA)
     connection.execute("ALTER TABLE runs ADD COLUMN effective_start TIMESTAMP")
     connection.execute(_LISTED)
     files: list[Path] = []
@@ -133,11 +137,11 @@ def gather(
     with Reader() as reader, tempfile.TemporaryDirectory(prefix="harness-") as folder:
         for number, path in enumerate(paths):
             clean = Path(folder, f"{number}.duckdb")
-            reading = reader.read(path, clean, now, runs)
+            reading = reader.read(path, clean, now, runs, history=history)
             if reading.kind:
                 left_out.append(explained(path, reading))
                 continue
-            for run_id in _copy(connection, clean):
+            for run_id in _copy(connection, clean, history=history):
                 holders.setdefault(run_id, []).append(path)
             files.append(path)
             for problem in reading.problems:
@@ -160,19 +164,19 @@ def gather(
     connection.execute(_LATEST)
     # Runs that are asked for by name are of the size that is asked for.
     size = f"WHERE size = '{TINY}'" if runs is None else ""
-    connection.execute(
-        f"CREATE TABLE latest AS SELECT * EXCLUDE (size) FROM latest_of_all_sizes {size}"
-    )
+    connection.execute(f"CREATE TABLE latest AS SELECT * FROM latest_of_all_sizes {size}")
+    if history:
+        connection.execute(history_tables.OF_ALL_FILES)
     return Gathered(connection, tuple(files), tuple(left_out), tuple(doubts), holders)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, clean: Path) -> list[str]:
+def _copy(connection: duckdb.DuckDBPyConnection, clean: Path, *, history: bool) -> list[str]:
     """Copy the results of one file from its clean copy; returns the ids of its runs."""
     quoted = str(clean).replace("'", "''")
     connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
     try:
         connection.begin()
-        for statement in _COPY:
+        for statement in (*_COPY, *(history_tables.COPY if history else ())):
             connection.execute(statement)
         connection.commit()
         return [row[0] for row in connection.execute("SELECT run_id FROM source.runs").fetchall()]

@@ -36,8 +36,8 @@ NOT_GREEN = "verdict NOT IN ({})".format(", ".join(f"'{verdict}'" for verdict in
 
 _CELLS = f"""
 SELECT * REPLACE (coalesce(further, []) AS further, coalesce(culprit, '') AS culprit,
-    coalesce(measured, MAP {{}}) AS measured)
-FROM latest LEFT JOIN (
+    coalesce(measured, MAP {{{{}}}}) AS measured)
+FROM {{table}} LEFT JOIN (
     SELECT run_id, entry, head, precision, any_value(value) FILTER (name = '{LOAD}') AS load,
         any_value(value) FILTER (name = '{INFERENCE}') AS inference,
         map_from_entries(list((name[{len(MEASURED) + 1}:], value) ORDER BY name)
@@ -113,6 +113,7 @@ class CellRow:
     culprit: str = ""  # the part of the model that fails, where the cell was localised
     #: Numbers of a cell that was measured, by name: `median`, `ratio`, `tokens`, ...
     measured: Mapping[str, float] = field(default_factory=dict)
+    size: str = "tiny"  # of the model: tiny, wide, full, or checkpoint
 
     @property
     def reasons(self) -> str:
@@ -166,6 +167,12 @@ def cells(connection: Connection) -> list[CellRow]:
     return _cells(connection, f"ORDER BY {order}")
 
 
+def cells_of_all_sizes(connection: Connection) -> list[CellRow]:
+    """The last result of every cell at each size of its model, by column, then as listed."""
+    order = f"{COLUMN_ORDER}, size, position, head <> 'base', head"
+    return _cells(connection, f"ORDER BY {order}", "latest_of_all_sizes")
+
+
 def unexpected(connection: Connection) -> list[CellRow]:
     """Cells whose verdict is not green, the most urgent verdict first."""
     urgency = f"list_position({[str(verdict) for verdict in UNEXPECTED]!r}, verdict)"
@@ -185,8 +192,8 @@ def largest(connection: Connection, limit: int) -> list[CellRow]:
     return _cells(connection, f"WHERE peak_rss_mb IS NOT NULL ORDER BY {order}")
 
 
-def _cells(connection: Connection, clauses: str) -> list[CellRow]:
-    return typed(CellRow, connection.execute(f"{_CELLS} {clauses}"))
+def _cells(connection: Connection, clauses: str, table: str = "latest") -> list[CellRow]:
+    return typed(CellRow, connection.execute(f"{_CELLS.format(table=table)} {clauses}"))
 
 
 def dicts(rows: Connection) -> list[dict[str, Any]]:

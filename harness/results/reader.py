@@ -93,6 +93,8 @@ class Reader:
         clean: Path | None,
         now: datetime | None = None,
         runs: Collection[str] | None = None,
+        *,
+        history: bool = False,
     ) -> Reading:
         """Screen one file.
 
@@ -102,6 +104,7 @@ class Reader:
                 read from end to end.
             now: the time of reading, UTC without a time zone.
             runs: ids of the runs whose cells count; None: all runs.
+            history: whether the clean copy gets the tables of `harness.results.history_tables` too.
         """
         try:
             mode = path.stat().st_mode
@@ -121,6 +124,7 @@ class Reader:
             "now": moment.isoformat(),
             "seconds": self._seconds,
             "runs": None if runs is None else sorted(runs),
+            "history": history,
         }
         answer = self._ask(json.dumps(request))
         if isinstance(answer, Reading):

@@ -22,7 +22,7 @@ from typing import Any
 
 import duckdb
 
-from harness.results import clock, rules, set_aside
+from harness.results import clock, history_tables, rules, set_aside
 from harness.results.rules import Rule
 from harness.results.schema import (
     LARGEST_SEQUENCE,
@@ -91,7 +91,7 @@ def main() -> int:
         path = Path(request["path"])
         _limit(path, request["seconds"])
         now = datetime.fromisoformat(request["now"])
-        answer = answered(path, clean, names, now, request["runs"])
+        answer = answered(path, clean, names, now, request["runs"], history=request["history"])
         faulthandler.cancel_dump_traceback_later()
         print(json.dumps(answer), flush=True)
     return 0
@@ -103,6 +103,8 @@ def answered(
     names: Mapping[str, Sequence[str]],
     now: datetime,
     runs: Sequence[str] | None = None,
+    *,
+    history: bool = False,
 ) -> dict[str, Any]:
     """The answer to one request: a `kind` and `text` where the file is refused, else `problems`.
 
@@ -112,6 +114,7 @@ def answered(
         names: that a cell's `stages`, `outcomes` and `verdicts` can have.
         now: the time of reading, UTC without a time zone.
         runs: ids of the runs whose cells count; None: all runs.
+        history: whether the clean copy gets the tables of `harness.results.history_tables` too.
     """
     try:
         with _opened(path, clean) as connection:
@@ -119,7 +122,7 @@ def answered(
             if clean is None:
                 _read_all(connection, present)
                 return {"problems": []}
-            return {"problems": _copy(connection, present, names, now, runs)}
+            return {"problems": _copy(connection, present, names, now, runs, history=history)}
     except Refused as refusal:
         return {"kind": refusal.kind, "text": str(refusal)}
     except (duckdb.Error, OSError, UnicodeError) as error:
@@ -260,6 +263,8 @@ def _copy(
     names: Mapping[str, Sequence[str]],
     now: datetime,
     runs: Sequence[str] | None,
+    *,
+    history: bool,
 ) -> list[dict[str, Any]]:
     """Write the clean copy; returns the rows that were left out, grouped, and doubted times."""
     problems: list[dict[str, Any]] = []
@@ -308,6 +313,10 @@ def _copy(
         CREATE TEMP TABLE timed (row BIGINT, broken VARCHAR);
         """
     )
+    if history:
+        shown = ", ".join(f"{rules.cut(column)} AS {column}" for column in ("reason", "cause"))
+        green = "verdict NOT IN ('ok', 'xfail')"
+        connection.execute(history_tables.of_one_file(cells, metrics, shown, green))
     if "further_failures" in present:
         further = _source("further_failures", present)
         connection.execute(
