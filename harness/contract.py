@@ -301,6 +301,9 @@ GROWTH = "growth_per_inference"
 #: The metric of a cell whose reference is float32: the code refuses float64, or memory does.
 FLOAT32_REFERENCE = "float32_reference"
 
+#: The metrics of a cell's reference: how many of its calls were kept, and how many made now.
+REFERENCES_FOUND, REFERENCES_MADE = "references_kept", "references_made"
+
 #: Before the names of the metrics of a cell that was measured (`--measure`): `measured_median`.
 MEASURED = "measured_"
 
@@ -580,6 +583,11 @@ class Generated:
     #: (batch, tokens, vocabulary), floating, before any token is suppressed; where some follow a
     #: prompt, of these too, or of the generated ones alone. None where the SDK does not tell.
     logits: Array | None = None
+
+    def arrays(self) -> Arrays:
+        """The arrays that there are, by attribute."""
+        found = {"sequences": self.sequences, "logits": self.logits}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 @runtime_checkable

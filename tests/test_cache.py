@@ -192,3 +192,19 @@ def test_a_run_begins_with_why_nothing_can_be_kept(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert f"expected {tmp_path} to be writable. Fix: " in kept.obstacle()
     assert "HARNESS_CACHE" in kept.obstacle()
+
+
+def test_cache_within_a_cache_is_one_of_its_own(store: Cache) -> None:
+    inner = store.within("references")
+    inner.put(NAME, PARTS)
+    assert store.get(NAME) is None
+    assert inner.get(NAME) == PARTS
+    assert Cache(None).within("references").folder is None
+
+
+def test_cache_of_small_entries_looks_at_its_size_now_and_then(tmp_path: Path) -> None:
+    store = Cache(tmp_path, limit=3000, looks_every=4)
+    for number in range(100):
+        store.put(cache.key(number=number), {"part": bytes(100)})
+    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert held < 2 * store.limit

@@ -34,6 +34,7 @@ class Job:
     memory_mb: int = 0  # that the cell may take; 0: what the machine has
     too_large: bool = False  # whether that is because memory does not hold the model
     trusted: bool = False  # whether modeling code in the checkpoint may run
+    audited: bool = False  # whether kept references are computed again, and must be alike
     measured: bool = False  # whether its speed is measured, alone on the machine
 
     def on(self, unit: str) -> Job:

@@ -7,13 +7,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.catalog import backends
 from harness.cell import border
 from harness.cell.border import CheckedProgram
 from harness.cell.generating import GenerationJudge, generate
 from harness.cell.judgement import compare, is_wrong, named_alike, verify, with_own_floor
+from harness.cell.keeping import kept_references, references_kept
 from harness.cell.measuring import Measured, Memory, measure
 from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
@@ -65,13 +68,23 @@ def run(job: Job, report: Report) -> CellResult:
     progress = CellProgress(result, report)
     started = time.perf_counter()
     with progress.kept():
-        _stages(job, progress)
+        built = _built(job, progress)
+        with references_kept(built.case, progress):
+            _stages(built, job, progress)
     result.seconds = time.perf_counter() - started
     return result
 
 
-def _stages(job: Job, progress: CellProgress) -> None:
-    result = progress.result
+class Built(NamedTuple):
+    """The outcome of the stage `build`."""
+
+    backend: Backend
+    precision: Precision
+    case: Case
+    numpy: Mapping[str, Callable[..., object]]  # its functions, before the backend could patch them
+
+
+def _built(job: Job, progress: CellProgress) -> Built:
     with progress.stage(Stage.BUILD):
         if job.unfetched:
             raise (TooLarge if job.too_large else HarnessError)(job.unfetched)
@@ -80,9 +93,15 @@ def _stages(job: Job, progress: CellProgress) -> None:
         backend = backends.load(spec, job.options)
         precision = cell_precision(backend, job.cell.precision)
         case = cell_case(backend, job)
-        result.parameters = case.parameters()
+        progress.result.parameters = case.parameters()
         if job.checkpoints is not None and getattr(backend, "case", None) is None:
             progress.metric(REAL_WEIGHTS, 1, "1")
+    return Built(backend, precision, case, numpy_before)
+
+
+def _stages(built: Built, job: Job, progress: CellProgress) -> None:
+    backend, precision, case, numpy_before = built
+    result, kept = progress.result, kept_references(case)
     with progress.stage(Stage.INPUTS):
         # Copies: a backend gets the case too, and may write into what the case keeps.
         inputs = {
@@ -109,6 +128,8 @@ def _stages(job: Job, progress: CellProgress) -> None:
         release: Callable[[], None] | None = getattr(case, "release", None)
         if release is not None:
             release()
+        if kept is not None:
+            kept.save()  # the backend may end the process
         _count(reference.further, progress)
     with progress.stage(Stage.PREPARE):
         memory = Memory(GrowthWatch()) if job.measured else None
@@ -148,7 +169,11 @@ def _stages(job: Job, progress: CellProgress) -> None:
     other_ways(backend, case, precision, reference, outputs["base"], job, progress)
     for block in job.recorded_checkpoints:
         with progress.stage(Stage.ROUNDTRIP), progress.kept():
-            _read_recorded(block, job)
+            check = partial(_read_recorded, block, job)
+            if kept is None:
+                check()
+            else:
+                kept.passed(check, recorded=block)
     with progress.stage(Stage.MEASURE), progress.kept():
         _measure(backend, progress)
         if memory is not None:
@@ -179,13 +204,15 @@ def _own_case(job: Job) -> Case:
     """
     from harness.models import room  # imports what builds real models
     from harness.models.case import TinyCase
+    from harness.models.kept_references import FOLDER, LOOKS_EVERY
 
     made = TinyCase(
         *_arguments(job),
         checkpoints=job.checkpoints,
         revision=job.revision,
         trusted=job.trusted,
-        cache=Cache.of(job.options),
+        cache=Cache.of(job.options).within(FOLDER, LOOKS_EVERY),
+        audited=job.audited,
     )
     if job.size != TINY and job.checkpoints is None:
         needed = room.room_of(job.cell.entry, job.cell.head, job.size)

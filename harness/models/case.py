@@ -44,10 +44,12 @@ from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
 from harness.models.kept_references import KeptReferences
+from harness.models.library_code import code_digest
 from harness.models.long_texts import LongText
 from harness.models.shared_copy import shared_copy
 from harness.models.unset_weights import unset
 from harness.toolkit.cache import Cache
+from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.signature import BATCHES, LENGTHS
 
 BATCH, RESHAPED_BATCH = BATCHES
@@ -75,7 +77,8 @@ class TinyCase:
         trusted: whether modeling code in the checkpoint may run.
         layers: of a wide model, how many it has of each kind by the labels of `slice`; 2 of those
             that are not named, and 4 of a stage.
-        cache: where references of models of published sizes are kept; None keeps none.
+        cache: where references are kept; None keeps none. Those of real weights never are.
+        audited: whether kept references are computed again all the same, and must be alike.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class TinyCase:
         trusted: bool = False,
         layers: Mapping[str, int] | None = None,
         cache: Cache | None = None,
+        audited: bool = False,
     ) -> None:
         self._layers = dict(layers or {})
         self.checkpoints = checkpoints
@@ -101,18 +105,24 @@ class TinyCase:
         self.head = head
         self.has_float64 = True  # whether there is memory for a reference in float64
         self._examples: dict[str, Arrays] = {}
-        self._kept: KeptReferences | None = None
-        if cache is not None and self._is_large:
-            self._kept = KeptReferences(
-                cache,
-                library=entry.library,
-                architecture=entry.architecture,
-                config=entry.config,
-                head=head,
-                size=size,
-                seed=seed,
-                layers=self._layers,
-            )
+        self.kept: KeptReferences | None = None  # what the reference gave before
+        if cache is not None and checkpoints is None:
+            # One inference of a large model is worth an entry of its own, whatever ends the cell.
+            together = not self._is_large
+            self.kept = KeptReferences(cache, self._identity, audited=audited, together=together)
+
+    def _identity(self) -> Mapping[str, object]:
+        """The facts that every reference of this case follows from, beside packages and machine."""
+        return {
+            "library": self.entry.library,
+            "architecture": self.entry.architecture,
+            "config": self.entry.config,
+            "head": self.head,
+            "size": self.size,
+            "seed": self.seed,
+            "layers": self._layers,
+            "code": code_digest(self._template),
+        }
 
     @cached_property
     def _library(self) -> libraries.Library:
@@ -168,7 +178,7 @@ class TinyCase:
                 self.entry.architecture, self.head, self._checkpoint, trusted=self.trusted
             )
             return found.requires_grad_(False).eval()
-        torch.manual_seed(self.seed)
+        seed_cpu(self.seed)
         skipped: set[int] = set()
         leaving_out = unset(skipped) if self._is_large else nullcontext()
         # What is derived from parameters has no history, and can be copied.
@@ -266,7 +276,7 @@ class TinyCase:
         own["_recipe"], own["_config"] = self._recipe, self._config
         own["_options"] = self._options if examples is None else {}
         own.pop("_eager", None)
-        own["_kept"] = None
+        own["kept"] = None
         own["_template"], own["generation"] = module, None
         other._examples = dict(self._examples if examples is None else examples)
         return other
@@ -300,9 +310,12 @@ class TinyCase:
 
         A text of thousands of tokens takes a fraction of the memory of `reference` so.
         """
+        return self._outputs(lambda: self._preferred(inputs), inputs, preferred=True)
+
+    def _preferred(self, inputs: Mapping[str, Array]) -> Arrays:
         import torch
 
-        torch.manual_seed(0)
+        seed_cpu(0)
         with torch.no_grad():
             raw = self.module()(**tensors(inputs, torch.float32), **self.options())
         return self.outputs(raw)
@@ -368,7 +381,7 @@ class TinyCase:
         self, make: Callable[[], Arrays], inputs: Mapping[str, Array], **parts: object
     ) -> Arrays:
         """Outputs that are kept, or made now."""
-        return make() if self._kept is None else self._kept.outputs(make, inputs, **parts)
+        return make() if self.kept is None else self.kept.outputs(make, inputs, **parts)
 
     @cached_property
     def _eager(self) -> EagerReference:
@@ -436,9 +449,21 @@ class TinyCase:
         Returns:
             None where no inference was given a cache that the damage can touch.
         """
-        if self.generation is None:
+        how = self.generation
+        if how is None:
             return None
-        return damaged_cache.generate(self.module(), self.generation, request, damage, self.seed)
+
+        def generated() -> Arrays:
+            made = damaged_cache.generate(self.module(), how, request, damage, self.seed)
+            return {} if made is None else made.arrays()
+
+        if request.settings or request.follow is not None or request.assisted:
+            found = generated()  # in a way that no check of the library takes
+        else:
+            found = self._outputs(
+                generated, request.inputs, tokens=request.tokens, damage=damage, how=repr(how)
+            )
+        return Generated(found["sequences"], found.get("logits")) if found else None
 
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""

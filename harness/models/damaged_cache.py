@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.contract import Array, Generated, Generation, GenerationRequest
 from harness.toolkit import greedy_generation
+from harness.toolkit.cpu_seed import seed_cpu
 
 #: Arguments of forward that hold a cache, beside those whose class is called one.
 ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "past_buckets_states", "mems")
@@ -119,7 +120,7 @@ def generate(
         return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
     greedy_generation.make_greedy(module, generation)
-    torch.manual_seed(seed)
+    seed_cpu(seed)
     with torch.inference_mode():
         if damage is None:
             return greedy_generation.generate(module, generation, request, tensors)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.contract import Array, Case
+from harness.toolkit.cpu_seed import seed_cpu
 
 #: Bytes of a parameter of the baseline: float32.
 BYTES = 4
@@ -40,7 +41,7 @@ def baseline(case: Case, inputs: dict[str, Array]) -> Callable[[], object] | Non
     options = case.options()
 
     def infer() -> object:
-        torch.manual_seed(0)
+        seed_cpu(0)
         with torch.inference_mode():
             return case.outputs(module(**tensors(inputs, torch.float32), **options))
 

@@ -15,6 +15,7 @@ from harness.models import moved_values, quantized, rounded_products
 from harness.models.outputs import flatten
 from harness.models.shared_copy import shared_copy
 from harness.toolkit import seeded_values
+from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.dtype_cast import cast
 
 
@@ -50,10 +51,8 @@ class EagerReference:
 
     def outputs(self, inputs: Mapping[str, Array], dtype: str, seed: int) -> Arrays:
         """Outputs in a dtype or one of the formats; see `harness.contract.Case.reference`."""
-        import torch
-
         module = self._module(dtype)
-        torch.manual_seed(seed)
+        seed_cpu(seed)
         np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
         return self._forward(module, inputs, dtype)
 
@@ -122,7 +121,7 @@ class EagerReference:
             with torch.no_grad():
                 step = torch.from_numpy(noise.astype(np.float64)).to(before.dtype)
                 parameter.add_(step * (scale * rms * 3**0.5))
-            torch.manual_seed(0)
+            seed_cpu(0)
             return self._forward(module, inputs, dtype)
         finally:
             with torch.no_grad():
@@ -148,7 +147,7 @@ class EagerReference:
             module = copy.deepcopy(self._module("float32"))
             self._modules[key] = moved_values.module_moved(module, step, self._seed)
         given = moved_values.inputs_moved(dict(inputs), step, self._seed)
-        torch.manual_seed(0)
+        seed_cpu(0)
         arithmetic = dtype if dtype in rounded_products.FORMATS else "float32"
         with moved_values.moving(step, self._seed):
             return self._forward(self._modules[key], given, arithmetic)

@@ -11,7 +11,7 @@ from contextlib import suppress
 import harness.models.case  # noqa: F401
 from harness import inputs
 from harness.catalog.exemptions import exemptions
-from harness.models import libraries, model_class, weights
+from harness.models import kept_references, libraries, library_code, model_class, weights
 from harness.models.shrink import overrides, rules
 
 __all__ = ["preload"]
@@ -32,10 +32,12 @@ def _fill_caches() -> None:
     overrides.overrides()
     inputs.recipes()
     weights.weight_rules()
+    kept_references.fill_caches()
     exemptions()
     with torch.device("cpu"):  # PyTorch's own table of what a device context redirects
         torch.nn.Linear(1, 1)
     with suppress(ImportError):
+        library_code.core_digest("transformers")
         model_class.mappings()
         import PIL.Image  # noqa: F401
         import transformers.models.auto.image_processing_auto

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.contract import HarnessError
@@ -71,11 +71,14 @@ class Cache:
         folder: where the entries are; made by the first write. None keeps nothing.
         limit: bytes that all entries together may take.
         trouble: why the last entry could not be read or written; empty where all went well.
+        looks_every: of so many entries written, one looks at the size of all. A cache of thousands
+            of small entries would spend more on looking than on writing.
     """
 
     folder: Path | None
     limit: int = LIMIT_MB * 1_000_000
     trouble: str = ""
+    looks_every: int = 1
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> Cache:
@@ -97,6 +100,11 @@ class Cache:
                 "Fix: set it to one of at most 9 digits, or unset it"
             )
         return cls(Path(folder) if folder else usual_folder(), int(said) * 1_000_000)
+
+    def within(self, folder: str, looks_every: int = 1) -> Cache:
+        """A cache of its own in a folder of this one, with the same limit."""
+        inner = self.folder / folder if self.folder else None
+        return replace(self, folder=inner, looks_every=looks_every)
 
     def obstacle(self) -> str:
         """The reason why the cache can keep no new entry, with a remedy; empty where it can."""
@@ -166,7 +174,8 @@ class Cache:
         path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._make_room(len(data))
+            if int(hashlib.sha256(name.encode()).hexdigest(), 16) % self.looks_every == 0:
+                self._make_room(len(data))
             write_atomically(path, data)
         except OSError as error:
             self.trouble = f"cache entry not written, going on without: {error}"

@@ -107,7 +107,7 @@ def _schemas() -> frozenset[type]:
         waiting += typing.get_args(kind)
         if is_dataclass(kind) and isinstance(kind, type) and kind not in found:
             found.add(kind)
-            waiting += typing.get_type_hints(kind).values()
+            waiting += _hints(kind).values()
     return frozenset(found)
 
 
@@ -161,8 +161,14 @@ def _read_scalar(kind: type, value: Any, where: str) -> Any:
     return _storable(value, where)
 
 
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The annotations of a dataclass by field; `typing` evaluates them anew at each call."""
+    return typing.get_type_hints(kind)
+
+
 def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     if not isinstance(value, dict) or set(value) != set(hints):
         raise _misfit(where, f"the fields {', '.join(hints)}", value)
     if kind is Returned:

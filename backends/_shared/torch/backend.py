@@ -24,6 +24,7 @@ from harness.contract import (
     Precision,
 )
 from harness.toolkit import greedy_generation, hardware
+from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.dtype_cast import cast
 
 
@@ -73,7 +74,7 @@ class TorchProgram:
 
     def run(self, given: Mapping[str, Any]) -> Any:
         """The module's raw outputs for tensors on its device, without copies to the host."""
-        torch.manual_seed(0)
+        (seed_cpu if self.device.type == "cpu" else torch.manual_seed)(0)
         # Inductor guards on inference mode, and everybody else's example has no_grad.
         grad = torch.no_grad() if self.mode.compiled else torch.inference_mode()
         with grad, autocast(self.device, self.mode):

@@ -18,6 +18,7 @@ from harness.models.outputs import flatten
 from harness.models.recorded import digests, files, values
 from harness.models.recorded.names import TensorSpec
 from harness.models.recorded.record import CHANGED, RecordedCheckpoint
+from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.seeded_values import uniform
 
 #: Arguments of forward that every model gets where it takes them.
@@ -222,7 +223,7 @@ def _differing(record: RecordedCheckpoint, model: Any) -> tuple[str, float] | No
 def _plainly(record: RecordedCheckpoint, model: Any) -> Arrays:
     import torch
 
-    torch.manual_seed(0)
+    seed_cpu(0)
     with torch.no_grad():
         given = tensors(inputs(record), torch.float32)
         return flatten(model(**given, **options(record, model)))
