@@ -492,6 +492,7 @@ class CellResult:
     further: list[CellFailure] = field(default_factory=list)  # at most `MOST_FURTHER`
     culprit: Culprit | None = None  # of a failure that was localised (`--localise`)
     timings: list[Timings] = field(default_factory=list)  # of a cell that was measured
+    code: list[str] = field(default_factory=list)  # files that the result follows from, by label
 
     @property
     def failures(self) -> list[CellFailure]:

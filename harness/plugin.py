@@ -123,6 +123,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
     add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120, or 600 with --measure")
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")
+    add(
+        "--changed",
+        action="store_true",
+        help="only cells whose code, pins, device or row differ from those of their last result",
+    )
     add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
     add(
         "--repeat",

@@ -90,7 +90,7 @@ def test_whatever_differs_is_made_anew(
     assert make.made == 2
 
 
-@pytest.mark.parametrize("part", ["machine", "code", "kernels"])
+@pytest.mark.parametrize("part", ["machine", "code"])
 def test_another_machine_or_code_makes_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

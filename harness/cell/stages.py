@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import DEEP, TINY, Job
+from harness.cell.used_code import used_code
 from harness.checks import batch_rows, generation
 from harness.checks.known_answers.answer import NAME
 from harness.checks.variant import Variants
@@ -67,11 +69,16 @@ def run(job: Job, report: Report) -> CellResult:
     )
     progress = CellProgress(result, report)
     started = time.perf_counter()
+    case = None
     with progress.kept():
         built = _built(job, progress)
-        with references_kept(built.case, progress):
+        case = built.case
+        with references_kept(case, progress):
             _stages(built, job, progress)
     result.seconds = time.perf_counter() - started
+    with suppress(HarnessError):  # of a backend that is not there
+        folder = backends.find(job.cell.backend, job.backends_dir).folder
+        result.code = used_code(case, folder)
     return result
 
 

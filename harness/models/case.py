@@ -44,7 +44,7 @@ from harness.models import outputs as outputs_
 from harness.models import weights as weights_
 from harness.models.eager_reference import EagerReference, plain_choices, tensors
 from harness.models.kept_references import KeptReferences
-from harness.models.library_code import code_digest
+from harness.models.library_code import code_digest, code_labels
 from harness.models.long_texts import LongText
 from harness.models.shared_copy import shared_copy
 from harness.models.unset_weights import unset
@@ -224,6 +224,10 @@ class TinyCase:
     @property
     def _is_large(self) -> bool:
         return self.size != "tiny" and self.checkpoints is None
+
+    def code_labels(self) -> list[str]:
+        """The files of the library that hold the model's code, by label."""
+        return code_labels(self._template)
 
     def release(self) -> None:
         """Drop what only the reference needs, where memory is short; it is made again on demand."""

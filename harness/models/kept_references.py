@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
-import platform
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 
 from harness.contract import Array, Arrays, HarnessError
 from harness.toolkit import cache as caches
 from harness.toolkit.checkout import PACKAGE
+from harness.toolkit.machine import machine
 from harness.toolkit.packed_arrays import Unpackable, pack, unpack
 
 #: The folder of the references in that of the cache.
@@ -36,9 +34,6 @@ PACKAGES = ("torch", "transformers", "diffusers", "timm", "torch_geometric", "nu
 
 #: The folders and files of `harness/` that make models, inputs and references.
 CODE = ("models", "inputs", "toolkit", "catalog", "contract.py")
-
-#: Environment variables that choose other kernels, and with them other roundings.
-KERNELS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 
 
 class OtherReference(HarnessError):
@@ -182,11 +177,7 @@ def environment() -> Mapping[str, object]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix in {".py", ".toml"}:
                 code.update(file.read_bytes())
-    return {
-        "machine": (platform.machine(), platform.processor(), *_cpu()),
-        "code": code.hexdigest(),
-        "kernels": {name: os.environ.get(name, "") for name in KERNELS},
-    }
+    return {"machine": machine(), "code": code.hexdigest()}
 
 
 def fill_caches() -> None:
@@ -195,18 +186,6 @@ def fill_caches() -> None:
     for package in PACKAGES:
         if package in sys.modules:
             _version(package)
-
-
-def _cpu() -> tuple[str, ...]:
-    """The processor's model and its instruction sets, as Linux names them; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ()
-    return tuple(
-        next((line for line in lines if line.startswith(name)), "")
-        for name in ("model name", "flags")
-    )
 
 
 def _digest(array: Array) -> str:

@@ -1,25 +1,24 @@
-"""Digest of the code of a PyTorch library that computes a model: part of a reference's key.
+"""Code of a PyTorch library that computes a model: part of what a reference follows from.
 
-Packages of models keep one architecture beside the other in a folder `models`: transformers,
-diffusers and timm do. What lies outside of that folder counts for every model of the package; in
-it, the files of the model's own classes and those that they import.
+Of the package's folder of models, the files of the model's own classes and those that they import.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-#: The folder of a package that holds one architecture beside the other.
-MODELS = "models"
+from harness.toolkit.source_files import MODELS, SourceFiles
 
 #: Packages of a model's classes that their version tells: compiled ones.
 TOLD_BY_VERSION = frozenset({"builtins", "torch", "numpy"})
+
+#: The digests of this process, and of every child that it forks.
+_files = SourceFiles()
 
 
 def code_digest(model: Any) -> str:
@@ -28,34 +27,22 @@ def code_digest(model: Any) -> str:
     Args:
         model: a `torch.nn.Module`; the classes of its submodules and of its config count.
     """
+    return _files.together(code_labels(model))
+
+
+def code_labels(model: Any) -> list[str]:
+    """The files that hold a model's code, by the labels of `harness.toolkit.source_files`."""
     classes = {type(module) for module in model.modules()}
     config = getattr(model, "config", None)
     names = {kind.__module__ for kind in classes} | {type(config).__module__}
-    found = hashlib.sha256()
-    for package in sorted({_package(name) for name in names} - TOLD_BY_VERSION):
-        found.update(f"{package} {core_digest(package)}\n".encode())
-    for name in sorted(_imported(names)):
-        found.update(f"{name} {_file_digest(_file(name))}\n".encode())
-    return found.hexdigest()
+    packages = {_package(name) for name in names} - TOLD_BY_VERSION
+    used = (_label(name) for name in _imported(names))
+    return sorted({*(f"{package}:" for package in packages), *filter(None, used)})
 
 
-@functools.cache
-def core_digest(package: str) -> str:
-    """SHA-256 of a package's Python files outside of its folder of models.
-
-    It takes about 0.1 s for transformers; the fork server computes it once for all children.
-
-    Args:
-        package: the name of a top-level package.
-    """
-    found = hashlib.sha256()
-    path = _file(package)
-    files = sorted(path.parent.rglob("*.py")) if path and path.name == "__init__.py" else [path]
-    for file in files:
-        inside = file.relative_to(path.parent).parts[0] == MODELS if file and path else False
-        if not inside:
-            found.update(_file_digest(file).encode())
-    return found.hexdigest()
+def fill_caches(package: str) -> None:
+    """Digest a package's own files now: the fork server does so once for all children."""
+    _files.digest(f"{package}:")
 
 
 def _imported(names: Iterable[str]) -> set[str]:
@@ -92,12 +79,11 @@ def _package(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _file(name: str) -> Path | None:
-    found = getattr(sys.modules.get(name), "__file__", None)
-    return Path(found) if found else None
-
-
-@functools.cache
-def _file_digest(path: Path | None) -> str:
-    """SHA-256 of a file; empty where a module has none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+def _label(name: str) -> str | None:
+    """The label of a module's file; None of one without a file, as of a built-in module."""
+    package = _package(name)
+    files = (getattr(sys.modules.get(module), "__file__", None) for module in (package, name))
+    root, file = (Path(found) if found else None for found in files)
+    if root is None or file is None or not file.is_relative_to(root.parent):
+        return None
+    return f"{package}:{file.relative_to(root.parent).as_posix()}"

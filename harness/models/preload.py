@@ -37,7 +37,7 @@ def _fill_caches() -> None:
     with torch.device("cpu"):  # PyTorch's own table of what a device context redirects
         torch.nn.Linear(1, 1)
     with suppress(ImportError):
-        library_code.core_digest("transformers")
+        library_code.fill_caches("transformers")
         model_class.mappings()
         import PIL.Image  # noqa: F401
         import transformers.models.auto.image_processing_auto

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 #: Version of `SCHEMA`: raise it with every change, and add the statements to `MIGRATIONS`.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 #: The largest sequence that a run can have.
 LARGEST_SEQUENCE = 10**12
@@ -55,6 +55,20 @@ CREATE TABLE timings (
     turns INTEGER NOT NULL,         -- in each of which the program ran equally often
     seconds DOUBLE[] NOT NULL,      -- wall time of each inference, in the order of time
     cpu_seconds DOUBLE[] NOT NULL); -- CPU time of the whole process for each
+"""
+
+#: Digests of all that a result follows from, and the files among that (`--changed`).
+_KEYS = """
+CREATE TABLE cell_keys (
+    run_id VARCHAR NOT NULL,
+    entry VARCHAR NOT NULL,
+    head VARCHAR NOT NULL,
+    precision VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    code VARCHAR NOT NULL);         -- of `code_sets`
+CREATE TABLE code_sets (
+    digest VARCHAR PRIMARY KEY,
+    files VARCHAR NOT NULL);        -- JSON: a list of labels
 """
 
 #: Times are UTC; `versions` and `arguments` are JSON; `seconds` are seconds of wall time,
@@ -107,7 +121,7 @@ CREATE TABLE metrics (
     name VARCHAR NOT NULL,
     value DOUBLE NOT NULL,
     unit VARCHAR NOT NULL);
-{_FURTHER_FAILURES}{_CULPRITS}{_TIMINGS}"""
+{_FURTHER_FAILURES}{_CULPRITS}{_TIMINGS}{_KEYS}"""
 
 #: Tables that older files lack, with the version that brought each; there they are empty.
 TABLES_SINCE: Mapping[str, int] = {"further_failures": 4, "culprits": 5, "timings": 6}
@@ -144,4 +158,5 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE runs ADD COLUMN size VARCHAR DEFAULT 'tiny'",
         f"UPDATE runs SET size = {STAND_INS['runs']['size']}",
     ),
+    7: (_KEYS,),
 }

@@ -18,8 +18,9 @@ from typing import Self
 import duckdb
 
 from harness.contract import GREEN, CellResult, Culprit, HarnessError, Outcome, RunInfo
-from harness.results import before_writing, schema
+from harness.results import before_writing, last_results, schema
 from harness.results.errors import first_line, fix_of
+from harness.results.last_results import LastResult, ResultKey
 from harness.results.reader import Reading, is_locked
 from harness.results.schema import LARGEST_SEQUENCE, SCHEMA, SCHEMA_VERSION
 from harness.toolkit import printable
@@ -57,8 +58,12 @@ INSERT INTO timings (run_id, entry, head, precision, name, turns, seconds, cpu_s
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_KEY = "INSERT INTO cell_keys (run_id, entry, head, precision, key, code) VALUES (?, ?, ?, ?, ?, ?)"
+
+_CODE = "INSERT OR IGNORE INTO code_sets (digest, files) VALUES (?, ?)"
+
 #: The tables whose rows a result of more attempts replaces.
-_DROPPED = ("cells", "culprits", "further_failures", "metrics", "timings")
+_DROPPED = ("cells", "cell_keys", "culprits", "further_failures", "metrics", "timings")
 
 _METRICS = "INSERT INTO metrics SELECT ?, ?, ?, ?, unnest(?), unnest(?), unnest(?)"
 
@@ -162,18 +167,21 @@ class Store:
             ],
         )
 
-    def add(self, run_id: str, result: CellResult, *, again: bool = False) -> None:
+    def add(
+        self, run_id: str, result: CellResult, key: ResultKey | None = None, *, again: bool = False
+    ) -> None:
         """Store one cell with its metrics, failures, culprit and raw times, committed at once.
 
         Args:
             run_id: of the run, which `begin` has stored.
             result: of the cell.
+            key: of all that the result follows from; None where that is not known.
             again: whether the result takes the place of the one of fewer attempts at the same cell.
 
         Raises:
             HarnessError: it could not be written; everything stored before is kept.
         """
-        key: list[object] = [run_id, result.entry, result.head, result.precision]
+        cell_id: list[object] = [run_id, result.entry, result.head, result.precision]
         cell = [
             run_id,
             result.entry,
@@ -202,24 +210,27 @@ class Store:
                     self._connection.execute(
                         f"DELETE FROM {table} WHERE run_id = ? AND entry = ? AND head = ? "
                         "AND precision = ?",
-                        list(map(_storable, key)),
+                        list(map(_storable, cell_id)),
                     )
             self._connection.execute(_CELL, list(map(_storable, cell)))
             for number, failure in enumerate(result.further, 2):
-                further = [*key, number, failure.stage.value, failure.outcome.value]
+                further = [*cell_id, number, failure.stage.value, failure.outcome.value]
                 further += [failure.reason, failure.cause, failure.error]
                 self._connection.execute(_FURTHER, list(map(_storable, further)))
             if result.culprit is not None:
-                culprit = [*key, *_culprit_values(result.culprit)]
+                culprit = [*cell_id, *_culprit_values(result.culprit)]
                 self._connection.execute(_CULPRIT, list(map(_storable, culprit)))
             for timings in result.timings:
                 raw = [timings.name, timings.turns, timings.seconds, timings.cpu_seconds]
-                self._connection.execute(_TIMINGS, list(map(_storable, [*key, *raw])))
+                self._connection.execute(_TIMINGS, list(map(_storable, [*cell_id, *raw])))
             if result.metrics:
                 names = [_storable(metric.name) for metric in result.metrics]
                 values = [float(metric.value) for metric in result.metrics]
                 units = [_storable(metric.unit) for metric in result.metrics]
-                self._connection.execute(_METRICS, [*map(_storable, key), names, values, units])
+                self._connection.execute(_METRICS, [*map(_storable, cell_id), names, values, units])
+            if key is not None:
+                self._connection.execute(_CODE, [key.code, json.dumps(key.files)])
+                self._connection.execute(_KEY, [*cell_id, key.digest, key.code])
             self._connection.commit()
         except (duckdb.Error, OSError) as error:
             with contextlib.suppress(duckdb.Error):  # a failed commit has rolled back
@@ -263,6 +274,19 @@ class Store:
         """
         rows = self._connection.execute(_FLAKY, [backend, fallback, size]).fetchall()
         return {(entry, head, precision): count for entry, head, precision, count in rows}
+
+    def last_results(
+        self, backend: str, fallback: str = "", size: str = "tiny"
+    ) -> dict[tuple[str, str, str], LastResult]:
+        """The last result of each cell of a backend, by (entry, head, precision).
+
+        Args:
+            backend: its name.
+            fallback: empty for outcomes of its own device, else of what stood in for it.
+            size: of the models.
+        """
+        asked = [backend, fallback, size]
+        return last_results.read(self._connection, asked)
 
     def close(self) -> None:
         """Close the file. Safe to call twice, and after a failed write."""

@@ -75,6 +75,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=cores)
     shard: tuple[int, int] = (1, 1)
+    changed: bool = False  # whether cells are left out whose result nothing has changed
     repeat: int = 0  # how often a cell is run again that fails
     measure: bool = False  # whether speed is measured, one cell at a time
     localise: bool = False  # whether the failing part of a cell that fails is searched for
@@ -142,6 +143,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         limits=limits,
         workers=workers,
         shard=_shard(given("shard", "1/1")),
+        changed=bool(config.getoption("changed")) and not repro,
         repeat=_repeat(given("repeat", 0), repro),
         measure=measured,
         localise=bool(config.getoption("localise")),

@@ -34,8 +34,10 @@ from harness.contract import (
 from harness.models.recorded import record
 from harness.results import attempts, checkpoints_done, expectations_file, expectations_update
 from harness.results.expectations import Expectations, device_text
+from harness.results.last_results import ResultKey
 from harness.results.store import Store
-from harness.session import checkpoint_plan
+from harness.session import changed, checkpoint_plan
+from harness.session.changed import ResultKeys, Unchanged
 from harness.session.checkpoint_feed import CheckpointFeed, Fetched
 from harness.session.checkpoint_plan import Planned
 from harness.session.cost import Cost, cost_since
@@ -138,6 +140,8 @@ class Run:
         self._history: Mapping[tuple[str, str, str], Outcome] = {}
         self._flaky_runs: Mapping[tuple[str, str, str], int] = {}
         self._attempts: dict[tuple[str, str, str], list[CellResult]] = {}
+        self.unchanged: Unchanged | None = None  # once `open` has read the last results
+        self._keys: ResultKeys | None = None
         self._snapshot: Mapping[str, signature.Signature] = {}
         self._recorded: Mapping[str, Sequence[str]] = {}
         self._jobs: dict[str, Job] = {}
@@ -256,6 +260,9 @@ class Run:
         size = self.options.size_of_models
         self._history = self._store.last_green(self.spec.name, self.fallback, size)
         self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, size)
+        self._keys = ResultKeys(self.spec, self.device.device)
+        last = self._store.last_results(self.spec.name, self.fallback, size)
+        self.unchanged = Unchanged(last, self._keys, self.expectations)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
         self._recorded = record.load() if self.spec.checkpoints else {}
@@ -272,9 +279,12 @@ class Run:
             Task(cell_result.RUN_CELL, self.job(cell), cell.id, patience[cell.precision])
             for cell in cells
         ]
+        if self.options.changed:
+            tasks = self._changed(tasks)
         self._pool = self._new_pool()
         self._started = len(tasks)
-        futures = self._pool.start(tasks)
+        started = dict(zip((task.label for task in tasks), self._pool.start(tasks), strict=True))
+        futures = [started.get(cell.id) or _not_run() for cell in cells]
         if self._feed is not None:
             of_entry: dict[str, list[Future[CellResult]]] = {}
             for cell, future in zip(cells, futures, strict=True):
@@ -287,6 +297,15 @@ class Run:
 
             self._feed.start(cancel)
         return futures
+
+    def _changed(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those whose result would not come again for sure."""
+        assert self.unchanged is not None
+        return [
+            task
+            for task in tasks
+            if not self.unchanged.leave_out(self._jobs[task.label].cell, self._jobs[task.label])
+        ]
 
     def _new_pool(self) -> Pool[CellResult]:
         if not self.settings.shared:
@@ -316,7 +335,9 @@ class Run:
         return self._jobs[label]
 
     def held_back(self, cell: Cell) -> str:
-        """Why the checkpoint of a cell was not begun."""
+        """Why a cell was not run: nothing has changed, or its checkpoint was not begun."""
+        if self.unchanged is not None and cell.id in self.unchanged.left_out:
+            return changed.note(self.unchanged.left_out[cell.id])
         reason = self._feed.held.get(cell.entry.name, "") if self._feed is not None else ""
         return f"not begun: {reason or 'the run ended'}. The same command goes on from here"
 
@@ -516,14 +537,20 @@ class Run:
         if self._store is None:
             raise RuntimeError("a cell ended after the results were closed")
         again = len(tried) > 1
+        if not again and self.unchanged is not None:
+            self.unchanged.compare(job, result)
         with self._storing:
-            self._store.add(self.run_id, result, again=again)
+            self._store.add(self.run_id, result, self._key_of(job, result), again=again)
         if again:
             before = next(n for n, other in enumerate(self.results) if _key(other) == key)
             self.results[before] = result
         else:
             self.results.append(result)
         return result
+
+    def _key_of(self, job: Job, result: CellResult) -> ResultKey | None:
+        """The key of a result: of all that it follows from."""
+        return self._keys.key(job, result.code) if self._keys is not None else None
 
     def localise(self, cell: Cell, result: CellResult) -> None:
         """Search for the part of a failed cell that fails, and store it with the cell.
@@ -544,7 +571,8 @@ class Run:
             result.culprit = Culprit("", "", evidence=str(error))
         with self._storing:
             if self._store is not None:
-                self._store.add(self.run_id, result, again=True)
+                key = self._key_of(self._jobs[cell.id], result)
+                self._store.add(self.run_id, result, key, again=True)
 
     def _wants_another(self, task: Task, result: CellResult) -> bool:
         """Whether a cell that has ended is to be run again (`--repeat`).
@@ -571,6 +599,14 @@ class Run:
 def audited(run_id: str, cell: Cell) -> bool:
     """Whether a run computes a cell's kept references again: others in each run."""
     return zlib.crc32(f"{run_id} {cell.id}".encode()) % 100 < AUDITED_PERCENT
+
+
+def _not_run() -> Future[CellResult]:
+    """The future of a cell that is left out."""
+    found: Future[CellResult] = Future()
+    found.cancel()
+    found.set_running_or_notify_cancel()
+    return found
 
 
 def _cell_key(cell: Cell) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.contract import BASE, FAMILIES, GREEN, CellResult, Outcome, Stage, Verdict, label
 from harness.report import measured
+from harness.session.changed import false_green
 from harness.session.cost import Cost
 from harness.session.run import Run
 from harness.toolkit import printable
@@ -61,6 +62,14 @@ def summarise(
         entries = len({cell.entry.name for cell in run.done_before})
         done = f"the policy is done: all {entries} of its entries have run with these pins"
         return f"{run.spec.name}: {done}", [f"{done}; `nox -s coverage` counts what passed"]
+    unchanged = len(run.unchanged.left_out) if run.unchanged is not None else 0
+    left -= unchanged
+    still = (
+        f"{unchanged} cell{'s' if unchanged > 1 else ''} unchanged, not run: their last results "
+        "still hold"
+    )
+    if not results and unchanged and not left:
+        return f"{run.spec.name}: nothing has changed", [still]
     if not results and left:
         return title, [f"{left} cells were not run"]
     if not results:
@@ -77,12 +86,16 @@ def summarise(
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )
+    if unchanged:
+        totals += f"; {still}"
     if left:
         totals += f"; {left} of the {selection.cells} selected cells were not run"
     place = (
         f"results: {shown_path(run.path)}; `nox -s report` shows them with those of other sessions"
     )
     notes = [f"NOTE: {run.note}"] if run.note else []
+    if run.unchanged is not None and (said := false_green(run.unchanged)):
+        notes.append(said)
     if run.faults:
         notes.append(f"NOTE: with --fault {run.faults}, these results count nowhere")
     if verbosity < 0:

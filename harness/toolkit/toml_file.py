@@ -25,8 +25,15 @@ _QUOTES = "put it in quotes"
 DEPTH = 32
 #: Characters of a found value that a message shows.
 SHOWN = 80
+#: The files that this process has read, or that the one which forked it had read.
+_read: set[Path] = set()
 #: The range of a TOML integer.
 LEAST, MOST = -(2**63), 2**63 - 1
+
+
+def tables_read() -> frozenset[Path]:
+    """The TOML files that this process has read so far."""
+    return frozenset(_read)
 
 
 class TomlFile:
@@ -42,6 +49,7 @@ class TomlFile:
 
     def __init__(self, path: Path, shown: str = "") -> None:
         self.path = path
+        _read.add(path)
         self.shown = shown or str(shown_path(path))
         try:
             if path.exists() and not path.is_file():

@@ -1,0 +1,64 @@
+"""Code that a cell's process has used: what its result follows from beside row, pins and device."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.contract import Case
+from harness.toolkit import toml_file
+from harness.toolkit.checkout import ROOT
+from harness.toolkit.source_files import OWN, label_of
+
+#: Files of a backend's folder from which no result follows: what is expected of it, its pins, whose
+#: digest counts by itself, and what people read.
+OTHER_FILES = frozenset({"expectations.toml", "requirements.txt", "excludes.txt"})
+OTHER_SUFFIXES = frozenset({".md", ".in", ".pyc"})
+
+#: Folders of this project whose files are code; the model lists are not.
+CODE = tuple(f"{ROOT / name}{os.sep}" for name in ("harness", "backends"))
+
+
+def used_code(case: Case | None, folder: Path) -> list[str]:
+    """The files that this process has used so far, by label, in alphabetical order.
+
+    Modules of this project that it has imported, tables that it has read, all of the backend's
+    folder, and the library's code of the model.
+
+    Args:
+        case: of the cell; None where it was not built.
+        folder: the backend's own.
+    """
+    found = {_label(file, folder) for file in _files((*CODE, f"{folder.parent}{os.sep}"))}
+    labels = getattr(case, "code_labels", None)
+    library = labels() if labels is not None else ()
+    return sorted({*filter(None, found), *_own(folder), *library})
+
+
+def _files(folders: tuple[str, ...]) -> Iterator[str]:
+    """Files below some folders that were imported or read."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.startswith(folders):
+            yield file
+    for path in toml_file.tables_read():
+        if path.name not in OTHER_FILES and str(path).startswith(folders):
+            yield str(path)
+
+
+@functools.cache
+def _label(file: str, folder: Path) -> str | None:
+    return label_of(Path(file), folder)
+
+
+@functools.cache
+def _own(folder: Path) -> tuple[str, ...]:
+    """The files of a backend's folder."""
+    return tuple(
+        f"{OWN}{path.relative_to(folder).as_posix()}"
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in OTHER_FILES and path.suffix not in OTHER_SUFFIXES
+    )
