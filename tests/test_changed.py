@@ -16,7 +16,7 @@ from harness.results.last_results import ResultKey
 from harness.results.store import Store
 from harness.toolkit.source_files import SourceFiles, label_of
 
-#: What a run says of cells that it left out.
+#: The reason of a cell that was left out.
 UNCHANGED = re.compile(r"unchanged, not run: its result of 0 hours ago, pass, still holds")
 
 

@@ -27,8 +27,12 @@ def a_case(folder: Path, *, audited: bool = False) -> Any:
     return SimpleNamespace(kept=kept)
 
 
-def ones() -> dict[str, Any]:
-    return {"logits": np.ones(3)}
+def numbers() -> dict[str, Any]:
+    return {"logits": np.array([1.0, 2.0, 3.0])}
+
+
+def others() -> dict[str, Any]:
+    return {"logits": np.array([1.0, 2.0, 3.0 + 1e-9])}
 
 
 def never() -> dict[str, Any]:
@@ -42,7 +46,7 @@ def metrics(progress: CellProgress) -> dict[str, float]:
 def test_cell_that_fails_keeps_its_references(tmp_path: Path, progress: CellProgress) -> None:
     case = a_case(tmp_path)
     with progress.kept(), references_kept(case, progress):
-        case.kept.outputs(ones, {}, dtype="float64")
+        case.kept.outputs(numbers, {}, dtype="float64")
         raise RuntimeError("the backend fails")
     assert metrics(progress) == {"references_kept": 0, "references_made": 1}
     again = a_case(tmp_path)
@@ -51,14 +55,16 @@ def test_cell_that_fails_keeps_its_references(tmp_path: Path, progress: CellProg
 
 def test_failed_audit_is_a_failure_of_the_reference(tmp_path: Path, progress: CellProgress) -> None:
     case = a_case(tmp_path)
-    case.kept.outputs(ones, {}, dtype="float64")
+    case.kept.outputs(numbers, {}, dtype="float64")
     case.kept.save()
     audited = a_case(tmp_path, audited=True)
     with references_kept(audited, progress):
-        audited.kept.outputs(lambda: {"logits": np.full(3, 1 + 1e-15)}, {}, dtype="float64")
+        audited.kept.outputs(
+            lambda: {"logits": np.array([1.0, 2.0, 3.0 + 1e-9])}, {}, dtype="float64"
+        )
     assert progress.result.outcome is Outcome.UNTESTED
     assert progress.result.stage is Stage.REFERENCE
-    assert progress.result.reason.startswith("reference store: expected logits")
+    assert progress.result.reason.startswith("reference store: expected the reference")
 
 
 def test_case_that_keeps_nothing_is_left_alone(progress: CellProgress) -> None:

@@ -388,6 +388,7 @@ def test_an_older_schema_that_nothing_leads_from_is_kept(
 
 #: To the schemas that earlier harnesses wrote, from the present one.
 BACK_TO = {
+    7: ("DROP TABLE cell_keys", "DROP TABLE code_sets"),
     6: ("ALTER TABLE runs DROP COLUMN size",),
     5: ("DROP TABLE timings",),
     4: ("DROP TABLE culprits",),
@@ -412,7 +413,7 @@ def test_a_file_of_an_older_schema_keeps_all_it_holds(
     tables = {name: f"SELECT * FROM {name} ORDER BY ALL" for name in ("cells", "metrics")}
     runs = "SELECT run_id, backend, started_at, versions, host, seed FROM runs ORDER BY ALL"
     before = [rows(path, query) for query in (*tables.values(), runs)]
-    for step in range(6, version - 1, -1):
+    for step in range(7, version - 1, -1):
         change(path, *BACK_TO[step], f"UPDATE schema_version SET version = {step}")
     with Store.open(path) as store:
         assert store.note == ""
@@ -447,7 +448,7 @@ def test_an_older_file_tells_the_size_of_a_run_by_its_arguments(path: Path, make
     with Store.open(path) as store:
         store.begin(make_run("one", arguments=["--size", "full"]))
         store.begin(make_run("other", arguments=["-k", "bert"]))
-    change(path, *BACK_TO[6], "UPDATE schema_version SET version = 6")
+    change(path, *BACK_TO[7], *BACK_TO[6], "UPDATE schema_version SET version = 6")
     with Store.open(path):
         pass
     sizes = rows(path, "SELECT run_id, size FROM runs ORDER BY sequence")
@@ -459,6 +460,7 @@ def test_further_failures_are_kept_and_an_older_file_gets_their_table(
 ) -> None:
     change(
         stored,
+        *BACK_TO[7],
         *BACK_TO[6],
         *BACK_TO[5],
         *BACK_TO[4],

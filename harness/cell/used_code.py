@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.contract import Case
 from harness.toolkit import toml_file
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import PACKAGE, ROOT
 from harness.toolkit.source_files import OWN, label_of
 
 #: Files of a backend's folder from which no result follows: what is expected of it, its pins, whose
@@ -18,8 +18,10 @@ from harness.toolkit.source_files import OWN, label_of
 OTHER_FILES = frozenset({"expectations.toml", "requirements.txt", "excludes.txt"})
 OTHER_SUFFIXES = frozenset({".md", ".in", ".pyc"})
 
-#: Folders of this project whose files are code; the model lists are not.
-CODE = tuple(f"{ROOT / name}{os.sep}" for name in ("harness", "backends"))
+#: Folders of this project whose files are code. Its model lists are not, which lie in the package
+#: where that is installed.
+CODE = (f"{PACKAGE}{os.sep}", f"{ROOT / 'backends'}{os.sep}")
+LISTS = f"{ROOT / 'model_lists'}{os.sep}"
 
 
 def used_code(case: Case | None, folder: Path) -> list[str]:
@@ -45,8 +47,10 @@ def _files(folders: tuple[str, ...]) -> Iterator[str]:
         if isinstance(file, str) and file.startswith(folders):
             yield file
     for path in toml_file.tables_read():
-        if path.name not in OTHER_FILES and str(path).startswith(folders):
-            yield str(path)
+        file = str(path)
+        named = path.name in OTHER_FILES or file.startswith(LISTS)
+        if file.startswith(folders) and not named:
+            yield file
 
 
 @functools.cache

@@ -19,6 +19,7 @@ import numpy as np
 
 from harness.contract import Array, Arrays, HarnessError
 from harness.toolkit import cache as caches
+from harness.toolkit import numerics
 from harness.toolkit.checkout import PACKAGE
 from harness.toolkit.machine import machine
 from harness.toolkit.packed_arrays import Unpackable, pack, unpack
@@ -34,6 +35,10 @@ PACKAGES = ("torch", "transformers", "diffusers", "timm", "torch_geometric", "nu
 
 #: The folders and files of `harness/` that make models, inputs and references.
 CODE = ("models", "inputs", "toolkit", "catalog", "contract.py")
+
+
+#: The least noise floor of outputs that say no dtype: those are float32.
+USUAL_FLOOR = numerics.SMALLEST_FLOOR["float32"]
 
 
 class OtherReference(HarnessError):
@@ -150,15 +155,17 @@ class KeptReferences:
             self._store.put(caches.key(case=self._key, call=call), {"outputs": data})
 
     def _audit(self, kept: Arrays, made: Arrays, parts: Mapping[str, object]) -> None:
-        """Hold kept outputs against those that are made now: bit for bit."""
-        wrong = [name for name in {**kept, **made} if not _alike(kept.get(name), made.get(name))]
-        if wrong:
+        """Hold kept outputs against those that are made now."""
+        found = numerics.difference(kept, made)
+        floor = numerics.SMALLEST_FLOOR.get(str(parts.get("dtype")), USUAL_FLOOR)
+        # A choice may fall otherwise where data moves by a rounding; it falls as it does else.
+        if numerics.is_wrong(found, floor, mismatch_floor=float("jittered" in parts)):
             said = ", ".join(f"{name} {value}" for name, value in parts.items())
             self.different.append(
                 OtherReference(
-                    f"reference store: expected {', '.join(wrong)} of the reference ({said}) as "
-                    f"kept, found other values. Fix: look for what the key in {__name__} lacks, "
-                    f"and remove {self._store.folder}; --no-cache goes without"
+                    f"reference store: expected the reference ({said}) as kept, found another: "
+                    f"{numerics.explain(found, floor)}. Fix: look for what the key in {__name__} "
+                    f"lacks, and remove {self._store.folder}; --no-cache goes without"
                 )
             )
 
@@ -191,8 +198,3 @@ def fill_caches() -> None:
 def _digest(array: Array) -> str:
     data = np.ascontiguousarray(array)
     return f"{data.dtype.str} {data.shape} {hashlib.sha256(data.tobytes()).hexdigest()}"
-
-
-def _alike(kept: Array | None, made: Array | None) -> bool:
-    """Whether two arrays are the same, bit for bit."""
-    return kept is not None and made is not None and _digest(kept) == _digest(made)

@@ -25,7 +25,7 @@ from harness.toolkit.checkout import ROOT
 #: The folder of a package that holds one architecture beside the other.
 MODELS = "models"
 
-#: What a label may look like: it may come from a results file, and names no path outside.
+#: Form of a label. It may come from a results file, and names no path outside.
 LABEL = re.compile(r"(?:[A-Za-z_]\w*:|@{1,2}/)?[\w./ -]*")
 
 #: The labels of files in the backend's own folder begin so, and of those in the folder around it.
