@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.models import library_code
+from harness.toolkit.source_files import SourceFiles, package_folder
 
 FILES = {
     "__init__.py": "",
@@ -47,18 +48,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _forget() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchlike"]:
         del sys.modules[name]
-    cached: list[Any] = [
-        library_code.core_digest,
-        library_code._used,
-        library_code._file_digest,
-    ]
-    for function in cached:
-        function.cache_clear()
+    cached: Any = library_code._used
+    cached.cache_clear()
+    package_folder.cache_clear()
 
 
 def _digest() -> str:
     """The digest as a new process finds it."""
     _forget()
+    library_code._files = SourceFiles()
     importlib.invalidate_caches()
     importlib.import_module("torchlike.models.foreign")
     return library_code.code_digest(importlib.import_module("torchlike.models.ours").Model())
