@@ -20,6 +20,7 @@ BACKEND_FILES = [path for folder in BACKENDS for path in sorted(folder.rglob("*.
 #: The wings of the harness, from what a user types down to what everything stands on. Each may
 #: import those after it, and none before it.
 WINGS = (
+    "nox_sessions",
     "commands",
     "session",
     "report",

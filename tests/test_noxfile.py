@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import nox
@@ -25,6 +25,8 @@ from nox.sessions import _SessionQuit, _SessionSkip
 
 from harness.catalog import backends
 from harness.environments import pins
+from harness.nox_sessions import backend_folder, backend_session, environment
+from harness.nox_sessions import pins as session_pins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,7 +75,8 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("mock", "torch_cpu"):
         shutil.copytree(ROOT / "backends" / folder, tmp_path / "backends" / folder)
     write(tmp_path / "backends" / "some_gpu", GPU)
-    (tmp_path / "harness").mkdir()
+    sessions = Path("harness", "nox_sessions")
+    shutil.copytree(ROOT / sessions, tmp_path / sessions)
     (tmp_path / "harness" / "__init__.py").touch()
     (tmp_path / "harness" / "plugin.py").write_text(STUB, encoding="utf-8")
     (tmp_path / "tests").mkdir()
@@ -134,14 +137,16 @@ class TestBackends:
             assert backend.python == spec.python
             assert backend.platforms == spec.platforms
             assert backend.requirements == spec.lock
-            lack = noxfile.missing(backend, noxfile.Machine.here())
+            lack = backend_folder.missing(backend, backend_folder.Machine.here())
             assert (lack is None) == (spec.missing_hardware() is None)
 
-    def test_every_folder_but_underscored_ones(self, noxfile: Any, tmp_path: Path) -> None:
+    def test_every_folder_but_underscored_ones(self, tmp_path: Path) -> None:
         write(tmp_path / "backends" / "torch_cpu", 'title = "A"')
         write(tmp_path / "backends" / "_shared", 'title = "B"')
         (tmp_path / "backends" / "no_toml").mkdir()
-        assert [b.name for b in noxfile.find_backends(tmp_path)] == ["torch-cpu"]
+        assert [b.name for b in backend_folder.find_backends(tmp_path / "backends")] == [
+            "torch-cpu"
+        ]
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -159,12 +164,10 @@ class TestBackends:
         ],
         ids=lambda value: repr(value)[:30],
     )
-    def test_broken_file_names_itself(
-        self, noxfile: Any, tmp_path: Path, text: str, message: str
-    ) -> None:
+    def test_broken_file_names_itself(self, tmp_path: Path, text: str, message: str) -> None:
         path = write(tmp_path / "a", text)
         with pytest.raises(SystemExit) as error:
-            noxfile.read_backend(path)
+            backend_folder.read_backend(path)
         assert str(error.value).startswith(f"{path}: ")
         assert message in str(error.value)
 
@@ -178,54 +181,57 @@ class TestBackends:
             ('runs_on = ["self-hosted", "gpu"]' + GPU, ["self-hosted", "gpu"]),
         ],
     )
-    def test_runner(self, noxfile: Any, tmp_path: Path, text: str, runs_on: object) -> None:
-        assert noxfile.read_backend(write(tmp_path / "a", text)).runs_on == runs_on
+    def test_runner(self, tmp_path: Path, text: str, runs_on: object) -> None:
+        assert backend_folder.read_backend(write(tmp_path / "a", text)).runs_on == runs_on
 
     @pytest.mark.parametrize(
         ("supported", "running", "chosen"),
         [((), "3.14", None), (("3.11", "3.12"), "3.11", None), (("3.11", "3.12"), "3.14", "3.12")],
     )
     def test_interpreter(
-        self, noxfile: Any, supported: tuple[str, ...], running: str, chosen: str | None
+        self, supported: tuple[str, ...], running: str, chosen: str | None
     ) -> None:
-        backend = noxfile.Backend(Path("a"), "A", python=supported)
-        assert noxfile.interpreter(backend, running) == chosen
+        backend = backend_folder.BackendFolder(Path("a"), "A", python=supported)
+        assert backend_folder.interpreter(backend, running) == chosen
 
 
 class TestHardware:
     @pytest.fixture
-    def gpu(self, noxfile: Any, tmp_path: Path) -> Any:
-        return noxfile.read_backend(write(tmp_path / "some_gpu", GPU))
+    def gpu(self, tmp_path: Path) -> Any:
+        return backend_folder.read_backend(write(tmp_path / "some_gpu", GPU))
 
-    def machine(self, noxfile: Any, name: str = "linux-x86_64", *present: str) -> Any:
-        return noxfile.Machine(*name.split("-"), present.__contains__)
+    def machine(self, name: str = "linux-x86_64", *present: str) -> Any:
+        platform, architecture = name.split("-")
+        return backend_folder.Machine(platform, architecture, present.__contains__)
 
-    def test_any_path_will_do(self, noxfile: Any, gpu: Any) -> None:
-        machine = self.machine(noxfile, "linux-x86_64", "/dev/dxg")
-        assert noxfile.missing(gpu, machine) is None
-        assert noxfile.describe(gpu, None) == "A GPU: ready, a GPU"
+    def test_any_path_will_do(self, gpu: Any) -> None:
+        machine = self.machine("linux-x86_64", "/dev/dxg")
+        assert backend_folder.missing(gpu, machine) is None
+        assert backend_folder.describe(gpu, None) == "A GPU: ready, a GPU"
 
-    def test_so_will_the_platform(self, noxfile: Any, gpu: Any) -> None:
-        assert noxfile.missing(gpu, self.machine(noxfile, "darwin-arm64")) is None
-        assert noxfile.missing(gpu, self.machine(noxfile, "darwin-x86_64")) is not None
+    def test_so_will_the_platform(self, gpu: Any) -> None:
+        assert backend_folder.missing(gpu, self.machine("darwin-arm64")) is None
+        assert backend_folder.missing(gpu, self.machine("darwin-x86_64")) is not None
 
-    def test_says_what_is_missing_and_the_fix(self, noxfile: Any, gpu: Any) -> None:
-        lack = noxfile.missing(gpu, self.machine(noxfile))
+    def test_says_what_is_missing_and_the_fix(self, gpu: Any) -> None:
+        lack = backend_folder.missing(gpu, self.machine())
+        assert lack is not None
         assert lack.reason == (
             "some-gpu needs a GPU: expected one of /dev/gpu*, /dev/dxg, darwin-arm64, "
             "found linux-x86_64 without."
         )
         assert lack.fix == "install its driver."
-        assert noxfile.describe(gpu, lack) == "A GPU: skipped here, needs a GPU"
+        assert backend_folder.describe(gpu, lack) == "A GPU: skipped here, needs a GPU"
 
-    def test_other_platform(self, noxfile: Any) -> None:
-        backend = noxfile.Backend(Path("mps"), "MPS", platforms=("darwin",))
-        lack = noxfile.missing(backend, self.machine(noxfile))
+    def test_other_platform(self) -> None:
+        backend = backend_folder.BackendFolder(Path("mps"), "MPS", platforms=("darwin",))
+        lack = backend_folder.missing(backend, self.machine())
+        assert lack is not None
         assert lack.reason == "mps runs on darwin, and this machine is linux."
-        assert noxfile.missing(backend, self.machine(noxfile, "darwin-arm64")) is None
+        assert backend_folder.missing(backend, self.machine("darwin-arm64")) is None
 
-    def test_globs(self, noxfile: Any, tmp_path: Path) -> None:
-        here = noxfile.Machine.here()
+    def test_globs(self, tmp_path: Path) -> None:
+        here = backend_folder.Machine.here()
         (tmp_path / "gpu0").touch()
         assert here.exists(str(tmp_path / "gpu*"))
         assert not here.exists(str(tmp_path / "npu*"))
@@ -245,15 +251,14 @@ class TestWheelIndex:
     )
     def test_what_the_user_set_comes_first(
         self,
-        noxfile: Any,
         environ: dict[str, str],
         arguments: list[str],
         added: dict[str, str],
     ) -> None:
-        assert noxfile.wheel_index("cpu", environ) == (arguments, added)
+        assert environment.wheel_index("cpu", environ) == (arguments, added)
 
-    def test_no_torch_no_index(self, noxfile: Any) -> None:
-        assert noxfile.wheel_index("", {}) == ([], {})
+    def test_no_torch_no_index(self) -> None:
+        assert environment.wheel_index("", {}) == ([], {})
 
 
 class FakeSession:
@@ -291,6 +296,10 @@ class FakeSession:
         raise _SessionQuit(message)
 
 
+def install(session: FakeSession, wanted: environment.Environment) -> None:
+    environment.install(cast("nox.Session", session), wanted)
+
+
 @pytest.fixture
 def plain_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     index = ("PIP_FIND_LINKS", "UV_FIND_LINKS", "UV_TORCH_BACKEND")
@@ -300,16 +309,17 @@ def plain_environ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("plain_environ")
 class TestSessions:
-    def registered(self, noxfile: Any, backend: Any, machine: Any, *words: str) -> Any:
+    def registered(self, backend: Any, machine: Any, *words: str) -> Any:
         with mock.patch.dict(nox.registry._REGISTRY, clear=True):
-            noxfile.add_backend(backend, machine, words)
+            backend_session.add_backend(backend, machine, words)
             return nox.registry._REGISTRY[backend.name]
 
     def test_runs_pytest_and_forwards_everything(
         self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        function = self.registered(noxfile, noxfile.BACKENDS["torch_cpu"], noxfile.Machine.here())
+        here = backend_folder.Machine.here()
+        function = self.registered(noxfile.BACKENDS["torch_cpu"], here)
         posargs = ["-k", "bert or gpt2", "--models=smoke", "-n", "3", "-x", "--junitxml", "a.xml"]
         session = FakeSession(tmp_path, *posargs)
         function(session)
@@ -321,7 +331,7 @@ class TestSessions:
         assert command[7:9] == ("--backend", "torch-cpu")
         assert list(command[-len(posargs) :]) == posargs
         assert session.options["env"] == {
-            **noxfile.session_environment({}, None),
+            **environment.session_environment({}, None),
             "HARNESS_PARENT": str(os.getpid()),
         }
         assert session.options["interrupt_timeout"] >= 10
@@ -348,74 +358,70 @@ class TestSessions:
         if users is not None:
             monkeypatch.setenv("HF_HUB_OFFLINE", users)
         session = FakeSession(tmp_path, *posargs)
-        mock_backend, here = noxfile.BACKENDS["mock"], noxfile.Machine.here()
-        self.registered(noxfile, mock_backend, here)(session)
+        mock_backend, here = noxfile.BACKENDS["mock"], backend_folder.Machine.here()
+        self.registered(mock_backend, here)(session)
         # None removes the variable, and where it is not named the user's stays.
         assert session.options["env"].get("HF_HUB_OFFLINE", "the user's") == set_to
 
-    def test_the_users_environment_wins(self, noxfile: Any) -> None:
-        assert noxfile.session_environment({"HF_HUB_OFFLINE": "0"}, None) == {
+    def test_the_users_environment_wins(self) -> None:
+        assert environment.session_environment({"HF_HUB_OFFLINE": "0"}, None) == {
             "TOKENIZERS_PARALLELISM": "false"
         }
 
-    def test_bytecode_that_may_not_lie_in_the_tree_lies_in_the_environment(
-        self, noxfile: Any
-    ) -> None:
-        user = dict.fromkeys(noxfile.ENVIRONMENT, "x") | {"PYTHONDONTWRITEBYTECODE": "1"}
-        assert noxfile.session_environment(user, Path("env")) == {
+    def test_bytecode_that_may_not_lie_in_the_tree_lies_in_the_environment(self) -> None:
+        user = dict.fromkeys(environment.ENVIRONMENT, "x") | {"PYTHONDONTWRITEBYTECODE": "1"}
+        assert environment.session_environment(user, Path("env")) == {
             "PYTHONDONTWRITEBYTECODE": None,
             "PYTHONPYCACHEPREFIX": str(Path("env", "pycache")),
         }
         theirs = user | {"PYTHONPYCACHEPREFIX": "y"}
-        assert noxfile.session_environment(theirs, Path("env")) == {}
-        assert noxfile.session_environment(user, None) == {}
+        assert environment.session_environment(theirs, Path("env")) == {}
+        assert environment.session_environment(user, None) == {}
 
-    def test_installs_once_per_pins(self, noxfile: Any, tmp_path: Path) -> None:
+    def test_installs_once_per_pins(self, tmp_path: Path) -> None:
         pins = ROOT / "backends" / "mock" / "requirements.txt"
         session = FakeSession(tmp_path)
         for torch_backend in ("", "", "cpu", "cpu"):
-            noxfile.install(session, noxfile.Environment(pins, torch_backend=torch_backend))
+            install(session, environment.Environment(pins, torch_backend=torch_backend))
         assert len(session.installed) == 2
 
     def test_packages_to_leave_out_are_named_to_uv_and_part_of_the_key(
-        self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(noxfile, "ROOT", tmp_path)
         monkeypatch.chdir(tmp_path)
-        (tmp_path / "pyproject.toml").write_text("[dependency-groups]\n", encoding="utf-8")
         pins, excludes = tmp_path / "requirements.txt", tmp_path / "excludes.txt"
         pins.write_text("optimum-intel==2.2.0\n", encoding="utf-8")
         session = FakeSession(tmp_path)
         for names in ("torchvision\n", "torchvision\n", "torchaudio\n"):
             excludes.write_text(names, encoding="utf-8")
-            noxfile.install(session, noxfile.Environment(pins))
+            install(session, environment.Environment(pins))
         excludes.unlink()
-        noxfile.install(session, noxfile.Environment(pins))
+        install(session, environment.Environment(pins))
         plain = ("-r", "requirements.txt")
         left_out = ("--excludes", "excludes.txt", *plain)
         assert session.installed == [left_out, left_out, plain]
 
     def test_groups_come_in_the_versions_of_the_pins(self, noxfile: Any, tmp_path: Path) -> None:
         session = FakeSession(tmp_path)
-        noxfile.install(session, noxfile.REPORT)
+        install(session, noxfile.REPORT)
         (arguments,) = session.installed
         assert arguments[-2:] == ("-c", str(Path("backends/mock/requirements.txt")))
         assert any(word.startswith("jinja2==") for word in arguments)
 
-    def test_missing_pins_name_the_fix(self, noxfile: Any, tmp_path: Path) -> None:
+    def test_missing_pins_name_the_fix(self, tmp_path: Path) -> None:
         with pytest.raises(_SessionQuit, match="Fix: nox -s lock"):
-            noxfile.install(FakeSession(tmp_path), noxfile.Environment(ROOT / "no.txt"))
+            install(FakeSession(tmp_path), environment.Environment(ROOT / "no.txt"))
 
     def test_pip_says_that_it_knows_no_wheel_index(self, noxfile: Any, tmp_path: Path) -> None:
         session = FakeSession(tmp_path, venv_backend="virtualenv")
-        noxfile.install(session, noxfile.TESTS)
+        install(session, noxfile.TESTS)
         assert "--torch-backend" not in session.installed[0]
         assert "Fix: python -m pip install uv" in session.warnings[0]
 
-    def test_missing_hardware_skips_before_anything(self, noxfile: Any, tmp_path: Path) -> None:
-        backend = noxfile.read_backend(write(tmp_path / "some_gpu", GPU))
-        machine = noxfile.Machine("linux", "x86_64", lambda pattern: False)
-        function = self.registered(noxfile, backend, machine)
+    def test_missing_hardware_skips_before_anything(self, tmp_path: Path) -> None:
+        backend = backend_folder.read_backend(write(tmp_path / "some_gpu", GPU))
+        machine = backend_folder.Machine("linux", "x86_64", lambda pattern: False)
+        function = self.registered(backend, machine)
         assert function.venv_backend == "none"
         session = FakeSession(tmp_path)
         with pytest.raises(_SessionSkip, match=r"needs a GPU.* Fix: install its driver$"):
@@ -429,8 +435,8 @@ class TestSessions:
         self, noxfile: Any, tmp_path: Path, words: tuple[str, ...]
     ) -> None:
         backend = noxfile.BACKENDS["torch_cuda"]
-        machine = noxfile.Machine("linux", "x86_64", lambda pattern: False)
-        function = self.registered(noxfile, backend, machine, "nox", "--", *words)
+        machine = backend_folder.Machine("linux", "x86_64", lambda pattern: False)
+        function = self.registered(backend, machine, "nox", "--", *words)
         assert function.venv_backend is None
         session = FakeSession(tmp_path, *words)
         function(session)
@@ -443,18 +449,18 @@ class TestSessions:
             function(FakeSession(tmp_path, *words, "--require-device"))
 
     def test_hardware_that_is_there_is_not_stood_in_for(self, noxfile: Any, tmp_path: Path) -> None:
-        machine = noxfile.Machine("linux", "x86_64", lambda pattern: True)
+        machine = backend_folder.Machine("linux", "x86_64", lambda pattern: True)
         backend = noxfile.BACKENDS["torch_cuda"]
         words = ("--fallback", "cpu")
-        function = self.registered(noxfile, backend, machine, "nox", "--", *words)
+        function = self.registered(backend, machine, "nox", "--", *words)
         session = FakeSession(tmp_path, *words)
         function(session)
         assert session.installed == [("-r", str(Path("backends/torch_cuda/requirements.txt")))]
 
     def test_another_platform_has_no_stand_in(self, noxfile: Any, tmp_path: Path) -> None:
-        machine = noxfile.Machine("win32", "amd64", lambda pattern: False)
+        machine = backend_folder.Machine("win32", "amd64", lambda pattern: False)
         backend = noxfile.BACKENDS["mps"]
-        function = self.registered(noxfile, backend, machine, "--fallback", "cpu")
+        function = self.registered(backend, machine, "--fallback", "cpu")
         assert function.venv_backend == "none"
         with pytest.raises(_SessionSkip, match="mps runs on darwin"):
             function(FakeSession(tmp_path, "--fallback", "cpu"))
@@ -463,11 +469,11 @@ class TestSessions:
         self, noxfile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(noxfile.nox.options, "envdir", str(tmp_path))
-        assert noxfile.reusable("mock", noxfile.REPORT) is None
+        assert environment.reusable("mock", noxfile.REPORT) is None
         (tmp_path / "mock").mkdir()
-        (tmp_path / "mock" / noxfile.STAMP).write_text(noxfile.REPORT.key(), encoding="utf-8")
-        assert noxfile.reusable("mock", noxfile.REPORT) is True
-        assert noxfile.reusable("mock", noxfile.LINT) is None
+        (tmp_path / "mock" / environment.STAMP).write_text(noxfile.REPORT.key(), encoding="utf-8")
+        assert environment.reusable("mock", noxfile.REPORT) is True
+        assert environment.reusable("mock", noxfile.LINT) is None
 
 
 class TestPins:
@@ -567,8 +573,8 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
 
     def test_posargs_name_backends_or_go_to_uv(self, noxfile: Any) -> None:
         backends = list(noxfile.BACKENDS.values())
-        assert noxfile.select(["--upgrade"], backends) == (backends, ["--upgrade"])
-        named, rest = noxfile.select(["mock", "-P", "numpy"], backends)
+        assert session_pins.select(["--upgrade"], backends) == (backends, ["--upgrade"])
+        named, rest = session_pins.select(["mock", "-P", "numpy"], backends)
         assert [b.name for b in named] == ["mock"]
         assert rest == ["-P", "numpy"]
 
@@ -715,8 +721,13 @@ class TestNox:
             b.name: {"runs_on": b.runs_on} if b.runs_on else {} for b in noxfile.BACKENDS.values()
         }
 
-    def test_imports_the_project_only_when_a_session_runs(self) -> None:
-        tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    @pytest.mark.parametrize(
+        "path",
+        [ROOT / "noxfile.py", *sorted((ROOT / "harness" / "nox_sessions").glob("*.py"))],
+        ids=lambda path: path.name,
+    )
+    def test_imports_nothing_but_nox_until_a_session_runs(self, path: Path) -> None:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
 
         def imported(nodes: Iterable[ast.AST]) -> set[str]:
             names: list[str] = []
@@ -725,7 +736,8 @@ class TestNox:
                     names += [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom):
                     names.append(node.module or "")
-            return {name.split(".")[0] for name in names}
+            ours = {name for name in names if name.startswith("harness.nox_sessions")}
+            return {name.split(".")[0] for name in names if name not in ours}
 
         assert imported(tree.body) <= sys.stdlib_module_names | {"nox"}
         assert imported(ast.walk(tree)) <= sys.stdlib_module_names | {"nox", "harness"}

@@ -8,15 +8,13 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import nox
 import pytest
 from jsonschema import Draft4Validator, Draft7Validator
-from test_noxfile import load as load_noxfile
 
 from harness.catalog import backend_toml, model_lists
 from harness.contract import HarnessError
+from harness.nox_sessions import backend_folder
 from harness.results import expectations_file, expectations_update
 from tools import schemas
 
@@ -160,12 +158,11 @@ def read_expectations(folder: Path, text: str) -> None:
 
 
 def read_backend(folder: Path, text: str) -> None:
-    """By the harness and by noxfile.py, which requires more."""
+    """By the harness and by nox, which requires more."""
     path = folder / "backend.toml"
     path.write_text(text)
     backend_toml.read(folder)
-    with mock.patch.dict(nox.registry._REGISTRY, clear=True), mock.patch.dict(sys.modules):
-        load_noxfile(ROOT / "noxfile.py").read_backend(path)
+    backend_folder.read_backend(path)
 
 
 READERS: Mapping[str, Callable[[Path, str], None]] = {

@@ -12,7 +12,7 @@ from harness.toolkit.public_name import own_name
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, BOOLEAN, INTEGER, STRINGS, TABLE, Key
 
-#: Keys of `backend.toml`'s table `[hardware]`. `noxfile.py`, which reads the file without the
+#: Keys of `backend.toml`'s table `[hardware]`. `nox_sessions/`, which reads the file without the
 #: harness, is the reader that requires some.
 HARDWARE_KEYS: Mapping[str, Key] = {
     "paths": Key("Glob patterns of device files: the hardware is here where one exists.", STRINGS),

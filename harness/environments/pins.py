@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.metadata import requires
 from pathlib import Path
 
 from packaging.markers import Marker
 
+#: Arguments of uv that name what the harness needs, in a checkout.
+GROUP = ("--group", "pyproject.toml:harness")
 #: One line of a compiled file: a pin, the build that it was compiled for, and its marker.
 PIN = re.compile(r"(?P<pin>[\w.-]+(\[[\w,.-]+\])?==[^\s;+]+)(\+[^\s;]+)?( ; (?P<marker>.+))?")
 #: `os_name` and `platform_system` of each `sys_platform`, as markers name them.
@@ -29,6 +32,7 @@ def compiled(
     cuda: bool,
     options: Sequence[str],
     excludes: str = "",
+    harness: Sequence[str] = GROUP,
 ) -> str:
     """The pins that uv compiles from a `requirements.in`, tidied.
 
@@ -41,6 +45,7 @@ def compiled(
         cuda: whether torch comes with CUDA, so that the packages of CUDA stay.
         options: further arguments of `uv pip compile`.
         excludes: packages to leave out, a line each.
+        harness: arguments of uv that name what the harness itself needs.
     """
     with tempfile.TemporaryDirectory() as folder:
         output, excluded = Path(folder, "requirements.txt"), Path(folder, "excludes.txt")
@@ -49,8 +54,8 @@ def compiled(
         command = [
             *("uv", "pip", "compile", "--quiet", "--universal"),
             *("--python-version", python, "--custom-compile-command", "nox -s lock"),
-            *("--group", "pyproject.toml:harness", "--excludes", str(excluded)),
-            *("--output-file", str(output), *options, source),
+            *("--excludes", str(excluded), "--output-file", str(output)),
+            *(*harness, *options, source),
         ]
         run(command)
         # torch asks for CUDA unless it comes from another wheel index, which need not be in reach
@@ -59,6 +64,12 @@ def compiled(
             excluded.write_text("\n".join([excludes, *unwanted]), encoding="utf-8")
             run(command)
         return tidy(output.read_text(encoding="utf-8"), platforms)
+
+
+def own_requirements(distribution: str) -> str:
+    """The text of a `requirements.in` with what an installed distribution needs, without extras."""
+    needed = requires(distribution) or []
+    return "".join(f"{line}\n" for line in needed if "extra ==" not in line)
 
 
 def cuda_packages(pins: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""Compilation of pins: a backend's `requirements.in` to its `requirements.txt`, by uv."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+import nox
+
+from harness.nox_sessions.backend_folder import BackendFolder
+from harness.nox_sessions.environment import Environment, shown, wheel_index
+
+
+def select(
+    posargs: Sequence[str], backends: Iterable[BackendFolder]
+) -> tuple[list[BackendFolder], list[str]]:
+    """The backends that posargs name (all when they name none), and the remaining posargs."""
+    by_name = {backend.name: backend for backend in backends}
+    named = [by_name[word] for word in posargs if word in by_name]
+    return named or list(by_name.values()), [word for word in posargs if word not in by_name]
+
+
+def write_pins(
+    session: nox.Session,
+    backend: BackendFolder,
+    arguments: Sequence[str],
+    harness: Sequence[str] = (),
+) -> None:
+    """Write the backend's requirements.txt, starting from the versions that it has.
+
+    Args:
+        session: with uv in its environment.
+        backend: its folder.
+        arguments: further ones of `uv pip compile`.
+        harness: those that name what the harness itself needs; none for the checkout's group.
+    """
+    from harness.environments.pins import GROUP, compiled
+
+    index, added = wheel_index(backend.torch_backend, os.environ)
+    if not backend.torch_backend:
+        # PyPI's torch is wanted, and local wheels may be of another one.
+        added = {"UV_FIND_LINKS": None}
+    path = backend.requirements
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    excludes = Environment(path).excludes
+    new = compiled(
+        lambda command: session.run(*command, env=added),
+        shown(backend.folder / "requirements.in"),
+        old,
+        harness=harness or GROUP,
+        python=backend.python[0] if backend.python else "3.11",
+        platforms=backend.platforms,
+        cuda=not backend.torch_backend or backend.torch_backend.startswith("cu"),
+        options=[*index, *arguments],
+        excludes=excludes.read_text(encoding="utf-8") if excludes else "",
+    )
+    if new != old:
+        path.write_text(new, encoding="utf-8")
+    session.log(f"{shown(path)}: {'changed' if new != old else 'as it was'}")
