@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.code_coverage",
         "which code of its modeling file each architecture's cells run",
     ),
+    "dockerfile": ("harness.commands.dockerfile", "the Dockerfile of a backend, with its device"),
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
     "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),

@@ -62,6 +62,7 @@ READ_ONLY = {
     "devices",
     "diff",
     "discover",
+    "dockerfile",
     "expectations",
     "list",
     "operators",
