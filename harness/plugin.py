@@ -45,6 +45,7 @@ _NEED_BACKEND = (
     "repro",
     "fault",
     "no_cache",
+    "with",
     "checks",
     "measure",
 )
@@ -166,6 +167,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("--repro", metavar="ENTRY", help="run this entry here, without limits, for a debugger")
     add("--fault", metavar="KIND=ENTRY", action="append", help="a fault for the backend to inject")
+    add(
+        "--with",
+        metavar="REQUIREMENT",
+        action="append",
+        help="what the environment has in place of its pins, as nox makes it; marks the results, "
+        "which go to a folder of their own",
+    )
     add("--results", type=_path, metavar="DIR", help="where the results go; results/")
     add("--backends-dir", type=_path, metavar="DIR", help="where the backends are; backends/")
     add(

@@ -16,6 +16,7 @@ from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import CellFailure, CellResult, HarnessError, Outcome, RunInfo, Stage
 from harness.environments import locks, releases, session, swapped
+from harness.environments.pins import without
 from harness.environments.search import Answer, Boundary, Standing, bisect
 from harness.environments.session import NoResults, SeenCell, SeenFailure
 from harness.environments.swapped import NotInstalled
@@ -222,7 +223,7 @@ class World:
         return self.made(" ".join(locks.pins(pins).values()), pins)
 
     def interpreter_near(self, spec: object, package: str, version: str, pins: str) -> Path:
-        return self.interpreter_of(spec, f"{swapped.without(pins, package)}{package}=={version}\n")
+        return self.interpreter_of(spec, f"{without(pins, package)}{package}=={version}\n")
 
     def cell_in(self, python: Path, spec: object, *cell: object) -> SeenCell:
         pins = locks.versions(swapped.pins_of(python))

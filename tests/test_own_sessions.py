@@ -44,6 +44,7 @@ def repository(tmp_path: Path) -> Path:
     shutil.copytree(made, folder / "backends" / "acme_npu")
     (folder / "backends" / "acme_npu" / "__init__.py").unlink()
     (folder / "backends" / "acme_npu" / "requirements.txt").unlink()
+    (folder / "backends" / "acme_npu" / "requirements.in").write_text("# nothing\n")
     (folder / "noxfile.py").write_text(NOXFILE, encoding="utf-8")
     (folder / "models.toml").write_text(MODELS, encoding="utf-8")
     return folder
@@ -72,6 +73,12 @@ def test_two_lines_give_sessions_with_pins(nox: Installation, repository: Path) 
     again = run("-s", "acme-npu", "--", "-k", "bert", "-q")
     assert "Reusing existing virtual environment" in again
     assert "1 passed" in again
+
+    changed = run("-s", "acme-npu", "--", "--with", "packaging==26.2", "-q")
+    assert "+ packaging==26.2" in changed
+    assert "arguments -k bert -> --with packaging==26.2\n" in changed
+    assert "1 common cell, of which 1 passed and 1 pass: nothing changed" in changed
+    assert (repository / "results" / "with-packaging-26.2" / "acme-npu.duckdb").is_file()
 
 
 def test_entry_points_give_sessions(nox: Installation, tmp_path: Path) -> None:

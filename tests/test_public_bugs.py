@@ -12,7 +12,7 @@ from benchmarks.bug_judgement import Judgement, Row, Sighting, judge
 from benchmarks.public_bugs import Bug, Session
 from harness.catalog import backends, model_lists
 from harness.contract import CellResult, Entry, HarnessError, Outcome, RunInfo, Stage, Verdict
-from harness.environments import session, swapped
+from harness.environments import pins, session, swapped
 from harness.results.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -242,8 +242,8 @@ def test_one_package_is_swapped_and_the_others_stay() -> None:
         "transformers-extra\noptimum[openvino]==2.2.0\ntransformers==5.12.0\n"
     )
     assert swapped.swapped(told, "optimum", "2.1.0").endswith("-extra\noptimum==2.1.0\n")
-    pins = "transformers==5.23.0\n    # via x\ntransformers-extra==1\n"
-    assert swapped.without(pins, "transformers") == "    # via x\ntransformers-extra==1\n"
+    held = "transformers==5.23.0\n    # via x\ntransformers-extra==1\n"
+    assert pins.without(held, "transformers") == "    # via x\ntransformers-extra==1\n"
 
 
 @pytest.mark.parametrize("name", ["UV_FIND_LINKS", "PIP_FIND_LINKS", "UV_TORCH_BACKEND"])

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import pytest
 
-from harness.toolkit.checkout import PACKAGE
-
-#: Pytest's configuration of a session, so that none of the current folder's changes it.
-CONFIGURATION = PACKAGE / "session" / "pytest.ini"
+from harness.session.configuration import own_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +27,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the session; returns pytest's exit status."""
     options = [option for option in args.options if option != "--"]
-    ini = ["-c", str(CONFIGURATION), "--rootdir", str(Path.cwd())]
-    return int(pytest.main([*ini, "--backend", args.backend, *options]))
+    return int(pytest.main([*own_words(), "--backend", args.backend, *options]))

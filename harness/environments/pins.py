@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
 from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 #: Arguments of uv that name what the harness needs, in a checkout.
 GROUP = ("--group", "pyproject.toml:harness")
@@ -70,6 +71,38 @@ def own_requirements(distribution: str) -> str:
     """The text of a `requirements.in` with what an installed distribution needs, without extras."""
     needed = requires(distribution) or []
     return "".join(f"{line}\n" for line in needed if "extra ==" not in line)
+
+
+def package_of(requirement: str) -> str:
+    """The package that a requirement (PEP 508) is of: `transformers` for `transformers==5.22.0`.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: it is none.
+    """
+    return Requirement(requirement).name
+
+
+def with_requirement(requirements: str, requirement: str) -> str:
+    """The text of a `requirements.in` that has one requirement in place of that package's own.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: the requirement is none.
+    """
+    package = re.escape(package_of(requirement))
+    pattern = rf"^{package}(?:\[[\w,-]+\])?(?![\w.-]).*\n"
+    return f"{re.sub(pattern, '', requirements, flags=re.MULTILINE)}{requirement}\n"
+
+
+def without(pins: str, package: str) -> str:
+    """The pins without those of one package."""
+    return re.sub(rf"^{re.escape(package)}==.*\n", "", pins, flags=re.MULTILINE)
+
+
+def apart(requirements: Iterable[str]) -> str:
+    """The name of a folder for what differs from the pins by these requirements; empty for none."""
+    words = (re.sub(r"[^\w.+]+", "-", requirement).strip("-") for requirement in requirements)
+    joined = "_".join(words)
+    return f"with-{joined}" if joined else ""
 
 
 def cuda_packages(pins: str) -> list[str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import HarnessError
 from harness.environments import locks
-from harness.environments.pins import compiled
+from harness.environments.pins import compiled, with_requirement, without
 from harness.toolkit.cache import user_folder
 from harness.toolkit.checkout import INSTALLED, ROOT
 from harness.toolkit.version import DISTRIBUTION
@@ -123,13 +123,7 @@ def pins_of(python: Path) -> str:
 
 def swapped(requirements: str, package: str, version: str) -> str:
     """The text of a `requirements.in` that asks for one version of a package."""
-    pattern = rf"^{re.escape(package)}(?:\[[\w,-]+\])?(?![\w.-]).*\n"
-    return re.sub(pattern, "", requirements, flags=re.MULTILINE) + f"{package}=={version}\n"
-
-
-def without(pins: str, package: str) -> str:
-    """The pins without those of one package."""
-    return re.sub(rf"^{re.escape(package)}==.*\n", "", pins, flags=re.MULTILINE)
+    return with_requirement(requirements, f"{package}=={version}")
 
 
 def wheel_options(environ: Mapping[str, str]) -> list[str]:

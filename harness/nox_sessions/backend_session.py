@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import nox
 
@@ -15,6 +16,7 @@ from harness.nox_sessions.backend_folder import (
     interpreter,
     missing,
 )
+from harness.nox_sessions.changed_pins import requirements_of, run_changed
 from harness.nox_sessions.environment import Environment, install, reusable, run
 
 #: Makes the command of a session, from the backend's name and what stands behind `--`.
@@ -85,11 +87,15 @@ def add_backend(
             if "--require-device" in session.posargs:
                 session.error(message)
             session.skip(message)
-        install(session, environment)
         # Unset, unless the user has set it: only then does the hub's library ask the network.
         online = downloads(session.posargs) and "HF_HUB_OFFLINE" not in os.environ
-        changes = {"HF_HUB_OFFLINE": None} if online else {}
-        run(session, *command(backend.name, session.posargs), **changes)
+        changes: dict[str, Any] = {"HF_HUB_OFFLINE": None} if online else {}
+        words = command(backend.name, session.posargs)
+        if requirements_of(session.posargs):
+            run_changed(session, backend, environment, words, **changes)
+            return
+        install(session, environment)
+        run(session, *words, **changes)
 
     run_backend.__doc__ = describe(backend, lack)
     register = nox.session(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +15,7 @@ import nox
 from harness.nox_sessions import installed_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Present in every environment when set by nobody; see `session_environment`.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -124,12 +126,17 @@ def install(session: nox.Session, environment: Environment) -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         arguments = environment.requirements()
-        if environment.pins and not environment.gpu:
-            from harness.environments.pins import without_cuda
+        if environment.pins:
+            told = environment.pins.read_text(encoding="utf-8")
+            text = with_local_folders(told, environment.pins, Path(folder))
+            if not environment.gpu:
+                from harness.environments.pins import without_cuda
 
-            pins = Path(folder, environment.pins.name)
-            pins.write_text(without_cuda(environment.pins.read_text(encoding="utf-8")))
-            arguments[arguments.index("-r") + 1] = str(pins)
+                text = without_cuda(text)
+            if text != told:
+                pins = Path(folder, environment.pins.name)
+                pins.write_text(text, encoding="utf-8")
+                arguments[arguments.index("-r") + 1] = str(pins)
         try:
             for name in environment.distributions:
                 arguments += installed_copy.requirement(name, Path(folder))
@@ -139,6 +146,32 @@ def install(session: nox.Session, environment: Environment) -> None:
     # An install command, so that `nox -R`, which installs nothing, leaves no false stamp.
     write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
     session.run_install("python", "-c", write, str(stamp), key, silent=True, log=False)
+
+
+def with_local_folders(text: str, pins: Path, copies: Path) -> str:
+    """Requirements with copies of the folders that lines such as `-e ./backends/x` name.
+
+    Such paths are relative to what holds `backends/`: a checkout, where nox runs and nothing needs
+    to change, or the installed package, which nobody builds in.
+
+    Args:
+        text: of the requirements.
+        pins: the backend's file.
+        copies: the folder that the copies are written to.
+    """
+    root = pins.resolve().parents[2]
+    if root == Path.cwd():
+        return text
+
+    def copied(found: re.Match[str]) -> str:
+        source = root / found[1]
+        if not source.is_dir():
+            return found[0]
+        copy = copies / source.name
+        shutil.copytree(source, copy, dirs_exist_ok=True)
+        return str(copy)
+
+    return re.sub(r"^-e \./(\S+)", copied, text, flags=re.MULTILINE)
 
 
 def reusable(name: str, environment: Environment) -> bool | None:
@@ -166,12 +199,23 @@ def session_environment(environ: Mapping[str, str], folder: Path | None) -> dict
     return made
 
 
-def run(session: nox.Session, *command: str, **changes: str | None) -> None:
-    """Run a command of the session's environment; an interrupted one gets time to store results."""
+def run(
+    session: nox.Session, *command: str, success_codes: Sequence[int] = (0,), **changes: str | None
+) -> None:
+    """Run a command of the session's environment; an interrupted one gets time to store results.
+
+    Args:
+        session: of nox.
+        command: a program of the environment, or a path of one, and its arguments.
+        success_codes: exit statuses that are no failure of the session.
+        changes: environment variables; None unsets one.
+    """
     folder = None if session.venv_backend == "none" else session.env_dir.resolve()
     session.run(
         *command,
         env={**session_environment(os.environ, folder), PARENT: str(os.getpid()), **changes},
+        external=Path(command[0]).is_absolute(),
+        success_codes=success_codes,
         interrupt_timeout=STOP_SECONDS,
         terminate_timeout=STOP_SECONDS,
     )

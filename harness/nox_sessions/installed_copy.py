@@ -16,6 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+#: The distribution that this module is of, where it is installed.
+OURS = "hf-hardware-matrix"
+
 #: Files of a distribution's metadata that its installer has written.
 INSTALLERS = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"}
 

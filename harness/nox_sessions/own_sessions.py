@@ -16,13 +16,11 @@ from harness.nox_sessions.backend_folder import (
 )
 from harness.nox_sessions.backend_session import Command, add_backend
 from harness.nox_sessions.environment import Environment, install, reusable, run, shown
+from harness.nox_sessions.installed_copy import OURS
 from harness.nox_sessions.pins import select, write_pins
 
 #: The installed package, and its folder.
 PACKAGE, FOLDER = __name__.partition(".")[0], Path(__file__).resolve().parents[1]
-
-#: The name of its distribution.
-DISTRIBUTION = "hf-hardware-matrix"
 
 #: How an environment is made: nox takes the first that is there.
 VENV_BACKEND = "uv|virtualenv"
@@ -58,7 +56,7 @@ def add_sessions(backends: str | Sequence[str] = (), *, lists: str = "") -> None
             Machine.here(),
             sys.argv,
             command=_command(folder, lists),
-            distributions=list(filter(None, [DISTRIBUTION, backend.distribution])),
+            distributions=list(filter(None, [OURS, backend.distribution])),
             default=bool(folder),
             venv_backend=VENV_BACKEND,
         )
@@ -113,7 +111,7 @@ def _add_measure(backends: Sequence[BackendFolder]) -> None:
 def _add_report(lists: str) -> None:
     environment = Environment(
         constraints=FOLDER / "backends" / "mock" / "requirements.txt",
-        distributions=(DISTRIBUTION,),
+        distributions=(OURS,),
     )
     options = [f"--lists={lists}"] if lists else []
 
@@ -136,7 +134,7 @@ def _add_lock(backends: Sequence[BackendFolder]) -> None:
 
         install(session, environment)
         named, arguments = select(session.posargs, backends)
-        needed = Path(session.create_tmp(), f"{DISTRIBUTION}.in")
-        needed.write_text(own_requirements(DISTRIBUTION), encoding="utf-8")
+        needed = Path(session.create_tmp(), f"{OURS}.in")
+        needed.write_text(own_requirements(OURS), encoding="utf-8")
         for backend in named:
             write_pins(session, backend, arguments, [shown(needed.resolve())])

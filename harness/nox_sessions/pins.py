@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import nox
 
@@ -20,6 +21,44 @@ def select(
     return named or list(by_name.values()), [word for word in posargs if word not in by_name]
 
 
+def compile_pins(
+    run: Callable[[Sequence[str], Mapping[str, str | None]], object],
+    backend: BackendFolder,
+    source: Path,
+    old: str,
+    arguments: Sequence[str] = (),
+    harness: Sequence[str] = (),
+) -> str:
+    """The text of a `requirements.txt` that uv compiles.
+
+    Args:
+        run: runs a command, with uv at hand, and with changes of the environment.
+        backend: that the pins are for.
+        source: the `requirements.in`.
+        old: the pins so far; uv keeps the versions that still fit.
+        arguments: further ones of `uv pip compile`.
+        harness: those that name what the harness itself needs; none for the checkout's group.
+    """
+    from harness.environments.pins import GROUP, compiled
+
+    index, added = wheel_index(backend.torch_backend, os.environ)
+    if not backend.torch_backend:
+        # PyPI's torch is wanted, and local wheels may be of another one.
+        added = {"UV_FIND_LINKS": None}
+    excludes = Environment(backend.requirements).excludes
+    return compiled(
+        lambda command: run(command, added),
+        shown(source),
+        old,
+        harness=harness or GROUP,
+        python=backend.python[0] if backend.python else "3.11",
+        platforms=backend.platforms,
+        cuda=not backend.torch_backend or backend.torch_backend.startswith("cu"),
+        options=[*index, *arguments],
+        excludes=excludes.read_text(encoding="utf-8") if excludes else "",
+    )
+
+
 def write_pins(
     session: nox.Session,
     backend: BackendFolder,
@@ -34,25 +73,15 @@ def write_pins(
         arguments: further ones of `uv pip compile`.
         harness: those that name what the harness itself needs; none for the checkout's group.
     """
-    from harness.environments.pins import GROUP, compiled
-
-    index, added = wheel_index(backend.torch_backend, os.environ)
-    if not backend.torch_backend:
-        # PyPI's torch is wanted, and local wheels may be of another one.
-        added = {"UV_FIND_LINKS": None}
     path = backend.requirements
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    excludes = Environment(path).excludes
-    new = compiled(
-        lambda command: session.run(*command, env=added),
-        shown(backend.folder / "requirements.in"),
+    new = compile_pins(
+        lambda command, changes: session.run(*command, env=changes),
+        backend,
+        backend.folder / "requirements.in",
         old,
-        harness=harness or GROUP,
-        python=backend.python[0] if backend.python else "3.11",
-        platforms=backend.platforms,
-        cuda=not backend.torch_backend or backend.torch_backend.startswith("cu"),
-        options=[*index, *arguments],
-        excludes=excludes.read_text(encoding="utf-8") if excludes else "",
+        arguments,
+        harness,
     )
     if new != old:
         path.write_text(new, encoding="utf-8")

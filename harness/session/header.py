@@ -30,6 +30,10 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
         )
     if run.faults:
         lines.append(f"faults: {run.faults} injected; the run is marked so, and counts nowhere")
+    if options.instead:
+        lines.append(
+            f"with: {', '.join(options.instead)} in place of the pins; signatures are not compared"
+        )
     if run.absence is not None:
         lines.append(f"device: none. {run.absence}")
     entries = len({cell.entry.name for cell in cells})

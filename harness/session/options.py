@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import InvalidRequirement
 
 from harness.catalog import backend_spec
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
 from harness.cell.request import DEFAULT
 from harness.contract import HarnessError
+from harness.environments.pins import apart, package_of
+from harness.session.configuration import asked
 from harness.session.pretrained import BESIDE, SEEDED, Pretrained, pretrained_of
 from harness.toolkit import hardware
 from harness.toolkit.checkout import results_folder
@@ -83,6 +86,7 @@ class Options:
     pretrained: Pretrained | None = None  # real weights, from the hub
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = field(default_factory=results_folder)
+    instead: tuple[str, ...] = ()  # requirements that the environment has in place of its pins
     backends: Path = backend_spec.BACKENDS
     lists: ChosenLists = field(default_factory=ChosenLists)
     arguments: tuple[str, ...] = ()
@@ -129,6 +133,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         int(_within("--memory", given("memory", usual.memory_mb), MOST_MB, "MB")),
     )
     default = Options(backend)
+    instead = _requirements(given("with", []))
     repro = given("repro", "")
     return Options(
         backend=backend,
@@ -148,10 +153,11 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         measure=measured,
         localise=bool(config.getoption("localise")),
         backend_options={name: value for name, value in named.items() if value},
-        results=given("results", default.results).resolve(),
+        instead=instead,
+        results=given("results", default.results / apart(instead)).resolve(),
         backends=given("backends_dir", default.backends).resolve(),
         lists=chosen(str(config.getoption("lists") or OURS)),
-        arguments=tuple(config.invocation_params.args),
+        arguments=asked(config.invocation_params.args),
     )
 
 
@@ -175,6 +181,18 @@ def _folder(option: str, path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise HarnessError(f"expected {option} to name a folder, found {path}. Fix: correct it")
     return path.resolve() if path is not None else None
+
+
+def _requirements(texts: Sequence[str]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            package_of(text)
+        except InvalidRequirement as error:
+            raise HarnessError(
+                f"expected --with to name a requirement, as in transformers==5.22.0, found "
+                f"{cut(text)}: {error}. Fix: correct it"
+            ) from None
+    return tuple(texts)
 
 
 def _within(option: str, value: float, most: float, unit: str) -> float:

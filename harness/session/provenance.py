@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from harness.catalog.backend_spec import BackendSpec
@@ -30,7 +31,7 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
             **({DISTRIBUTION: version()} if INSTALLED else {}),
             **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
-        lock_sha256=lock_of(spec),
+        lock_sha256=lock_of(spec, options.instead),
         git_commit=_git_commit(),
         host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
         arguments=options.arguments,
@@ -40,12 +41,18 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
     )
 
 
-def lock_of(spec: BackendSpec) -> str:
-    """The SHA-256 of a backend's pins; empty without such a file."""
+def lock_of(spec: BackendSpec, instead: Sequence[str] = ()) -> str:
+    """The SHA-256 of a backend's pins; empty without such a file.
+
+    Args:
+        spec: the backend's.
+        instead: requirements that the environment has in place of some pins.
+    """
     try:
-        return hashlib.sha256(spec.lock.read_bytes()).hexdigest()
+        pins = spec.lock.read_bytes()
     except OSError:
         return ""
+    return hashlib.sha256(pins + "".join(f"\n{text}" for text in instead).encode()).hexdigest()
 
 
 def _git_commit() -> str:

@@ -48,6 +48,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
     for name in PASSED_ON_LISTS:
         for text in filter(None, given.get(name, "").split("\n")):
             arguments += [f"--{name.replace('_', '-')}", text]
+    for requirement in options.instead:
+        arguments.append(f"--with={requirement}")
     if given.get("cache") == "off":
         arguments.append("--no-cache")
     lists = [f"--lists={options.lists}"] if options.lists.own else []

@@ -237,7 +237,7 @@ class Run:
             return list(cells)
         cache = checkpoint_plan.cache_folder()
         if settings.policy:
-            done = checkpoints_done.cells_done(self.path, lock_of(self.spec))
+            done = checkpoints_done.cells_done(self.path, lock_of(self.spec, self.options.instead))
             self.done_before = [cell for cell in cells if _cell_key(cell) in done]
             cells = [cell for cell in cells if _cell_key(cell) not in done]
         entries = {cell.entry.name: cell.entry for cell in cells}.values()
@@ -456,6 +456,12 @@ class Run:
                 "your own, `python -m pip install -e` its repository; for others, an "
                 "expectations.toml in the folder of your lists, by hand"
             )
+        if self.options.instead:
+            raise HarnessError(
+                f"expected results of the pins for {path.name}, found those with "
+                f"{', '.join(self.options.instead)}; it is as it was. Fix: --update-expectations "
+                "without --with, once the pins have it"
+            )
         if self.foreign:
             raise HarnessError(
                 f"expected results of this project's lists for {path.name}, found those with "
@@ -489,7 +495,8 @@ class Run:
             and settings is None
             and (promised is None or cell.entry.name in promised)
         )
-        recorded_here = held and cell.entry.name not in self.own
+        # The recorded ones are those of the pins.
+        recorded_here = held and cell.entry.name not in self.own and not self.options.instead
         # A library reads a checkpoint in the same way whatever it computes in afterwards.
         reads = held and cell.precision == "default"
         job = Job(
