@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dockerfile": ("harness.commands.dockerfile", "the Dockerfile of a backend, with its device"),
     "expectations": ("harness.commands.expectations", "check and show the expected failures"),
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
+    "sql": ("harness.commands.sql", "a question to the results of all sessions, in SQL"),
     "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),
     "localise": (
         "harness.commands.localise",

@@ -685,7 +685,13 @@ class TestMain:
         assert str(output / "report.html") in out
         assert err == ""
         written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.*"))
-        assert written == ["badges/cpu.svg", "report.html", "report.md"]
+        assert written == [
+            "badges/cpu.json",
+            "badges/cpu.svg",
+            "comment.md",
+            "report.html",
+            "report.md",
+        ]
 
     @pytest.mark.parametrize("there", [True, False])
     def test_no_results_at_all(self, folder: Path, there: bool) -> None:

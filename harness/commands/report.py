@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,13 @@ from harness.catalog import model_lists, selection
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.report import badges, content, words
+from harness.report.exports import EXPORTS
+from harness.report.server import PORT, ReportServer, seen
 from harness.results import merged
+from harness.results.snapshots import Snapshots
 from harness.toolkit import checkout
 from harness.toolkit.atomic_write import write_atomically
+from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.printable import show
 
 #: The folder that sessions write to, from the root of the checkout.
@@ -40,7 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where report.html, report.md and badges/ go (default: the results folder)",
     )
+    parser.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        type=_exports,
+        metavar="NAMES",
+        help=f"also write the results for other programs: {', '.join(EXPORTS)}",
+    )
+    parser.add_argument(
+        "--serve",
+        nargs="?",
+        type=int,
+        const=PORT,
+        metavar="PORT",
+        help="show the report on this machine, and renew it as sessions write "
+        f"(default: port {PORT})",
+    )
     add_lists(parser)
+
+
+def _exports(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in EXPORTS]:
+        raise argparse.ArgumentTypeError(
+            f"expected names of {', '.join(EXPORTS)}, found {unknown[0]!r}."
+            f"{did_you_mean(unknown[0], EXPORTS)}"
+        )
+    return names
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -49,19 +81,27 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         HarnessError: there are no results that can be read, or the report cannot be written.
     """
+    if arguments.serve is not None:
+        return serve(arguments)
     from harness.report import html, markdown  # need jinja2, which only the report session has
 
     folder: Path = arguments.results
     output: Path = arguments.output or folder
     report = read(folder, lambda: catalog_of(arguments))
-    files = {
+    files: dict[Path, str | bytes] = {
         Path("report.html"): html.render(report),
         Path("report.md"): markdown.render(report),
+        Path("comment.md"): markdown.comment(report),
     }
     for backend, text in badges.badges(report.totals, report.runs).items():
         files[Path("badges") / f"{backend}.svg"] = text
-    for name, text in files.items():
-        _write(output / name, text)
+    for backend, text in badges.endpoints(report.totals, report.runs).items():
+        files[Path("badges") / f"{backend}.json"] = text
+    for name in dict.fromkeys(name for names in arguments.export for name in names):
+        file, write = EXPORTS[name]
+        files[Path(file)] = write(report)
+    for path, written in files.items():
+        _write(output / path, written)
     for total in report.totals:
         part = words.share(total.passed, total.judged)
         column = f"{total.backend} {total.precision}"
@@ -73,6 +113,28 @@ def main(arguments: argparse.Namespace) -> int:
     for problem in [*problems, *(f"doubted: {doubt}" for doubt in report.doubts)]:
         show(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Show the report on loopback until Ctrl-C, written anew when a results file has changed.
+
+    Raises:
+        HarnessError: the port is taken, or there are no results yet.
+    """
+    from harness.report import html  # needs jinja2, which only the report session has
+
+    folder: Path = arguments.results
+    with tempfile.TemporaryDirectory(prefix="harness-") as copies:
+        snapshots = Snapshots(folder, Path(copies))
+
+        def written() -> str:
+            snapshots.refresh()
+            return html.render(read(Path(copies), lambda: catalog_of(arguments)), live=True)
+
+        server = ReportServer(written, lambda: seen(folder), arguments.serve)
+        show(f"The report is at {server.address} until Ctrl-C; it is renewed as sessions write.")
+        server.run()
+    return 0
 
 
 def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> content.Report:
@@ -115,7 +177,7 @@ def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> c
     return report
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str | bytes) -> None:
     """Write a file as a whole or, on a full disk or an interruption, leave the old one.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -30,19 +31,21 @@ def badges(totals: Sequence[Total], runs: Sequence[RunRow]) -> Mapping[str, str]
     return found
 
 
+def endpoints(totals: Sequence[Total], runs: Sequence[RunRow]) -> Mapping[str, str]:
+    """JSON texts by backend, as the endpoint badge of shields.io reads them."""
+    emulated = {run.backend for run in runs if run.emulated}
+    found: dict[str, str] = {}
+    for total in totals:
+        if total.backend not in found:
+            label, value, colour = _words(total, emulated=total.backend in emulated)
+            told = {"schemaVersion": 1, "label": label, "message": value, "color": colour}
+            found[total.backend] = json.dumps(told) + "\n"
+    return found
+
+
 def badge(total: Total, *, emulated: bool) -> str:
     """One badge as SVG: `openvino | 601/690 pass`, or `none judged`."""
-    label = total.backend
-    if total.precision != "default":
-        label += f" {total.precision}"
-    if emulated:
-        label += " (emulated)"
-    value = f"{total.passed}/{total.judged} pass" if total.judged else "none judged"
-    part = total.passed / total.judged if total.judged else 0.0
-    colour = next(colour for limit, colour in _COLOURS if part >= limit)
-    if not total.judged:
-        colour = "#666"
-    label = printable.line(label, LABEL)
+    label, value, colour = _words(total, emulated=emulated)
     left, right = _width(label), _width(value)
     title = f"{label}: {value}"
     if total.judged:
@@ -59,6 +62,22 @@ def badge(total: Total, *, emulated: bool) -> str:
         f'<text x="{left + right / 2:g}" y="14" textLength="{right - 12}">{escape(value)}</text>'
         "</g></svg>\n"
     )
+
+
+def _words(total: Total, *, emulated: bool) -> tuple[str, str, str]:
+    """Label, value and colour of a badge."""
+    label = total.backend
+    if total.precision != "default":
+        label += f" {total.precision}"
+    if emulated:
+        label += " (emulated)"
+    value = f"{total.passed}/{total.judged} pass" if total.judged else "none judged"
+    part = total.passed / total.judged if total.judged else 0.0
+    colour = next(colour for limit, colour in _COLOURS if part >= limit)
+    if not total.judged:
+        colour = "#666"
+    label = printable.line(label, LABEL)
+    return label, value, colour
 
 
 def _width(text: str) -> int:

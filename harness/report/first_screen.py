@@ -131,5 +131,7 @@ def age(then: datetime, now: datetime) -> str:
 
 
 def _ranked(found: Sequence[Change]) -> tuple[Group, ...]:
+    """Groups of changes: first what is worse, last what fails otherwise and is expected to fail."""
     order = list(Kind)
-    return tuple(grouped(sorted(found, key=lambda change: order.index(change.kind))))
+    groups = grouped(sorted(found, key=lambda change: order.index(change.kind)))
+    return tuple(sorted(groups, key=lambda group: (not group.worse, group.kind is Kind.CHANGED)))

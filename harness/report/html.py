@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -19,7 +19,7 @@ from harness.report.content import Report
 from harness.report.first_screen import age
 from harness.report.labels import emulated, grouped, label, outcomes, speeds
 from harness.report.words import plural
-from harness.results.changed_cells import Group, Kind
+from harness.results.changed_cells import Group
 from harness.results.queries import CellRow
 from harness.toolkit import printable
 
@@ -37,14 +37,6 @@ CAUSES, UNEXPECTED = 12, 40
 
 #: Groups of changes on the first screen, and names in each.
 SHOWN, NAMES = 3, 4
-
-#: Kinds of change in words, after a count.
-KINDS: Mapping[str, str] = {
-    Kind.REGRESSED: "broke",
-    Kind.CHANGED: "failing otherwise",
-    Kind.FLAKY: "now passing and failing",
-    Kind.IMPROVED: "mended",
-}
 
 #: The most cells of which the matrix for readers without script has the details too.
 DETAILED = 12_000
@@ -147,7 +139,7 @@ def _template() -> Template:
         stages=tuple(Stage),
         age=age,
         counts=kinds_counted,
-        KINDS=KINDS,
+        KINDS=words.KINDS,
         SHOWN=SHOWN,
         NAMES=NAMES,
         CAUSES=CAUSES,

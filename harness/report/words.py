@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from harness.contract import Outcome, Verdict
+from harness.results.changed_cells import Kind
 from harness.toolkit.durations import digits, duration
 
 #: A mark for every verdict that is not green; text, so that it survives a copy and a printer.
@@ -38,6 +40,14 @@ VERDICTS: dict[str, str] = {
     Verdict.NEW: "does not pass, and nothing was expected",
     Verdict.IMPROVED: "expected to fail, passes",
     Verdict.FLAKY: "passes and fails, and nobody expected that",
+}
+
+#: Kinds of change in words, after a count.
+KINDS: Mapping[str, str] = {
+    Kind.REGRESSED: "broke",
+    Kind.CHANGED: "failing otherwise",
+    Kind.FLAKY: "now passing and failing",
+    Kind.IMPROVED: "mended",
 }
 
 NOTHING = "\N{EN DASH}"

@@ -75,21 +75,15 @@ def of_one_file(cells: str, metrics: str, texts: str, not_green: str) -> str:
         not_green: SQL of a verdict that is not green.
     """
     return f"""
-        CREATE TEMP TABLE counted AS
-        SELECT cells.row, cells.run_id, cells.entry, cells.head, cells.precision, outcome,
-            coalesce(verdict, '') AS verdict, backend, sequence
-        FROM {cells} AS cells JOIN judged USING (row)
-        JOIN clean.runs ON cells.run_id = clean.runs.run_id
-        WHERE broken IS NULL AND judged.fallback = '' AND faults = '' AND size = 'tiny'
-        QUALIFY row_number() OVER (
-            PARTITION BY cells.run_id, cells.entry, cells.head, cells.precision
-            ORDER BY cells.row DESC) = 1;
+        CREATE TEMP VIEW counted AS
+        SELECT judged.*, backend, sequence FROM judged JOIN clean.runs USING (run_id)
+        WHERE broken IS NULL AND fallback = '' AND faults = '' AND size = 'tiny';
         CREATE TABLE clean.history AS
         SELECT run_id, entry, head, precision, stage, outcome, verdict, {texts}
         FROM (
             FROM counted JOIN (SELECT row, stage, reason, cause FROM {cells}) USING (row)
             QUALIFY {_CHANGED} OVER (
-                PARTITION BY backend, entry, head, precision ORDER BY sequence, run_id)
+                PARTITION BY backend, entry, head, precision ORDER BY sequence, run_id, row)
         );
         CREATE TABLE clean.run_totals AS
         SELECT run_id, precision, count(*) AS cells,

@@ -277,7 +277,8 @@ def _copy(
     connection.execute(
         f"""
         CREATE TEMP TABLE judged AS
-        SELECT row, run_id, entry, head, precision, coalesce(fallback, '') AS fallback,
+        SELECT row, run_id, entry, head, precision, outcome, coalesce(verdict, '') AS verdict,
+            coalesce(fallback, '') AS fallback,
             CASE WHEN run_id NOT IN (SELECT run_id FROM clean.runs) THEN 'run'
             ELSE {rules.broken(cell_rules)} END AS broken
         FROM {cells};
