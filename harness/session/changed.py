@@ -71,11 +71,7 @@ class ResultKeys:
 
     def _code_digest(self, labels: tuple[str, ...]) -> str | None:
         if labels not in self._code:
-            late = any(
-                path.stat().st_mtime > self._since
-                for label in labels
-                for path in self._files.files(label)
-            )
+            late = any(self._files.changed_at(label) > self._since for label in labels)
             self._code[labels] = None if late else self._files.together(labels)
         return self._code[labels]
 

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -121,11 +121,8 @@ class Run:
             shared=self.spec.worker == "shared",
             paths=self.spec.search_path,
             variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
-            preload=preloaded_modules(
-                self.spec,
-                options.precisions,
-                [self.catalog.entries[name] for name in self.selected],
-            ),
+            # Which cells run under `--changed`, and what they need, is not known yet.
+            preload=() if options.changed else self._preloaded(self.selected),
         )
         self.note = ""
         self.planned: Sequence[Planned] = ()
@@ -298,14 +295,24 @@ class Run:
             self._feed.start(cancel)
         return futures
 
+    def _preloaded(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The modules that the fork server imports for some entries."""
+        entries = [self.catalog.entries[name] for name in names]
+        return preloaded_modules(self.spec, self.options.precisions, entries)
+
     def _changed(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those whose result would not come again for sure."""
+        """Those whose result would not come again for sure, with a fork server for them."""
         assert self.unchanged is not None
-        return [
+        jobs = {task.label: self._jobs[task.label] for task in tasks}
+        left = [
             task
             for task in tasks
-            if not self.unchanged.leave_out(self._jobs[task.label].cell, self._jobs[task.label])
+            if not self.unchanged.leave_out(jobs[task.label].cell, jobs[task.label])
         ]
+        names = dict.fromkeys(jobs[task.label].cell.entry.name for task in left)
+        self.settings = replace(self.settings, preload=self._preloaded(names))
+        fork_server.end_server()  # the one that answered for the device has imported nothing
+        return left
 
     def _new_pool(self) -> Pool[CellResult]:
         if not self.settings.shared:

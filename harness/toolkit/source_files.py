@@ -54,7 +54,7 @@ class SourceFiles:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._digests: dict[str, str] = {}
+        self._found: dict[str, tuple[str, float]] = {}  # digest and time of change, by label
 
     def digest(self, label: str) -> str:
         """SHA-256 of a label's file or files; empty where there is none.
@@ -62,9 +62,18 @@ class SourceFiles:
         Args:
             label: see above; one that leads out of its folder has no file.
         """
-        if label not in self._digests:
-            self._digests[label] = _digest_of(self.files(label))
-        return self._digests[label]
+        return self._look_up(label)[0]
+
+    def changed_at(self, label: str) -> float:
+        """When a file of a label was changed last, in seconds since the epoch; 0 without one."""
+        return self._look_up(label)[1]
+
+    def _look_up(self, label: str) -> tuple[str, float]:
+        if label not in self._found:
+            files = self.files(label)
+            changed = max((file.stat().st_mtime for file in files), default=0.0)
+            self._found[label] = (_digest_of(files), changed)
+        return self._found[label]
 
     def together(self, labels: Iterable[str]) -> str:
         """SHA-256 of labels and their digests."""
