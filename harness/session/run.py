@@ -46,6 +46,7 @@ from harness.session.options import Options, comma_separated
 from harness.session.preloading import preloaded_modules
 from harness.session.provenance import lock_of, run_info
 from harness.session.rerun_command import rerun_command
+from harness.session.staggered import staggered
 from harness.toolkit import signature
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
@@ -272,9 +273,11 @@ class Run:
         """
         self.open()
         patience = self.patience()
+        # Checkpoints are wanted in the order of the plan.
+        ordered = cells if self._feed is not None else staggered(cells, self.settings.workers)
         tasks = [
             Task(cell_result.RUN_CELL, self.job(cell), cell.id, patience[cell.precision])
-            for cell in cells
+            for cell in ordered
         ]
         if self.options.changed:
             tasks = self._changed(tasks)
