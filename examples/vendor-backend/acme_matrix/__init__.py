@@ -1,0 +1,1 @@
+"""Backend of the ACME NPU for hf-hardware-matrix."""
