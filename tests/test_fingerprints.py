@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from traceback import FrameSummary
 
 import pytest
@@ -213,6 +214,14 @@ def test_the_standard_library_counts_only_where_the_fault_lies_in_it() -> None:
     assert fingerprints.place([outside, inside]) == "ctypes:string_at"
     assert fingerprints.place([inside, outside]) == ""
     assert fingerprints.place([]) == ""
+
+
+def test_an_installed_harness_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprints, "PACKAGE", Path(SITE, "hf_hardware_matrix"))
+    own = frame(str(Path(SITE, "hf_hardware_matrix", "cell", "stages.py")), "run")
+    library = frame(f"{SITE}/openvino/__init__.py", "compile")
+    assert fingerprints.place([own]) == ""
+    assert fingerprints.place([own, library, own]) == "openvino:compile"
 
 
 def test_a_caught_exception() -> None:

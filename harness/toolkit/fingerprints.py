@@ -9,10 +9,13 @@ attribute) stays.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
 from traceback import FrameSummary
+
+from harness.toolkit.checkout import PACKAGE
 
 #: Longer than this, a message says more than its cause.
 LIMIT = 200
@@ -225,12 +228,13 @@ def telling_line(message: str) -> str:
 def place(frames: Sequence[FrameSummary]) -> str:
     """`module:function` of the innermost frame in a library; empty if there is none.
 
-    The standard library counts only where the fault itself lies in it: every child was started
+    This package is none of them, also where it is installed among them. The standard library counts only where the fault itself lies in it: every child was started
     through it.
     """
     for frame in reversed(frames):
         found = _LIBRARY.search(frame.filename)
-        if found is not None and frame.name not in _PLUMBING:
+        own = frame.filename.startswith(f"{PACKAGE}{os.sep}")
+        if found is not None and not own and frame.name not in _PLUMBING:
             return _named(found, frame)
     found = _STANDARD.search(frames[-1].filename) if frames else None
     return _named(found, frames[-1]) if found is not None else ""
