@@ -228,8 +228,8 @@ def telling_line(message: str) -> str:
 def place(frames: Sequence[FrameSummary]) -> str:
     """`module:function` of the innermost frame in a library; empty if there is none.
 
-    This package is none of them, also where it is installed among them. The standard library counts only where the fault itself lies in it: every child was started
-    through it.
+    This package is none of them, also where it is installed among them. The standard library
+    counts only where the fault itself lies in it: every child was started through it.
     """
     for frame in reversed(frames):
         found = _LIBRARY.search(frame.filename)
