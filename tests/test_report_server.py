@@ -22,7 +22,7 @@ from harness.results.snapshots import Snapshots
 def pages() -> Iterator[tuple[ReportServer, list[str]]]:
     """A server of the first text of a list."""
     texts = ["one"]
-    server = ReportServer(lambda: texts[0], lambda: texts[0], 0)
+    server = ReportServer(lambda: texts[0], lambda: texts[0], 0, interval=3600.0)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield server, texts
@@ -45,6 +45,8 @@ def test_the_page_is_that_of_the_newest_results(pages: tuple[ReportServer, list[
     assert server.address.startswith("http://127.0.0.1:")
     assert get(server, "/") == (200, "one")
     texts[0] = "two"
+    assert get(server, "/version") == (200, "one")  # of the page that is served meanwhile
+    server.renew()
     assert get(server, "/version") == (200, "two")
     assert get(server, "/") == (200, "two")
 

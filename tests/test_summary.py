@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
 
 from harness.contract import CellResult, Metric, Outcome, Stage, Verdict
-from harness.session import summary
+from harness.results.last_results import LastResult
+from harness.session import news, summary
 from harness.session.cost import Cost
+from harness.session.hooks import drop_cut_line
+from harness.session.items import FailureReport
 
 Make = Callable[..., CellResult]
 
@@ -83,3 +89,51 @@ def test_the_cost_counts_the_harnesss_own_share(make_result: Make) -> None:
 def test_the_slowest_come_first(make_result: Make) -> None:
     results = [make_result(f"e{n}", seconds=float(n)) for n in range(8)]
     assert summary.slowest(results).startswith("e7 7.0 s, e6 6.0 s")
+
+
+def last(*results: CellResult) -> dict[tuple[str, str, str], LastResult]:
+    when = datetime(2026, 11, 28, tzinfo=UTC)
+    return {(r.entry, r.head, r.precision): LastResult(r, when, None) for r in results}
+
+
+def test_what_changed_since_the_last_run_is_told(make_result: Make) -> None:
+    before = last(
+        make_result("broke"),
+        *failing(make_result, "c", "mended"),
+        *failing(make_result, "old", "otherwise"),
+        make_result("same"),
+        make_result("elsewhere"),
+    )
+    now = [
+        *failing(make_result, "c", "broke", reason="it went boom"),
+        make_result("mended"),
+        *failing(make_result, "young", "otherwise", reason="another line"),
+        make_result("same"),
+        *failing(make_result, "c", "first time"),
+    ]
+    assert news.news(now, before) == [
+        "since the last run: 1 broke, 1 failing otherwise, 1 mended",
+        "  broke              broke: fail at verify: it went boom",
+        "  failing otherwise  otherwise: fail at verify: another line",
+        "  mended             mended",
+    ]
+    assert news.news(now[3:4], before) == ["since the last run: nothing changed"]
+    assert news.news(now[4:], before) == []
+
+
+def test_many_changes_are_cut_unless_all_are_wanted(make_result: Make) -> None:
+    names = [f"e{at:02}" for at in range(30)]
+    before = last(*(make_result(name) for name in names))
+    now = failing(make_result, "c", *names)
+    assert news.news(now, before)[-1] == "  and 18 more (`-v` shows them)"
+    assert len(news.news(now, before, everything=True)) == 31
+
+
+@pytest.mark.parametrize(("width", "kept"), [(60, False), (200, True)])
+def test_the_short_summary_has_a_verdict_or_none(make_result: Make, width: int, kept: bool) -> None:
+    failure = FailureReport(failing(make_result, "c", "bert")[0], "the text")
+    nodeid = "model_lists/encoder_only.toml::bert[cpu-default]"
+    where = nodeid, None, "bert"
+    report = pytest.TestReport(nodeid, where, {}, "failed", failure, "call")  # type: ignore[arg-type]
+    drop_cut_line(report, width)
+    assert (failure.reprcrash is not None) is kept

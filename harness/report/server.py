@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,6 +14,9 @@ from harness.results import merged
 
 #: The port, if none is asked for.
 PORT = 8765
+
+#: Seconds between two looks at the results files.
+INTERVAL = 1.0
 
 #: Names of this machine that a browser may have in a request. Another one is that of a website
 #: whose name leads here (DNS rebinding), and gets nothing.
@@ -39,15 +43,24 @@ class ReportServer:
         write: gives the page.
         version: gives a text that changes with what the page shows.
         port: of 127.0.0.1; 0 takes a free one.
+        interval: seconds between two looks at the results.
 
     Raises:
         HarnessError: the port is taken.
     """
 
-    def __init__(self, write: Callable[[], str], version: Callable[[], str], port: int) -> None:
+    def __init__(
+        self,
+        write: Callable[[], str],
+        version: Callable[[], str],
+        port: int,
+        interval: float = INTERVAL,
+    ) -> None:
         self._write = write
         self._version = version
+        self._interval = interval
         self._lock = threading.Lock()
+        self._ended = threading.Event()
         self._shown: str | None = None
         self._page = ""
         owner = self
@@ -74,13 +87,38 @@ class ReportServer:
         return f"http://127.0.0.1:{self._server.server_port}/"
 
     def run(self) -> None:
-        """Answer until Ctrl-C, or until `close`."""
+        """Answer until Ctrl-C, or until `close`; the page is renewed beside that."""
+        renewing = threading.Thread(target=self._renew_again, daemon=True)
+        renewing.start()
         try:
             self._server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             pass
         finally:
+            self._ended.set()
             self._server.server_close()
+
+    def renew(self) -> None:
+        """Write the page anew where the results have changed; the last one stays where that fails.
+
+        What is served meanwhile is the page before.
+        """
+        with self._lock:
+            version = self._version()
+            if version == self._shown:
+                return
+            try:
+                self._page = self._write()
+            except HarnessError as error:
+                told = str(error).replace("&", "&amp;").replace("<", "&lt;")
+                page = f"<!doctype html><title>No report</title><pre>{told}</pre>"
+                self._page = self._page or page
+            self._shown = version
+
+    def _renew_again(self) -> None:
+        self.renew()
+        while not self._ended.wait(self._interval):
+            self.renew()
 
     def close(self) -> None:
         """End `run`, which another thread is in."""
@@ -92,26 +130,13 @@ class ReportServer:
         if host not in _HOSTS:
             request.send_error(HTTPStatus.FORBIDDEN, "this address shows the report to localhost")
         elif request.path == "/":
-            self._send(request, self._current().encode(), "text/html; charset=utf-8")
+            if self._shown is None:
+                self.renew()
+            self._send(request, self._page.encode(), "text/html; charset=utf-8")
         elif request.path == "/version":
-            self._send(request, self._version().encode(), "text/plain; charset=utf-8")
+            self._send(request, (self._shown or "").encode(), "text/plain; charset=utf-8")
         else:
             request.send_error(HTTPStatus.NOT_FOUND)
-
-    def _current(self) -> str:
-        """The page, written anew where the results have changed; the last one where that fails."""
-        with self._lock:
-            version = self._version()
-            if version != self._shown:
-                try:
-                    self._page = self._write()
-                except HarnessError as error:
-                    if not self._page:
-                        return (
-                            f"<!doctype html><title>No report yet</title><pre>{_text(error)}</pre>"
-                        )
-                self._shown = version
-            return self._page
 
     def _send(self, request: BaseHTTPRequestHandler, content: bytes, kind: str) -> None:
         request.send_response(HTTPStatus.OK)
@@ -120,8 +145,5 @@ class ReportServer:
         request.send_header("Cache-Control", "no-store")
         request.send_header("X-Content-Type-Options", "nosniff")
         request.end_headers()
-        request.wfile.write(content)
-
-
-def _text(error: HarnessError) -> str:
-    return str(error).replace("&", "&amp;").replace("<", "&lt;")
+        with contextlib.suppress(ConnectionError):  # the browser has left the page
+            request.wfile.write(content)

@@ -6,6 +6,7 @@ waits for its cell.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
@@ -20,7 +21,7 @@ from harness.session import junit, summary
 from harness.session.cost import Cost
 from harness.session.header import header
 from harness.session.interruption import Interruption
-from harness.session.items import CellItem, ModelList
+from harness.session.items import CellItem, FailureReport, ModelList
 from harness.session.options import options_of
 from harness.session.progress import ProgressLine
 from harness.session.run import Run
@@ -308,6 +309,10 @@ class RunHooks:
             terminalreporter.write_line(line)
         if self.run.error is not None:
             terminalreporter.write_line(printable.block(f"ERROR: {self.run.error}"), red=True)
+        on_ci = {"CI", "BUILD_NUMBER"} & os.environ.keys()  # where pytest cuts nothing
+        cut = [] if on_ci or verbosity > 1 else terminalreporter.stats.get("failed", [])
+        for report in cut:
+            drop_cut_line(report, terminalreporter._tw.fullwidth)
 
     @property
     def _all_absent(self) -> bool:
@@ -318,6 +323,22 @@ class RunHooks:
     def _reporter(self) -> pytest.TerminalReporter | None:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         return reporter if isinstance(reporter, pytest.TerminalReporter) else None
+
+
+def drop_cut_line(report: pytest.TestReport, width: int) -> None:
+    """Take the line of pytest's short summary away where verdict and stage have no room beside it.
+
+    pytest cuts it to the terminal's width, so that `ne...` is left of `new: fail at verify`.
+
+    Args:
+        report: of a cell that failed.
+        width: of the terminal, in characters.
+    """
+    failure = report.longrepr
+    if not isinstance(failure, FailureReport):
+        return
+    if len(f"FAILED {report.nodeid} - {failure.headline}...") > width:
+        failure.reprcrash = None
 
 
 def _usage_error(error: HarnessError) -> pytest.UsageError:

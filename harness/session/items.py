@@ -123,7 +123,9 @@ class FailureReport:
     def __init__(self, result: CellResult, text: str) -> None:
         self.text = text
         more = f" (and {len(result.further)} more)" if result.further else ""
-        self.reprcrash = ShortSummary(f"{headline(result)}: {printable.line(result.reason)}{more}")
+        self.headline = headline(result)
+        self.reprcrash: ShortSummary | None
+        self.reprcrash = ShortSummary(f"{self.headline}: {printable.line(result.reason)}{more}")
 
     def __str__(self) -> str:
         return self.text

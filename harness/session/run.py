@@ -34,7 +34,7 @@ from harness.contract import (
 from harness.models.recorded import record
 from harness.results import attempts, checkpoints_done, expectations_file, expectations_update
 from harness.results.expectations import Expectations, device_text
-from harness.results.last_results import ResultKey
+from harness.results.last_results import LastResult, ResultKey
 from harness.results.store import Store
 from harness.session import changed, checkpoint_plan
 from harness.session.changed import ResultKeys, Unchanged
@@ -136,6 +136,7 @@ class Run:
         self._storing = threading.Lock()  # cells end in another thread than they are localised in
         self._pool: Pool[CellResult] | None = None
         self._history: Mapping[tuple[str, str, str], Outcome] = {}
+        self.last: Mapping[tuple[str, str, str], LastResult] = {}
         self._flaky_runs: Mapping[tuple[str, str, str], int] = {}
         self._attempts: dict[tuple[str, str, str], list[CellResult]] = {}
         self.unchanged: Unchanged | None = None  # once `open` has read the last results
@@ -260,6 +261,7 @@ class Run:
         self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, size)
         self._keys = ResultKeys(self.spec, self.device.device)
         last = self._store.last_results(self.spec.name, self.fallback, size)
+        self.last = last
         self.unchanged = Unchanged(last, self._keys, self.expectations)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
         self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}

@@ -10,6 +10,7 @@ from harness.contract import BASE, FAMILIES, GREEN, CellResult, Outcome, Stage, 
 from harness.report import measured
 from harness.session.changed import false_green
 from harness.session.cost import Cost
+from harness.session.news import news
 from harness.session.run import Run
 from harness.toolkit import printable
 from harness.toolkit.checkout import shown_path
@@ -100,7 +101,8 @@ def summarise(
         notes.append(f"NOTE: with --fault {run.faults}, these results count nowhere")
     if verbosity < 0:
         return title, [f"{title}: {totals}", place, *notes]
-    lines = [*table(results), "", totals]
+    changed = news(results, run.last, everything=verbosity > 0)
+    lines = [*changed, *([""] if changed else []), *table(results), "", totals]
     if blocking := causes(results, everything=verbosity > 0):
         lines += ["", "causes, by the entries that each keeps from passing", *blocking]
     rows = (measured.row(label(r.entry, r.head), measured.numbers(r)) for r in results)

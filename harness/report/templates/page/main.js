@@ -8,6 +8,10 @@ async function main() {
   document.documentElement.classList.add('scripted');
   for (const time of document.querySelectorAll('time[data-age]'))
     time.textContent = age(time.dateTime);
+  // Green results of last week say nothing of today.
+  const newest = document.querySelector('.fresh time');
+  if (Date.now() - Date.parse(newest.dateTime) > 7 * 86400e3)
+    newest.parentElement.classList.add('alarm');
   let data;
   try {
     data = await decode();
