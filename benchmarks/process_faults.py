@@ -34,8 +34,8 @@ from pathlib import Path
 import duckdb
 import psutil
 
-from harness.session.interruption import PARENT_VARIABLE
 from harness.toolkit.checkout import ROOT
+from harness.toolkit.typed_commands import STARTED_BY_NOX
 
 #: Environment variable that marks every process of one fault.
 MARK = "HARNESS_FAULT"
@@ -58,7 +58,7 @@ TARGETS = ("nox", "pytest", "fork server", "child")
 #: Starts the command behind it, as nox does, and ends as it ends.
 PARENT = f"""
 import os, subprocess, sys
-environment = {{**os.environ, {PARENT_VARIABLE!r}: str(os.getpid())}}
+environment = {{**os.environ, {STARTED_BY_NOX!r}: str(os.getpid())}}
 run = subprocess.Popen(sys.argv[1:], env=environment)
 try:
     sys.exit(run.wait())

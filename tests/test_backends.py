@@ -168,7 +168,21 @@ def test_a_backend_is_opened_with_its_neighbours() -> None:
 def test_a_missing_package_says_how_to_install_it() -> None:
     message = load("import_error", FAKES)
     assert "expected the package fake_sdk_that_nobody_has, found none" in message
-    assert "python -m pip install -r tests/fakes/import_error/requirements.txt" in message
+    assert "Fix: `nox -s lock -- import-error`, which writes tests/fakes/import_error/" in message
+
+
+def test_a_backend_without_pins_names_their_compilation(tmp_path: Path) -> None:
+    made = folder(tmp_path, 'title = "x"')
+    (made / "backend.py").write_text("import sdk_that_nobody_has\n")
+    message = load("some-gpu", made.parent)
+    assert "expected the package sdk_that_nobody_has, found none" in message
+    assert "Fix: `nox -s lock -- some-gpu`, which writes " in message
+    (made / "requirements.txt").write_text("numpy==2.4.6\n")
+    message = load("some-gpu", made.parent)
+    assert "if the pins lack it, add it to " in message
+    assert "then `nox -s lock -- some-gpu`" in message
+    (made / "requirements.txt").write_text("sdk-that-nobody-has==1.0\n")
+    assert "lack" not in load("some-gpu", made.parent)
 
 
 def test_our_own_backends_are_installed_by_their_session() -> None:

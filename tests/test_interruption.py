@@ -17,7 +17,8 @@ import psutil
 import pytest
 from workplace import FAKES, ROOT, Workplace
 
-from harness.session.interruption import PARENT_VARIABLE, SIGNALS, Interruption
+from harness.session.interruption import SIGNALS, Interruption
+from harness.toolkit.typed_commands import STARTED_BY_NOX
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -123,7 +124,7 @@ def test_a_run_ends_with_the_nox_that_started_it(workplace: Workplace, temporary
     workplace.write(vision="bert hang")
     command: Sequence[str] = workplace.command("faulty", "-n", "1", "-v")
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, PARENT_VARIABLE, *command],
+        [sys.executable, "-c", PARENT, STARTED_BY_NOX, *command],
         cwd=ROOT, env=workplace.environment(TMPDIR=str(temporary)),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -171,4 +172,4 @@ def test_handlers_are_as_before_in_the_end() -> None:
     thread.start()
     thread.join()
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
-    assert not os.environ.get(PARENT_VARIABLE) or interruption.number is None
+    assert not os.environ.get(STARTED_BY_NOX) or interruption.number is None

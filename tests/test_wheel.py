@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -180,7 +181,7 @@ def test_a_session_runs_in_a_strangers_folder(stranger: Installation, tmp_path: 
 
 
 def test_a_vendors_backend_runs_by_its_entry_point(stranger: Installation, tmp_path: Path) -> None:
-    write_vendor(tmp_path / "site")
+    write_vendor(tmp_path / "site", toml='contract = 1\nfaults = ["nan"]')
     place = tmp_path / "place"
     place.mkdir()
     site = {"PYTHONPATH": str(tmp_path / "site")}
@@ -188,6 +189,14 @@ def test_a_vendors_backend_runs_by_its_entry_point(stranger: Installation, tmp_p
     assert "device: ACME NPU" in done.stdout, done.stdout
     assert "2 passed" in done.stdout
     assert (place / "results" / "acme-npu.duckdb").is_file()
+
+    faulty = ["run", "acme-npu", "--models", "bert", "--heads", "base", "--fault", "nan=bert"]
+    red = stranger.harness(*faulty, folder=place, **site)
+    (line,) = [line for line in red.stdout.splitlines() if "rerun:" in line]
+    words = shlex.split(line.partition("rerun:")[2])
+    assert Path(words[0]).name.startswith("python")
+    again = stranger.run(*words[1:], folder=place, **site)
+    assert "1 failed" in again.stdout, again.stdout
 
 
 def test_a_strangers_pytest_is_left_alone(stranger: Installation, tmp_path: Path) -> None:

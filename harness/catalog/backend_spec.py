@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.contract import Unavailable
-from harness.toolkit.checkout import ROOT, shown_path
+from harness.toolkit import typed_commands
+from harness.toolkit.checkout import INSTALLED, ROOT, shown_path
 
 #: Where the backends of this repository are.
 BACKENDS = ROOT / "backends"
@@ -107,10 +108,13 @@ class BackendSpec:
 
     @property
     def install(self) -> str:
-        """The commands that install what it needs."""
-        if self.folder.parent == BACKENDS:
-            return f"`nox -s {self.name}`, or `python -m pip install -r {shown_path(self.lock)}`"
-        return f"`python -m pip install -r {shown_path(self.lock)}`"
+        """The commands that install what it needs; without pins, the one that compiles them."""
+        if not self.lock.is_file():
+            return f"`nox -s lock -- {self.name}`, which writes {shown_path(self.lock)}"
+        pip = f"`python -m pip install -r {shown_path(self.lock)}`"
+        ours = not INSTALLED and self.folder.parent == BACKENDS
+        started = INSTALLED and typed_commands.by_nox()
+        return f"`nox -s {self.name}`, or {pip}" if ours or started else pip
 
     def missing_platform(self) -> Unavailable | None:
         """Why its packages can't be on this machine at all."""

@@ -17,6 +17,7 @@ from harness.catalog.backend_spec import BACKENDS, BackendSpec, session_name
 from harness.catalog.backend_toml import read
 from harness.catalog.entry_points import named, read_entry
 from harness.contract import Backend, HarnessError
+from harness.toolkit.checkout import shown_path
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.public_name import OWN, PUBLIC
 
@@ -90,7 +91,7 @@ def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
             raise
         raise HarnessError(
             f"backend {spec.name} expected the package {missing}, found none in this environment "
-            f"({sys.prefix}). Fix: {spec.install}"
+            f"({sys.prefix}). Fix: {spec.install}{_added_to_pins(spec, missing)}"
         ) from error
     if Path(module.__file__ or "").resolve() != source.resolve():
         raise HarnessError(
@@ -104,6 +105,18 @@ def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
         )
     backend: Backend = backend_class(options)
     return backend
+
+
+def _added_to_pins(spec: BackendSpec, module: str) -> str:
+    """How a package gets into a backend's pins, where their text has no word of it."""
+    if not spec.lock.is_file():
+        return ""
+    name = module.partition(".")[0].replace("_", "-").lower()
+    text = spec.lock.read_text(encoding="utf-8", errors="replace").lower()
+    if name in text.replace("_", "-"):
+        return ""
+    asked = shown_path(spec.folder / "requirements.in")
+    return f"; if the pins lack it, add it to {asked}, then `nox -s lock -- {spec.name}`"
 
 
 def _entry_points(root: Path) -> dict[str, EntryPoint]:

@@ -17,7 +17,7 @@ from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
 from harness.report import words
 from harness.results import merged
 from harness.results.advice import Choice, choices
-from harness.toolkit import checkout, hardware, printable
+from harness.toolkit import checkout, hardware, printable, typed_commands
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -34,7 +34,8 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: Si
         sizes: of the model at full size.
     """
     if not found:
-        return f"{entry.name}: no results of it. Fix: nox -s torch-cpu -- --models {entry.name}"
+        command = typed_commands.session("torch-cpu", ["--models", entry.name])
+        return f"{entry.name}: no results of it. Fix: {command}"
     lines = [("", "backend", "small", "real size", "needs", "fits", "error", "here", "device")]
     parts = hardware.inventory()
     for choice in found:

@@ -21,7 +21,7 @@ from harness.report.exports import EXPORTS
 from harness.report.server import PORT, ReportServer, seen
 from harness.results import merged
 from harness.results.snapshots import Snapshots
-from harness.toolkit import checkout
+from harness.toolkit import checkout, typed_commands
 from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.printable import show
@@ -151,7 +151,8 @@ def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> c
     if not paths:
         raise HarnessError(
             f"expected the results of at least one session in {folder}/*.duckdb, found none. "
-            "Fix: run one, for example nox -s torch-cpu, or name another folder with --results DIR"
+            f"Fix: run one, for example {typed_commands.session('mock')}, or name another folder "
+            "with --results DIR"
         )
     lists: selection.Catalog | None = None
     catalog_error = ""
@@ -172,7 +173,7 @@ def read(folder: Path, load: Callable[[], selection.Catalog] | None = None) -> c
         raise HarnessError(
             f"expected results of listed entries in {', '.join(map(str, gathered.files))}, found "
             "none that counts (what ran with --fallback or --fault does not). Fix: let a session "
-            "finish at least one cell, for example nox -s mock"
+            f"finish at least one cell, for example {typed_commands.session('mock')}"
         )
     return report
 

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from harness.contract import Outcome, Stage, Verdict
 from harness.results.schema import SCHEMA_VERSION
+from harness.toolkit import typed_commands
 from harness.toolkit.checkout import own_environment
 
 #: CPU seconds for a small file: far more than it takes.
@@ -184,7 +185,7 @@ def explained(path: Path, reading: Reading) -> LeftOut:
     session = path.name.split(".")[0]  # a shard's file is <session>.1-of-4.duckdb
     again = f"{away}, and run its session again"
     if re.fullmatch(r"\w[\w-]*", session):
-        again = f"{away} && nox -s {session}"
+        again = f"{away} && {typed_commands.session(session)}"
     if reading.kind == "schema":
         expected = f"expected results of schema {SCHEMA_VERSION}, found {text}."
         newer = re.fullmatch(r"schema (\d+)", text)
@@ -198,7 +199,7 @@ def explained(path: Path, reading: Reading) -> LeftOut:
         return LeftOut(
             path,
             f"open in {holder(text)}: its session is still writing.",
-            "wait until the session has ended, then nox -s report",
+            f"wait until the session has ended, then {typed_commands.report()}",
         )
     if reading.kind == "forbidden":
         return LeftOut(path, f"it cannot be read: {text}.", f"chmod u+r {shlex.quote(str(path))}")
@@ -207,7 +208,7 @@ def explained(path: Path, reading: Reading) -> LeftOut:
             path, f"expected a file, found {text}.", f"move {shlex.quote(str(path))} elsewhere"
         )
     if reading.kind == "interrupted":
-        return LeftOut(path, f"{text}.", "nox -s report, once more")
+        return LeftOut(path, f"{text}.", f"{typed_commands.report()}, once more")
     if "version number" in text:
         return LeftOut(path, f"another DuckDB wrote it: {text}", "pip install --upgrade duckdb")
     return LeftOut(path, f"truncated, damaged or no DuckDB file: {text.rstrip('.')}.", again)

@@ -26,6 +26,7 @@ from harness.results import merged, queries
 from harness.results.changed_cells import CellKey, State, is_green
 from harness.results.merged import Gathered
 from harness.results.queries import CellRow, RunRow
+from harness.toolkit import typed_commands
 from harness.toolkit.close_matches import did_you_mean
 
 #: Before the name of a revision.
@@ -167,7 +168,8 @@ def _results(label: str, files: Sequence[Path], run: RunRow | None) -> Side:
         told = "\n".join(("", *remarks))
         raise HarnessError(
             f"expected results in {label}, found none that count (what ran with --fallback or "
-            f"--fault does not). Fix: run a session, for example nox -s mock{told}"
+            "--fault does not). Fix: run a session, for example "
+            f"{typed_commands.session('mock')}{told}"
         )
     rows = {CellKey(row.backend, row.precision, row.entry, row.head): row for row in found}
     states = {

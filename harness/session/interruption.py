@@ -18,8 +18,7 @@ from types import FrameType
 
 import psutil
 
-#: Environment variable with the process id of the nox that has started this run.
-PARENT_VARIABLE = "HARNESS_PARENT"
+from harness.toolkit.typed_commands import STARTED_BY_NOX
 
 #: Seconds between two looks for nox.
 WATCH = 0.5
@@ -57,7 +56,7 @@ class Interruption:
             if before is not signal.SIG_IGN:  # as under nohup
                 self._before[number] = before
                 signal.signal(number, self._arrived)
-        parent = os.environ.get(PARENT_VARIABLE, "")
+        parent = os.environ.get(STARTED_BY_NOX, "")
         if parent.isdecimal():
             threading.Thread(target=self._watch_parent, args=(int(parent),), daemon=True).start()
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import DEFAULT
 from harness.contract import CellResult, Entry
 from harness.session.options import PASSED_ON, PASSED_ON_LISTS, Options
 from harness.session.pretrained import PRETRAINED
+from harness.toolkit import typed_commands
+from harness.toolkit.checkout import INSTALLED
 
 
 def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: Options) -> str:
-    """The command for a cell of a run: `nox -s NAME`, or pytest for a backend from elsewhere.
+    """The command for a cell of a run, in the place where that ran.
 
     Args:
         result: of the cell.
@@ -53,9 +57,10 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
     if given.get("cache") == "off":
         arguments.append("--no-cache")
     lists = [f"--lists={options.lists}"] if options.lists.own else []
-    if options.backends == BACKENDS:
-        arguments += lists
-        return f"nox -s {spec.name} -- {' '.join(arguments)}"
-    # With `=`: pytest would take a folder outside of the checkout for a path to collect.
-    arguments += [f"--backends-dir={options.backends}", *lists]
-    return f"python -m pytest --backend {spec.name} {' '.join(arguments)}"
+    if options.backends != BACKENDS:
+        # With `=`: pytest would take a folder outside of the checkout for a path to collect.
+        arguments.append(f"--backends-dir={options.backends}")
+    arguments += lists
+    if not INSTALLED and options.backends != BACKENDS:  # the noxfile has no session for it
+        return f"python -m pytest --backend {spec.name} {shlex.join(arguments)}"
+    return typed_commands.session(spec.name, arguments)

@@ -12,7 +12,7 @@ from harness.session.changed import false_green
 from harness.session.cost import Cost
 from harness.session.news import news
 from harness.session.run import Run
-from harness.toolkit import printable
+from harness.toolkit import printable, typed_commands
 from harness.toolkit.checkout import shown_path
 from harness.toolkit.durations import duration
 from harness.toolkit.text_table import plain_table
@@ -92,7 +92,8 @@ def summarise(
     if left:
         totals += f"; {left} of the {selection.cells} selected cells were not run"
     place = (
-        f"results: {shown_path(run.path)}; `nox -s report` shows them with those of other sessions"
+        f"results: {shown_path(run.path)}; `{typed_commands.report()}` shows them with those of "
+        "other sessions"
     )
     notes = [f"NOTE: {run.note}"] if run.note else []
     if run.unchanged is not None and (said := false_green(run.unchanged)):
