@@ -6,6 +6,7 @@ import ctypes
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -494,6 +495,24 @@ def test_a_refusal_says_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         PointState.BROKEN,
         "refusal: expected a message that names the operator frobnicate, found Unsupported: cannot",
     )
+
+
+def test_a_backend_that_reads_saved_models_is_asked_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("transformers")
+    from backends._shared.torch.backend import CpuBackend
+    from harness.catalog import model_lists
+
+    class Backend(CpuBackend):
+        def prepare(self, case: Case, precision: Precision) -> Any:
+            with TemporaryDirectory() as folder:
+                case.save(Path(folder))
+            return super().prepare(case, precision)
+
+    cell = Cell(model_lists.load().entries["bert"], "fake")
+    for point, state in (("refusal", PointState.UNCHECKED), ("absent", PointState.HOLDS)):
+        assert found(monkeypatch, Backend({}), point, cell).state is state
 
 
 def test_an_operator_that_is_left_out_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,9 +248,10 @@ def test_what_was_exported_is_loaded_from_the_cache(
     modules: SimpleNamespace, optimum: Optimum, exports: Any, tmp_path: Path
 ) -> None:
     first = modules.backend.Backend({})
-    program = first.prepare(bert(), F32)
+    case = bert()
+    program = first.prepare(case, F32)
     assert (program.model.weight, program.origin) == (b"2", "exported")
-    first.from_pretrained(tmp_path, bert(), F32)
+    first.from_pretrained(tmp_path, case, F32)
     exported = [keywords for _, keywords in optimum.asked if keywords.get("export")]
     assert len(exported) == 1
     assert exported[0]["ov_config"]["INFERENCE_PRECISION_HINT"] == "f32"
@@ -261,6 +262,15 @@ def test_what_was_exported_is_loaded_from_the_cache(
     assert (other.model.weight, other.origin) == (b"3", "exported")
     fresh = modules.backend.Backend({"cache": "off"}).prepare(bert(), F32)
     assert fresh.origin == "exported"
+
+
+def test_a_second_case_of_one_backend_has_its_own_weights(
+    modules: SimpleNamespace, optimum: Optimum, exports: Any
+) -> None:
+    backend = modules.backend.Backend({})
+    cases = [bert(), bert(b"3")]
+    weights = [backend.prepare(case, F32).model.weight for case in (*cases, *cases)]
+    assert weights == [b"2", b"3", b"2", b"3"]
 
 
 def test_the_key_says_what_is_exported_and_how(

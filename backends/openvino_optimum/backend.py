@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -39,14 +40,30 @@ DTYPES: Mapping[str, str] = {"f32": "float32", "f16": "float16", "bf16": "bfloat
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
+@dataclass(frozen=True, slots=True)
+class MadeModel:
+    """A compiled model of optimum.
+
+    Attributes:
+        case: of the model; held, so that its identity is no other case's.
+        model: optimum's own.
+        origin: an export or the cache, in words.
+        key: of its IR in the cache.
+    """
+
+    case: Case
+    model: Any
+    origin: str
+    key: str
+
+
 class Backend:
     """Implements `harness.contract.Backend`."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.options = options
-        self._models: dict[str, tuple[Any, str]] = {}  # by precision: one cell has one case
+        self._models: dict[tuple[str, int], MadeModel] = {}  # by precision and the case's identity
         self._store = caches.Cache.of(options)
-        self._key = ""
         self._folder = tempfile.TemporaryDirectory()  # some classes read from it later
 
     @cached_property
@@ -98,16 +115,15 @@ class Backend:
         """
         if case.entry.library in OTHERS:
             raise Unsupported(OTHERS[case.entry.library])
-        if precision.name not in self._models:
-            self._models[precision.name] = self._made(case, precision)
-        return OptimumProgram(*self._models[precision.name], case, self.device)
+        made = self._model(case, precision)
+        return OptimumProgram(made.model, made.origin, case, self.device)
 
     def from_pretrained(self, folder: Path, case: Case, precision: Precision) -> OptimumProgram:
         """The exported model after `save_pretrained` and loading; the cache keeps the files."""
-        model = self.prepare(case, precision).model
+        made = self._model(case, precision)
         exported = folder / "exported"
-        model.save_pretrained(exported)
-        self._store.put(self._key, exports.pack(exported))
+        made.model.save_pretrained(exported)
+        self._store.put(made.key, exports.pack(exported))
         loaded = exports.load(_row(case), exported, self.device, _hints(precision))
         return OptimumProgram(loaded, "saved and loaded", case, self.device)
 
@@ -119,20 +135,30 @@ class Backend:
         """The exported model's `generate()`, which is that of transformers."""
         return pipelines.generator(self.prepare(case, precision).model, case)
 
-    def _made(self, case: Case, precision: Precision) -> tuple[Any, str]:
-        """The compiled model, and its origin: an export or the cache."""
-        saved, kept = (Path(self._folder.name, name) for name in ("saved", "kept"))
+    def _model(self, case: Case, precision: Precision) -> MadeModel:
+        """The compiled model of a case, made once: a cell's ways to it share it."""
+        place = (precision.name, id(case))
+        if place not in self._models:
+            self._models[place] = self._made(case, precision)
+        return self._models[place]
+
+    def _made(self, case: Case, precision: Precision) -> MadeModel:
+        """The compiled model, exported or from the cache."""
+        folder = Path(self._folder.name, str(len(self._models)))
+        saved, kept = folder / "saved", folder / "kept"
         row, hints = _row(case), _hints(precision)
         case.save(saved)
         if row.completes:
             exports.complete(saved, case)
-        self._key = exports.key(saved, row)
-        parts = self._store.get(self._key)
+        key = exports.key(saved, row)
+        parts = self._store.get(key)
         if parts is None:
             model = exports.export(row, saved, case.config(), self.device, hints)
-            return model, f"exported; {self._store.trouble}".strip("; ")
+            origin = f"exported; {self._store.trouble}".strip("; ")
+            return MadeModel(case, model, origin, key)
         exports.unpack(parts, kept)
-        return exports.load(row, kept, self.device, hints), "IR from the cache"
+        loaded = exports.load(row, kept, self.device, hints)
+        return MadeModel(case, loaded, "IR from the cache", key)
 
 
 def _row(case: Case) -> classes.ClassRow:

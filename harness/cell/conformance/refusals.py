@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from harness.cell.conformance.finding import UncheckedError
@@ -22,7 +24,7 @@ class AbsentCase:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._case, name)
 
-    def module(self) -> Any:
+    def module(self, *given: Any, **named: Any) -> Any:
         """Raises `Absent`."""
         raise Absent(MISSING)
 
@@ -54,14 +56,20 @@ def refuses(subject: Subject) -> str:
 
     foreign: Case = wrapped(foreign_model(case.module(), case.tensors))
     want = foreign.reference(subject.base, subject.reference.dtype)
+    unsaved = _fault_of_saving(foreign)
     try:
         got = subject.checked(subject.backend.prepare(foreign, subject.precision))(subject.base)
     except BrokenContract:
         raise
-    except Unsupported as error:
-        said = f"Unsupported: {_named(error, NAME)}"
     except Exception as error:
-        said = f"{_named(error, NAME)}; `Unsupported` would count as unsupported, this as fail"
+        if _said(error) == unsaved:
+            raise UncheckedError(
+                "the backend reads saved models, and no library has this"
+            ) from error
+        if isinstance(error, Unsupported):
+            said = f"Unsupported: {_named(error, NAME)}"
+        else:
+            said = f"{_named(error, NAME)}; `Unsupported` would count as unsupported, this as fail"
     else:
         found = numerics.difference(got, want)
         if numerics.is_wrong(found, subject.reference.floor, subject.reference.mismatch):
@@ -73,6 +81,16 @@ def refuses(subject: Subject) -> str:
     fresh = subject.checked(subject.prepare(case))
     subject.hold("base, after a model was refused", fresh(subject.base), first, subject.base)
     return said
+
+
+def _fault_of_saving(case: Case) -> str:
+    """What a case says to being saved, as `_said` has it; empty where it is saved."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            case.save(Path(folder))
+        except Exception as error:
+            return _said(error)
+    return ""
 
 
 def _named(error: Exception, name: str) -> str:
