@@ -2,7 +2,7 @@
 
 // A log axis whose ticks are plain numbers.
 const LOG = {type: 'log', grid: true, ticks: 5, tickFormat: value => value >= 1e5 || value < 1e-2
-  ? value.toExponential(0) : String(Number(value.toPrecision(2)))};
+  ? value.toExponential(0) : String(Number(value.toPrecision(3)))};
 
 function figure(title, note, options) {
   const plot = Plot.plot({
@@ -99,8 +99,11 @@ function speedPictures(data, cells, {byEntry = false} = {}) {
   for (const at of cells) {
     const one = data.cells.measured[at];
     if (!one || one.median === undefined) continue;
-    const row = byEntry ? shownColumn(data.columnName[data.cells.column[at]])
-      : `${cellLabel(data, at)} on ${shownColumn(data.columnName[data.cells.column[at]])}`;
+    const column = shownColumn(data.columnName[data.cells.column[at]]);
+    const size = data.cells.size[at] === data.tiny ? '' : `, ${data.sizes[data.cells.size[at]]}`;
+    const head = data.heads[data.cells.head[at]];
+    const row = byEntry ? `${column}${head === 'base' ? '' : ' ' + head}${size}`
+      : `${cellLabel(data, at)} on ${column}${size}`;
     rows.push({at, row, what: 'measured', ms: one.median * 1e3, low: (one.p5 ?? one.median) * 1e3,
       high: (one.p95 ?? one.median) * 1e3, memory: one.peak_memory});
     if (one.predicted !== undefined)
@@ -122,7 +125,8 @@ function speedPictures(data, cells, {byEntry = false} = {}) {
         Plot.ruleY(shown, {x1: 'low', x2: 'high', y: 'row', stroke: 'what', strokeWidth: 2}),
         Plot.dot(shown, {x: 'ms', y: 'row', fill: 'what', r: 5,
           title: r => `${r.row}: ${duration(r.ms / 1e3)} (${r.what})`})]}),
-    sized.length ? figure('Memory', 'Peak of the measured cells, and of whole models as predicted.',
+    sized.length ? figure('Memory', 'Growth from before the preparation until after the first '
+      + 'inference: of resident memory, or of the device where the backend tells.',
       {...common, x: {...LOG, label: 'MB →'}, marks: [
         Plot.dot(sized, {x: 'memory', y: 'row', fill: 'what', r: 5,
           title: r => `${r.row}: ${megabytes(r.memory)} (${r.what})`})]}) : null,
@@ -165,7 +169,7 @@ function coveragePictures(data) {
   });
   const grid = (title, found) => figure(title, 'Entries whose every cell passes: the number is how many, '
     + 'the colour the share of all listed entries.', {
-    height: 90 + data.columns.length * 22, marginTop: 90, marginLeft: 150,
+    height: 136 + data.columns.length * 22, marginTop: 130, marginBottom: 6, marginRight: 60,
     x: {label: null, axis: 'top', tickRotate: -35, domain: [...new Set(found.map(r => r.name))]},
     y: {label: null, domain: data.columnName.map(shownColumn)},
     color: {legend: false, type: 'linear', domain: [0, 100],
