@@ -84,7 +84,7 @@ def refuses(subject: Subject) -> str:
 
 
 def _fault_of_saving(case: Case) -> str:
-    """What a case says to being saved, as `_said` has it; empty where it is saved."""
+    """Message with which a case refuses to be saved, as `_said` has it; empty where it is saved."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             case.save(Path(folder))
