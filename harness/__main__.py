@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract import HarnessError
 from harness.toolkit import printable
+from harness.toolkit.checkout import INSTALLED
 from harness.toolkit.printable import show
 from harness.toolkit.version import DISTRIBUTION, version
 
@@ -77,6 +78,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+#: Commands that write files of this project, or make environments from them: of a checkout only.
+OF_A_CHECKOUT = frozenset({"bisect", "record", "record-checkpoints", "seeds"})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: bad usage or bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -91,6 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         show(f"There is no command {name!r}.{hint}\n\n{usage()}", file=sys.stderr)
+        return 2
+    if INSTALLED and name in OF_A_CHECKOUT:
+        show(
+            f"expected a checkout for {name}, which works on this project's own files, found an "
+            "installed package. Fix: run it in a checkout of the project",
+            file=sys.stderr,
+        )
         return 2
     module_name, about = COMMANDS[name]
     module = importlib.import_module(module_name)
@@ -108,8 +120,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """The usage message, with one line for each command."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
+    shown = {
+        name: about
+        for name, (_, about) in COMMANDS.items()
+        if not (INSTALLED and name in OF_A_CHECKOUT)
+    }
+    width = max(map(len, shown))
+    lines = [f"  {name:<{width}}  {about}" for name, about in shown.items()]
     about = "usage: python -m harness COMMAND [OPTIONS], or python -m harness --version"
     return "\n".join([about, "", *lines])
 

@@ -32,6 +32,19 @@ def test_the_commands_are_listed(words: list[str], capsys: pytest.CaptureFixture
     assert all(name in listed for name in cli.COMMANDS)
 
 
+def test_an_installed_package_leaves_this_projects_files_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set(cli.COMMANDS) >= cli.OF_A_CHECKOUT
+    monkeypatch.setattr(cli, "INSTALLED", True)
+    assert cli.main(["record", "bert"]) == 2
+    assert "expected a checkout for record" in capsys.readouterr().err
+    assert cli.main(["--help"]) == 0
+    shown = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
+    assert shown >= set(cli.COMMANDS) - cli.OF_A_CHECKOUT
+    assert not shown & cli.OF_A_CHECKOUT
+
+
 def test_an_unknown_command_has_a_close_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lits"]) == 2
     assert "There is no command 'lits'. Did you mean list?" in capsys.readouterr().err

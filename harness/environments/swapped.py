@@ -23,8 +23,7 @@ from harness.catalog.backend_spec import BackendSpec
 from harness.contract import HarnessError
 from harness.environments import locks
 from harness.environments.pins import compiled, with_requirement, without
-from harness.toolkit.cache import user_folder
-from harness.toolkit.checkout import INSTALLED, ROOT
+from harness.toolkit.checkout import ROOT
 from harness.toolkit.version import DISTRIBUTION
 
 #: File in an environment that holds the pins that it was made from.
@@ -46,8 +45,6 @@ class NotInstalled(HarnessError):
 
 def folder() -> Path:
     """The folder of all environments, in the user's cache folder."""
-    if INSTALLED:
-        return user_folder() / "environments"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, DISTRIBUTION, "environments")
 
