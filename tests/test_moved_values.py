@@ -12,6 +12,7 @@ from harness.toolkit import numerics
 torch = pytest.importorskip("torch")
 
 from harness.models.eager_reference import EagerReference  # noqa: E402
+from harness.models.module_copy import ModuleCopies  # noqa: E402
 from harness.models.moved_values import inputs_moved  # noqa: E402
 
 STEP = float(np.finfo(np.float32).eps)
@@ -46,7 +47,7 @@ class Transform(torch.nn.Module):  # type: ignore[name-defined]
 
 def errors(module: Any, values: Any) -> tuple[float, float]:
     """Errors of eager execution in float32, and of data moved by one rounding of it."""
-    eager = EagerReference(module.eval(), {}, "eager", 0)
+    eager = EagerReference(ModuleCopies(module.eval()), {}, "eager", 0)
     given = {"timestep": np.asarray(values, np.float32)}
     want = eager.outputs(given, "float64", 0)
     moved = eager.jittered(given, "float32", 1.0)

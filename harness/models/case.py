@@ -46,7 +46,7 @@ from harness.models.eager_reference import EagerReference, plain_choices, tensor
 from harness.models.kept_references import KeptReferences
 from harness.models.library_code import code_digest, code_labels
 from harness.models.long_texts import LongText
-from harness.models.shared_copy import shared_copy
+from harness.models.module_copy import ModuleCopies
 from harness.models.unset_weights import unset
 from harness.toolkit.cache import Cache
 from harness.toolkit.cpu_seed import seed_cpu
@@ -219,7 +219,11 @@ class TinyCase:
         One of a published size shares the memory of its weights with the reference: there is no
         room for two.
         """
-        return shared_copy(self._template) if self._is_large else copy.deepcopy(self._template)
+        return self._copies.shared() if self._is_large else self._copies.copy()
+
+    @cached_property
+    def _copies(self) -> ModuleCopies:
+        return ModuleCopies(self._template)
 
     @property
     def _is_large(self) -> bool:
@@ -279,7 +283,8 @@ class TinyCase:
         own = vars(other)
         own["_recipe"], own["_config"] = self._recipe, self._config
         own["_options"] = self._options if examples is None else {}
-        own.pop("_eager", None)
+        for name in ("_eager", "_copies"):
+            own.pop(name, None)
         own["kept"] = None
         own["_template"], own["generation"] = module, None
         other._examples = dict(self._examples if examples is None else examples)
@@ -391,7 +396,7 @@ class TinyCase:
     def _eager(self) -> EagerReference:
         attention = self._recipe.plain_attention
         return EagerReference(
-            self._template, self.options(), attention, self.seed, sparing=self._is_large
+            self._copies, self.options(), attention, self.seed, sparing=self._is_large
         )
 
     def plain_choices(self) -> Mapping[str, str]:

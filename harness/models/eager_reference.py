@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 
 from harness.contract import Array, Arrays
 from harness.models import moved_values, quantized, rounded_products
+from harness.models.module_copy import ModuleCopies
 from harness.models.outputs import flatten
-from harness.models.shared_copy import shared_copy
 from harness.toolkit import seeded_values
 from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.dtype_cast import cast
@@ -26,7 +25,7 @@ class EagerReference:
     grouped product exists in float64 on no device.)
 
     Args:
-        template: a float32 model in evaluation mode; it is copied, never changed.
+        copies: of a float32 model in evaluation mode.
         options: arguments of forward that are no arrays.
         plain_attention: the implementation of attention that is plain arithmetic.
         seed: of the noise on weights.
@@ -35,7 +34,7 @@ class EagerReference:
 
     def __init__(
         self,
-        template: Any,
+        copies: ModuleCopies,
         options: Mapping[str, Any],
         plain_attention: str,
         seed: int,
@@ -43,7 +42,8 @@ class EagerReference:
         sparing: bool = False,
     ) -> None:
         self._sparing = sparing
-        self._template = template
+        self._copies = copies
+        self._template = copies.module  # never changed
         self._options = options
         self._choices = plain_choices(plain_attention)
         self._seed = seed
@@ -70,7 +70,7 @@ class EagerReference:
         if dtype not in self._modules:
             self._make_room(dtype)
             own = dtype in quantized.GRIDS  # whose weights are written
-            module = copy.deepcopy(self._template) if own else shared_copy(self._template)
+            module = self._copies.copy() if own else self._copies.shared()
             for setter, choice in self._choices.items():
                 function = getattr(module, setter, None)
                 if function is not None:
@@ -144,7 +144,7 @@ class EagerReference:
         step = times * torch.finfo(compute_dtype(dtype)).eps
         if key not in self._modules:
             self._make_room(key)
-            module = copy.deepcopy(self._module("float32"))
+            module = ModuleCopies(self._module("float32")).copy()
             self._modules[key] = moved_values.module_moved(module, step, self._seed)
         given = moved_values.inputs_moved(dict(inputs), step, self._seed)
         seed_cpu(0)

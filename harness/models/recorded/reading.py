@@ -14,6 +14,7 @@ from packaging.version import Version
 from harness.contract import Array, Arrays, CheckFailed
 from harness.models import checkpoint, model_class
 from harness.models.eager_reference import EagerReference, tensors
+from harness.models.module_copy import ModuleCopies
 from harness.models.outputs import flatten
 from harness.models.recorded import digests, files, values
 from harness.models.recorded.names import TensorSpec
@@ -168,7 +169,7 @@ def outputs(record: RecordedCheckpoint, model: Any) -> Arrays:
         record: has the inputs and the arguments of forward.
         model: in float32.
     """
-    eager = EagerReference(model, options(record, model), "eager", 0)
+    eager = EagerReference(ModuleCopies(model), options(record, model), "eager", 0)
     given = inputs(record)
     try:
         return eager.outputs(given, "float64", 0)
