@@ -102,12 +102,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=reusable("lint", LINT))
 def lint(session: nox.Session) -> None:
-    """Project: ruff, mypy, actionlint, zizmor and shellcheck; -- --fix repairs what ruff can."""
+    """Project: ruff, mypy, linters of CI files and scripts; -- --fix repairs what ruff can."""
     install(session, LINT)
     fix = "--fix" in session.posargs
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.y*ml"))
     if not workflows:
         session.error("Expected workflows in .github/workflows, found none. Fix: git checkout")
+    actions = sorted(str(path) for path in Path(".github/actions").glob("*/action.yml"))
     scripts = [str(path) for path in Path(".ci").glob("*") if path.is_file()]
     sources = [name for name in SOURCES if name.endswith(".py") or any(Path(name).rglob("*.py"))]
     failed = []
@@ -118,6 +119,8 @@ def lint(session: nox.Session) -> None:
         ["actionlint", *workflows],
         ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github"],
         ["shellcheck", *scripts],
+        ["check-jsonschema", "--builtin-schema", "vendor.github-actions", *actions],
+        ["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "examples/ci/gitlab-ci.yml"],
     ):
         try:
             session.run(*command)

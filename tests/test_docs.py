@@ -422,5 +422,5 @@ def test_a_python_block_is_python(block: documents.Code) -> None:
 
 @pytest.mark.parametrize("document", documents.documents(), ids=documents.relative)
 def test_a_fence_says_its_language(document: Path) -> None:
-    known = {None, "markdown", "mermaid", "python", "text", "toml"}
+    known = {None, "markdown", "mermaid", "python", "text", "toml", "yaml"}
     assert {block.language for block in documents.code_blocks(document)} <= known
