@@ -13,6 +13,8 @@ from pathlib import Path
 
 import uv
 
+from harness.toolkit.typed_commands import STARTED_BY_NOX
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Kept until the process ends.
@@ -71,8 +73,9 @@ class Installation:
 
 
 def environment() -> dict[str, str]:
-    """This process's variables, without those that lead to the checkout."""
-    dropped = ("PYTHONPATH", "HARNESS_BACKEND", "HARNESS_CACHE", "PYTEST_ADDOPTS", "VIRTUAL_ENV")
+    """This process's variables, without those that lead to the checkout or its nox."""
+    dropped = {"PYTHONPATH", "HARNESS_BACKEND", "HARNESS_CACHE", "PYTEST_ADDOPTS", "VIRTUAL_ENV"}
+    dropped.add(STARTED_BY_NOX)
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "COLUMNS": "160", "PY_COLORS": "0"}
 

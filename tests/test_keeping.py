@@ -68,7 +68,7 @@ def test_failed_audit_is_a_failure_of_the_reference(tmp_path: Path, progress: Ce
 
 
 def test_case_that_keeps_nothing_is_left_alone(progress: CellProgress) -> None:
-    case: Any = SimpleNamespace()
+    case: Any = SimpleNamespace(kept={"base": "its own"})
     assert kept_references(case) is None
     with references_kept(case, progress):
         pass

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from harness.cell.progress import CellProgress
 from harness.contract import REFERENCES_FOUND, REFERENCES_MADE, Case, Stage
-
-if TYPE_CHECKING:
-    from harness.models.kept_references import KeptReferences  # imports numpy's friends only there
+from harness.models.kept_references import KeptReferences
 
 
 def kept_references(case: Case) -> KeptReferences | None:
     """The reference store's part for a case; None where nothing is kept, as for a backend's own."""
-    found: KeptReferences | None = getattr(case, "kept", None)
-    return found
+    found = getattr(case, "kept", None)
+    return found if isinstance(found, KeptReferences) else None
 
 
 @contextmanager
