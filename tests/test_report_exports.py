@@ -90,7 +90,7 @@ def test_shields_get_what_the_badge_says(made: content.Report) -> None:
 
 def test_a_comment_is_the_first_screen(made: content.Report) -> None:
     text = markdown.comment(made)
-    assert "1 cell is not as expected; 1 of them since the last run." in text
+    assert "1 cell broke in the last run; 1 in all is not as expected." in text
     assert "- **1 broke**: `vit` on cpu" in text
     assert "<script" not in text
     assert len(text) < 3_000

@@ -118,7 +118,7 @@ ADDRESSES = ("#/", "#/entry/vit", "#/backend/cpu", "#/causes", "#/pictures", "#/
 
 
 def test_the_first_screen_says_what_broke_without_scrolling(tab: Tab) -> None:
-    assert "cell is not as expected; 1 of them since the last run" in tab.shown(".judgement")
+    assert "1 cell broke in the last run; 1 in all is not as expected" in tab.shown(".judgement")
     news = tab.page.locator(".changes li").first
     assert re.match(r"1 broke: vit on cpu", news.inner_text())
     assert "9" in tab.page.locator(".worst li").first.inner_text()

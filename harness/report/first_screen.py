@@ -77,8 +77,11 @@ class FirstScreen:
         if not self.unexpected:
             return "Nothing to do: every cell is as expected."
         are = "is" if self.unexpected == 1 else "are"
+        if self.broke:
+            broke = plural(self.broke, "cell")
+            return f"{broke} broke in the last run; {self.unexpected} in all {are} not as expected."
         told = f"{plural(self.unexpected, 'cell')} {are} not as expected"
-        return f"{told}; {self.broke} of them since the last run." if self.broke else f"{told}."
+        return f"{told}, none of them since the last run."
 
 
 def first_screen(
