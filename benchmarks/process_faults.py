@@ -2,7 +2,7 @@
 
     nox -s mock -- --models smoke                              # once, for the environment
     .nox/mock/bin/python -m benchmarks.process_faults          # 200 faults
-    .nox/mock/bin/python -m benchmarks.process_faults --quick  # 12 faults
+    .nox/mock/bin/python -m benchmarks.process_faults --quick  # 8 faults
 
 Each fault is a run of the mock backend under a parent that stands for nox. After a random time a
 signal goes to the parent, to pytest, to the fork server or to a cell's process, some signals twice.
@@ -230,7 +230,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--faults", type=int, default=200)
-    size.add_argument("--quick", action="store_const", dest="faults", const=12, help="12 faults")
+    size.add_argument("--quick", action="store_const", dest="faults", const=8, help="8 faults")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     args = parser.parse_args()
     chance = random.Random(args.seed)
