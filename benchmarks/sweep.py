@@ -31,7 +31,7 @@ import duckdb
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Models of a quick run, and how many cold processes of either kind it starts.
-QUICK = ("bert", "gpt2", "t5", "vit", "resnet")
+QUICK = ("bert", "t5", "vit")
 QUICK_SAMPLE = 2
 
 #: One cell with all checks in a process of its own: exits with 0 where the cell passes.
