@@ -160,7 +160,7 @@ def causes(results: Iterable[CellResult], *, everything: bool = False) -> list[s
     shown = ranked if everything else ranked[:CAUSES]
     lines = []
     for (cause, stage, outcome), failures in shown:
-        names = list(dict.fromkeys(label(result.entry, result.head) for result in failures))
+        names = sorted({label(result.entry, result.head) for result in failures})
         note = ", expected" if all(result.verdict in GREEN for result in failures) else ""
         lines.append(f"{len(names):4}  {outcome} at {stage}{note}: {printable.line(cause)}")
         examples = names if everything else names[:EXAMPLES]
