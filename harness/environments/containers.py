@@ -34,6 +34,9 @@ NOX = "2026.10.20"
 #: The user of the image, which is not root.
 USER, UID = "harness", 1000
 
+#: The folder of the session in an image.
+PLACE = f"/home/{USER}/matrix"
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerKind:
@@ -119,7 +122,7 @@ def image(spec: BackendSpec) -> str:
 
 def run_line(spec: BackendSpec) -> str:
     """The command that runs a backend's session in its image, with the device."""
-    volume = f'--volume "$PWD/results:/home/{USER}/work/results"'
+    volume = f'--volume "$PWD/results:{PLACE}/results"'
     options = ["--rm", *kind_of(spec).run, volume]
     return f"docker run {' '.join(options)} {image(spec)}"
 
@@ -161,9 +164,9 @@ def dockerfile(spec: BackendSpec) -> str:
     settings = " \\\n    ".join(f'{name}="{value}"' for name, value in variables.items())
     lines += [
         f"RUN useradd --create-home --uid {UID} --user-group {USER} \\",
-        f"    && install --directory --owner {USER} --group {USER} /home/{USER}/work",
+        f"    && install --directory --owner {USER} --group {USER} {PLACE}",
         f"USER {UID}:{UID}",
-        f"WORKDIR /home/{USER}/work",
+        f"WORKDIR {PLACE}",
         f'ENV PATH="/home/{USER}/.local/bin:${{PATH}}" \\\n    {settings}',
         f"COPY --chown={UID}:{UID} . .",
         f"RUN python -m pip install --no-cache-dir --user {' '.join(packages)} \\",

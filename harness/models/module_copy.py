@@ -27,7 +27,7 @@ class ModuleCopies:
         self.module = module
         self._payload: bytes | None = None
         self._tensors: list[Any] = []
-        self._tried = False
+        self._refused = False  # whether pickle does not take the module
 
     def copy(self) -> Any:
         """The module anew, with memory of its own."""
@@ -42,15 +42,13 @@ class ModuleCopies:
         return self._made(shared=True)
 
     def _made(self, *, shared: bool) -> Any:
-        if not self._tried:
-            self._tried = True
+        if not self._refused:
             try:
-                self._payload = self._pickled()
-                _Rebuilding(self._payload, self._tensors, shared=shared).load()
+                if self._payload is None:
+                    self._payload = self._pickled()
+                return _Rebuilding(self._payload, self._tensors, shared=shared).load()
             except Exception:  # a hook that is a closure, a parametrised weight, a weak reference
-                self._payload = None
-        if self._payload is not None:
-            return _Rebuilding(self._payload, self._tensors, shared=shared).load()
+                self._refused, self._payload = True, None
         return copy.deepcopy(self.module, _shared_parameters(self.module) if shared else {})
 
     def _pickled(self) -> bytes:

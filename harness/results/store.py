@@ -98,6 +98,7 @@ class Store:
         self.note = note
         self._connection = connection
         self._stored = 0
+        self._code_sets: set[str] = set()  # that this run has stored: most cells share one
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -229,7 +230,8 @@ class Store:
                 units = [_storable(metric.unit) for metric in result.metrics]
                 self._connection.execute(_METRICS, [*map(_storable, cell_id), names, values, units])
             if key is not None:
-                self._connection.execute(_CODE, [key.code, json.dumps(key.files)])
+                if key.code not in self._code_sets:
+                    self._connection.execute(_CODE, [key.code, json.dumps(key.files)])
                 self._connection.execute(_KEY, [*cell_id, key.digest, key.code])
             self._connection.commit()
         except (duckdb.Error, OSError) as error:
@@ -237,6 +239,8 @@ class Store:
                 self._connection.rollback()
             raise HarnessError(self._cannot_write(error)) from error
         self._stored += not again
+        if key is not None:
+            self._code_sets.add(key.code)
 
     def finish(self, run_id: str) -> None:
         """Store the end of a run; an interrupted run never has one.
