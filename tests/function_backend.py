@@ -172,6 +172,7 @@ class Runner:
         signature: str | None = None,
         checks: str = "default",
         checks_library: bool = False,
+        size: str = "tiny",
     ) -> CellResult:
         backend = backend or FunctionBackend()
         self.stages = []
@@ -182,7 +183,7 @@ class Runner:
         job = Job(
             made,
             0,
-            "tiny",
+            size,
             Path(),
             {},
             signature,

@@ -58,6 +58,15 @@ def test_each_way_of_a_deep_run_is_judged(run: Runner) -> None:
     assert judged(result) == {way.metric: 1 for way in cache_ways.cache_ways()}
 
 
+def test_at_full_size_plain_generation_is_enough(run: Runner) -> None:
+    result = run(LanguageBackend(), size="full")
+    assert result.outcome is Outcome.PASS, result.reason
+    assert judged(result) == {}
+    assert any(metric.name == "generated_tokens" for metric in result.metrics)
+    everything = run(LanguageBackend(), size="full", checks="deep")
+    assert judged(everything) == {way.metric: 1 for way in cache_ways.cache_ways()}
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_cache_that_forgets_in_one_way_fails_by_its_name(run: Runner, way: str) -> None:
     result = run(LanguageBackend({way: forgetful}))

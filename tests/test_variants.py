@@ -394,6 +394,14 @@ def test_the_padded_batches_are_those_that_a_cell_is_asked_with(
     assert padded_inputs.padded_batches(case, base) == {}
 
 
+def test_at_full_size_other_shapes_alone_are_compared(run: Runner) -> None:
+    result = run(Wrapped(TextCase()), size="full")
+    assert result.outcome is Outcome.PASS
+    assert compared(result) == {RESHAPED: True}
+    everything = run(Wrapped(TextCase()), size="full", checks="deep")
+    assert compared(everything) == {**dict.fromkeys(PADDED_VARIANTS, True), RESHAPED: True}
+
+
 def test_a_case_without_a_shorter_text_is_recorded(run: Runner) -> None:
     class Recorded(TextCase):
         def reference(

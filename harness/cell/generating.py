@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,13 +201,13 @@ def plain_text(judge: GenerationJudge, generator: Generator) -> Text:
     return judge.plain(given, border.generated(raw, given[argument]))
 
 
-def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> None:
-    """Generates a text in each way, and judges each of them.
+def generate(judge: GenerationJudge, generator: Generator, ways: Iterable[CacheWay]) -> None:
+    """Generates a text plainly and in each further way, and judges each of them.
 
     Args:
         judge: of the case's texts.
         generator: of the backend.
-        deep: whether the ways of `--checks deep` are meant too.
+        ways: of using a cache.
 
     A way that fails is kept as a failure of the cell, and one that is refused is counted.
 
@@ -216,9 +216,7 @@ def generate(judge: GenerationJudge, generator: Generator, *, deep: bool) -> Non
         Inconclusive: the noise floor is too high to judge tokens.
     """
     text = plain_text(judge, generator)
-    for way in cache_ways.cache_ways():
-        if way.deep and not deep:
-            continue
+    for way in ways:
         judged = True
         try:
             judge.in_way(way, generator, text)

@@ -101,9 +101,7 @@ def make_reference(
         floor = max(floor, noise_floor(noise, precision))
         mismatch = max(mismatch, noise.mismatched)
     entry, given = job.cell.entry, dict(inputs)
-    for probe in families.probes(
-        entry.family, entry.architecture, base, inputs["other"], job.cell.head
-    ):
+    for probe in _probes(job, inputs):
         with progress.kept():
             answer = case.reference(probe.inputs, dtype)
             given[probe.name], outputs[probe.name] = probe.inputs, answer
@@ -119,7 +117,10 @@ def make_reference(
             if known is not None:
                 given[KNOWN], outputs[KNOWN] = known.inputs, case.reference(known.inputs, dtype)
                 known = _answered(known, outputs[KNOWN], progress)
-    further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
+    if job.asks_code:
+        further = variants.of(case, base, want, dtype, dynamic=dynamic, any_arguments=any_arguments)
+    else:
+        further = variants.of_shape(case, base, dtype, dynamic=dynamic)
     if further.padding_fault is not None:
         progress.keep(further.padding_fault)
     progress.keep_by_cause(further.failed)
@@ -148,6 +149,14 @@ def make_reference(
     with progress.kept():
         _signature(case, base, want, dtype, job, further.get(RESHAPED))
     return found
+
+
+def _probes(job: Job, inputs: Mapping[str, Arrays]) -> list[families.Probe]:
+    """The further inputs of the cell's family."""
+    if not job.asks_code:
+        return []
+    entry, head = job.cell.entry, job.cell.head
+    return families.probes(entry.family, entry.architecture, inputs["base"], inputs["other"], head)
 
 
 def _known_answer(case: Case, job: Job) -> KnownAnswer | None:
@@ -188,13 +197,14 @@ def _asks_for_half(precision: Precision, job: Job) -> bool:
     """
     if _exempt(half_precision.NAME, job):
         return False
-    return precision.dtype in HALVES or (job.checks_library and job.cell.head == BASE)
+    of_code = job.checks_library and job.asks_code
+    return precision.dtype in HALVES or (of_code and job.cell.head == BASE)
 
 
 def _asks_for_long_text(job: Job) -> bool:
     """Whether the cell reads a long text: one with a generating head, or the headless one."""
     entry, head = job.cell.entry, job.cell.head
-    if not job.checks_library or _exempt(long_text.NAME, job):
+    if not (job.checks_library and job.asks_code) or _exempt(long_text.NAME, job):
         return False
     generating = [task for task in entry.heads if known_heads()[task].generates]
     return head in generating or (head == BASE and not generating)

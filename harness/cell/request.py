@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.contract import Cell, Device, Precision
 
-#: The size that shrinks each architecture; others have published widths.
-TINY = "tiny"
+#: The size that shrinks each architecture, and the one that leaves it whole; wide lies between.
+TINY, FULL = "tiny", "full"
 
 #: Sets of checks, as `--checks` takes them.
 DEFAULT, DEEP = "default", "deep"
@@ -36,6 +36,15 @@ class Job:
     trusted: bool = False  # whether modeling code in the checkpoint may run
     audited: bool = False  # whether kept references are computed again, and must be alike
     measured: bool = False  # whether its speed is measured, alone on the machine
+
+    @property
+    def asks_code(self) -> bool:
+        """Whether checks whose faults do not depend on sizes are meant too.
+
+        A mask that the modeling code forgets is forgotten at every size. At full size, where one
+        inference takes seconds, only `--checks deep` asks again.
+        """
+        return self.size != FULL or self.checks == DEEP
 
     def on(self, unit: str) -> Job:
         """The same cell on one of several devices."""

@@ -24,7 +24,7 @@ from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import DEEP, TINY, Job
 from harness.cell.used_code import used_code
-from harness.checks import batch_rows, generation
+from harness.checks import batch_rows, cache_ways, generation
 from harness.checks.known_answers.answer import NAME
 from harness.checks.variant import Variants
 from harness.contract import (
@@ -282,7 +282,9 @@ def other_ways(
     if generator is not None and case.generation is not None:
         with progress.stage(Stage.GENERATE), progress.kept():
             judge = GenerationJudge(case, case.generation, reference, progress)
-            generate(judge, generator(case, precision), deep=job.checks == DEEP)
+            deep = job.checks == DEEP
+            ways = cache_ways.chosen(deep=deep) if job.asks_code else ()
+            generate(judge, generator(case, precision), ways)
     load = getattr(backend, "from_pretrained", None)
     if load is not None and job.size == TINY:  # reading a checkpoint does not depend on widths
         with (

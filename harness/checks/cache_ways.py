@@ -106,6 +106,15 @@ def cache_ways() -> tuple[CacheWay, ...]:
     )
 
 
+def chosen(*, deep: bool) -> tuple[CacheWay, ...]:
+    """The ways of a set of checks.
+
+    Args:
+        deep: whether those of `--checks deep` are meant too.
+    """
+    return tuple(way for way in cache_ways() if deep or not way.deep)
+
+
 def beyond_text(given: Arrays, generation: Generation) -> bool:
     """Whether a prompt holds more than text, as an image; what an encoder reads is no prompt.
 

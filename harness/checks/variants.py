@@ -52,10 +52,10 @@ def of(
     found = Variants()
     padding = Padding(found, case, base, dtype)
     padding.add(want, dynamic=dynamic, any_arguments=any_arguments)
+    _reshaped(found, case, base, dtype, dynamic=dynamic)
     if not dynamic:
-        found.left_out |= dict.fromkeys((RESHAPED, *SIZES), ONE_SHAPE)
+        found.left_out |= dict.fromkeys(SIZES, ONE_SHAPE)
         return found
-    _reshape(found, RESHAPED, case, base, dtype)
     if any(name in base for name in IMAGES):
         for name in SIZES:
             if _reshape(found, name, case, base, dtype):
@@ -65,6 +65,27 @@ def of(
     # A program that takes one shape shall fail on another shape, not on a mask.
     found.made.sort(key=lambda variant: variant.name in padded_inputs.ROWS.values())
     return found
+
+
+def of_shape(case: Case, base: Arrays, dtype: str, *, dynamic: bool = True) -> Variants:
+    """The variant of another batch and length alone, which is about the program, not the model.
+
+    Args:
+        case: whose inputs vary.
+        base: its plain inputs.
+        dtype: of the reference.
+        dynamic: whether the program that is to be compared takes other shapes than the base's.
+    """
+    found = Variants()
+    _reshaped(found, case, base, dtype, dynamic=dynamic)
+    return found
+
+
+def _reshaped(found: Variants, case: Case, base: Arrays, dtype: str, *, dynamic: bool) -> None:
+    if dynamic:
+        _reshape(found, RESHAPED, case, base, dtype)
+    else:
+        found.left_out[RESHAPED] = ONE_SHAPE
 
 
 def _further_arguments(
