@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.toolkit import numerics
+from harness.toolkit import numerics, seeded_values
 
 torch = pytest.importorskip("torch")
 
 from harness.models.eager_reference import EagerReference  # noqa: E402
 from harness.models.module_copy import ModuleCopies  # noqa: E402
-from harness.models.moved_values import inputs_moved  # noqa: E402
+from harness.models.moved_values import inputs_moved, module_moved  # noqa: E402
 
 STEP = float(np.finfo(np.float32).eps)
 
@@ -82,3 +82,18 @@ def test_whole_numbers_are_not_moved() -> None:
     assert {name: array.dtype for name, array in moved.items()} == {
         name: array.dtype for name, array in given.items()
     }
+
+
+def test_a_large_table_is_moved_as_a_whole_one_would_be() -> None:
+    step, seed = 2.0**-20, 5
+    made = torch.nn.Sequential(
+        torch.nn.Embedding(2_000, 700),  # more values than one block, on several threads
+        torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last),  # not contiguous
+    )
+    before = {name: held.detach().clone() for name, held in made.named_parameters()}
+    module_moved(made, step, seed)
+    for name, held in made.named_parameters():
+        noise = seeded_values.uniform(seed, f"jitter/{name}", tuple(held.shape))
+        want = before[name] * (1 + torch.from_numpy(noise) * step)
+        assert torch.equal(held, want)
+        assert not torch.equal(held, before[name])
