@@ -55,8 +55,8 @@ def test_each_cell_at_both_sizes_is_compared(results: Path) -> None:
 def test_the_table_names_its_denominator_and_each_cell_that_differs(results: Path) -> None:
     text = markdown(by_size.compared(merged.gather([results], None), "wide"), "wide")
     assert "| `good` | default | 4 | 3 | 66.6\u00a0% of 3 |" in text
-    assert "| `vit` | `good` | pass | fail at verify | relative error 0.3 |" in text
-    assert "| `mixtral` | `good` | pass | too-large at build | expected 40 GB |" in text
+    assert "| `vit` | good | pass | fail at verify | relative error 0.3 |" in text
+    assert "| `mixtral` | good | pass | too-large at build | expected 40 GB |" in text
     assert "`bert`" not in text
     assert "`gpt2`" not in text
 
@@ -66,3 +66,15 @@ def test_without_both_sizes_the_command_says_what_to_run(
 ) -> None:
     assert main(["by-size", "--results", str(tmp_path)]) == 2
     assert "Fix: run a session twice, once with `--size wide`" in capsys.readouterr().err
+
+
+def test_the_report_shows_both_sizes(results: Path) -> None:
+    assert main(["report", "--results", str(results.parent)]) == 0
+    text = (results.parent / "report.md").read_text()
+    assert "## Tiny and wide" in text
+    assert "## Tiny and full" not in text
+    assert "| `good` | default | 4 | 3 | 66.6\u00a0% of 3 |" in text
+    assert "| `vit` | good | pass | fail at verify | relative error 0.3 |" in text
+    page = (results.parent / "report.html").read_text()
+    assert "<h2>Tiny and wide</h2>" in page
+    assert "<tr><th scope=row>vit<td>good<td>pass<td>fail at verify<td>relative error 0.3" in page

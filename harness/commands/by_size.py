@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import contract
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
-from harness.report import words
+from harness.report import size_tables
 from harness.results import by_size, merged
 from harness.results.by_size import SizedCell
 from harness.toolkit import checkout
@@ -75,32 +75,11 @@ def markdown(cells: list[SizedCell], size: str) -> str:
         cells: with a result at both sizes.
         size: the other one.
     """
-    counts = [
-        (
-            code(column.backend),
-            plain(column.precision),
-            column.both,
-            column.judged,
-            f"{words.share(column.alike, column.judged)} of {column.judged}",
-        )
-        for column in by_size.agreements(cells)
-    ]
-    heads = ("backend", "precision", "at both sizes", "judged at both", "same outcome")
-    lines = markdown_table(heads, counts)
-    for title, chosen in (
-        ("differs", [cell for cell in cells if cell.judged and not cell.alike]),
-        ("not judged at both", [cell for cell in cells if not cell.judged and not cell.alike]),
-    ):
-        if chosen:
-            rows = (
-                (
-                    code(contract.label(cell.entry, cell.head)),
-                    code(cell.backend),
-                    plain(cell.tiny),
-                    plain(cell.other),
-                    plain(cell.reason, 160),
-                )
-                for cell in chosen
-            )
-            lines += ["", *markdown_table((title, "backend", "tiny", size, "reason"), rows)]
-    return "\n".join(lines)
+    tables = [size_tables.agreements(cells), *size_tables.differences(cells, size)]
+    return "\n\n".join("\n".join(_table(heads, rows)) for heads, *rows in tables)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return markdown_table(
+        heads, [(code(row[0]), *(plain(value, 160) for value in row[1:])) for row in rows]
+    )

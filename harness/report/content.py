@@ -11,7 +11,16 @@ from harness.catalog.selection import Catalog, UnavailableModel
 from harness.contract import Entry, Outcome
 from harness.report.cause_texts import CauseText, texts
 from harness.report.first_screen import FirstScreen, first_screen
-from harness.results import coverage, known_failures, operators, queries, run_history, totals
+from harness.results import (
+    by_size,
+    coverage,
+    known_failures,
+    operators,
+    queries,
+    run_history,
+    totals,
+)
+from harness.results.by_size import SizedCell
 from harness.results.causes import Cause, causes
 from harness.results.coverage import WeightsTarget
 from harness.results.culprit_causes import CulpritCause, culprit_causes
@@ -39,6 +48,9 @@ from harness.toolkit import checkout
 
 #: How many cells the lists of the slowest and of the largest show.
 EXTREMES = 12
+
+#: The sizes that tiny models are compared with.
+SIZES = ("wide", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,7 @@ class Report:
     pin_changes: Mapping[int, Sequence[str]]  # by the number of the run that changed them
     operators: Mapping[Column, Sequence[Operator]]
     weights: tuple[WeightsTarget, ...]  # the policy of real weights, and how far it is reached
+    sizes: Mapping[str, Sequence[SizedCell]]  # by size: cells with a result there and when tiny
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -197,6 +210,7 @@ def collect(
         pin_changes=run_history.pin_changes(numbered),
         operators=operators.count(connection),
         weights=tuple(coverage.weights(list(entries.values()), connection)),
+        sizes={size: both for size in SIZES if (both := by_size.compared(gathered, size))},
     )
 
 

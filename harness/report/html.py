@@ -17,7 +17,7 @@ from harness.contract import GREEN, Outcome, Stage, Verdict
 from harness.report import page_data, words
 from harness.report.content import Report
 from harness.report.first_screen import age
-from harness.report.labels import emulated, grouped, label, outcomes, speeds
+from harness.report.labels import by_size, emulated, grouped, label, outcomes, speeds
 from harness.report.words import plural
 from harness.results.changed_cells import Group
 from harness.results.queries import CellRow
@@ -136,6 +136,7 @@ def _template() -> Template:
         label=label,
         plural=plural,
         speeds_of=speeds,
+        sized=by_size,
         stages=tuple(Stage),
         age=age,
         counts=kinds_counted,

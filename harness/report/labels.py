@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness import contract
 from harness.contract import Outcome
-from harness.report import measured, words
+from harness.report import measured, size_tables, words
 from harness.report.content import EntryRow, Report
 from harness.results.queries import CellRow
 
@@ -62,6 +62,14 @@ def outcomes(report: Report) -> list[str]:
 def emulated(report: Report) -> frozenset[str]:
     """The backends of which a run was on an emulated device."""
     return frozenset(run.backend for run in report.runs if run.emulated)
+
+
+def by_size(report: Report) -> dict[str, list[list[Sequence[str]]]]:
+    """Tables by size on whether tiny models predict it, the heads first in each."""
+    return {
+        size: [size_tables.agreements(cells), *size_tables.differences(cells, size)]
+        for size, cells in report.sizes.items()
+    }
 
 
 def speeds(report: Report) -> list[Sequence[str]]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from harness.report import words
 from harness.report.content import Report
 from harness.report.first_screen import age
-from harness.report.labels import emulated, grouped, label, name, outcomes, speeds, where
+from harness.report.labels import by_size, emulated, grouped, label, name, outcomes, speeds, where
 from harness.report.words import plural
 from harness.results.changed_cells import Group
 from harness.results.news import Since
@@ -151,6 +151,7 @@ def _environment() -> Environment:
         entries=entries,
         where=where,
         speeds_of=speeds,
+        sized=by_size,
         fenced=fenced,
         fraction=fraction,
         age=age,

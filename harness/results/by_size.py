@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,7 @@ class SizeAgreement:
     alike: int
 
 
-def agreements(cells: list[SizedCell]) -> list[SizeAgreement]:
+def agreements(cells: Sequence[SizedCell]) -> list[SizeAgreement]:
     """The agreement of each backend and precision, in the order of the cells."""
     columns = dict.fromkeys((cell.backend, cell.precision) for cell in cells)
     found = []
