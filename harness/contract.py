@@ -295,6 +295,10 @@ ATTEMPTS, ATTEMPTS_PASSED = "attempts", "attempts_passed"
 #: neighbours by more than the noise floor: the relative error, with the unit `1`.
 BATCH_VARIANCE = "batch_variance"
 
+#: The metric of a cell whose outputs depend on how many threads computed them by more than the
+#: noise floor: the relative error, with the unit `1`.
+THREAD_VARIANCE = "thread_variance"
+
 #: The metric of a cell whose process grows with each inference, in MB per inference.
 GROWTH = "growth_per_inference"
 
@@ -750,6 +754,8 @@ class Backend(Protocol):
     `meter() -> MeterReading | None` (None where no library tells),
     `exported(case, precision, inputs, path) -> ExportedFile` (the program as a file at `path` with
     a suffix of its own, for the inference on `inputs`),
+    `on_threads(count) -> AbstractContextManager` (programs that are prepared already compute on so
+    many threads of the host in it),
     `dynamic: bool` (False where a program takes the shapes that it was prepared for and no others;
     true where it is not said), `any_arguments: bool` (True where a program takes arguments of
     forward that the plain inputs lack, as a mask of sound; false where it is not said). The

@@ -50,6 +50,7 @@ LIMITS = Limits(seconds=60.0, memory_mb=4096)
 #: The words in a reason that name the check.
 SAID = (
     "nondeterminism",
+    "threads",
     "relative error",
     "not finite",
     "expected shape",
@@ -92,11 +93,16 @@ class Observation:
         return self.is_named and self.is_caught is not self.fault.harmless
 
     @property
+    def _warned(self) -> str:
+        kinds = {"nondeterministic": "nondeterministic", "other threads": "threads"}
+        return next((kind for words, kind in kinds.items() if words in self.text), "leaks")
+
+    @property
     def seen(self) -> str:
         """The input and the check that speak in the reason, without the numbers of this cell."""
         if self.result.outcome is Outcome.PASS:
             if self.is_caught:
-                return "a warning: " + ("nondeterministic" if "nondet" in self.text else "leaks")
+                return f"a warning: {self._warned}"
             return "nothing to see" if self.fault.harmless else "**no check sees it yet**"
         reason = self.result.reason
         where = re.match(r"on input '([^']+)': ", reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness.contract import (
     BATCH_VARIANCE,
     MOST_FURTHER,
     OURS,
+    THREAD_VARIANCE,
     Absent,
     Array,
     Arrays,
@@ -328,6 +330,68 @@ def test_rows_may_depend_on_each_other_where_the_models_do(run: Runner) -> None:
     result = run(FunctionBackend(FunctionCase(mixing)))
     assert result.outcome is Outcome.PASS
     assert BATCH_VARIANCE not in {metric.name for metric in result.metrics}
+
+
+class Threaded(FunctionBackend):
+    """Off by a share of its outputs while it is asked to run on two threads."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(fault=self.shifted)
+        self.share = share
+        self.count = 1
+
+    @contextmanager
+    def on_threads(self, count: int) -> Iterator[None]:
+        self.count = count
+        yield
+        self.count = 1
+
+    def shifted(self, outputs: Arrays) -> Arrays:
+        if self.count == 2:
+            outputs["y"] *= np.float32(1 + self.share)
+        return outputs
+
+
+def test_other_numbers_on_other_threads_fail(run: Runner) -> None:
+    result = run(Threaded(0.01))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.VERIFY)
+    assert result.reason.startswith(
+        "threads: on 2 of them the outputs on input 'base' differ from the plain ones: y: "
+    )
+    assert run(Threaded(0.0)).outcome is Outcome.PASS
+
+
+def test_other_roundings_on_other_threads_are_a_warning(run: Runner) -> None:
+    floor = run().noise_floor
+    assert floor is not None
+    result = run(Threaded(3 * floor))
+    assert result.outcome is Outcome.PASS
+    found = {metric.name: metric.value for metric in result.metrics}
+    assert found[THREAD_VARIANCE] == pytest.approx(3 * floor, rel=0.5)
+    assert "not the same on other threads" in notes(result)[0]
+    unchanged = run(Threaded(0.0))
+    assert THREAD_VARIANCE not in {metric.name for metric in unchanged.metrics}
+
+
+def test_a_program_that_fails_on_two_threads_says_so(run: Runner) -> None:
+    class Racing(Threaded):
+        def shifted(self, outputs: Arrays) -> Arrays:
+            if self.count == 2:
+                raise RuntimeError("two at once")
+            return outputs
+
+    result = run(Racing(0.0))
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.RUN)
+    assert "RuntimeError: two at once" in result.reason
+    assert "on 2 threads, on input 'base'" in result.error
+
+
+def test_threads_are_chosen_by_a_context_manager(run: Runner) -> None:
+    backend: Any = FunctionBackend()
+    backend.on_threads = lambda count: count
+    result = run(backend)
+    assert (result.outcome, result.stage) == (Outcome.FAIL, Stage.RUN)
+    assert "contract: on_threads: expected a context manager, found int" in result.reason
 
 
 class Halved(FunctionCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -389,6 +390,21 @@ def flag(backend: Any, name: str, *, otherwise: bool) -> bool:
     raw = getattr(backend, name, otherwise)
     if not isinstance(raw, bool):
         raise BrokenContract(name, "True or False", type_name(raw))
+    return raw
+
+
+def context(raw: Any, name: str) -> AbstractContextManager[Any]:
+    """A context manager as a member of a backend returned it.
+
+    Args:
+        raw: what it returned.
+        name: of the member.
+
+    Raises:
+        BrokenContract: it is something else.
+    """
+    if not isinstance(raw, AbstractContextManager):
+        raise BrokenContract(name, "a context manager", type_name(raw))
     return raw
 
 

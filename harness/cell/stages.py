@@ -23,6 +23,7 @@ from harness.cell.progress import CellProgress, Report
 from harness.cell.reference import Reference, make_reference
 from harness.cell.repeats import Repeats, repeat
 from harness.cell.request import DEEP, TINY, Job
+from harness.cell.threads import judge_threads, on_threads
 from harness.cell.used_code import used_code
 from harness.checks import batch_rows, cache_ways, generation
 from harness.checks.known_answers.answer import NAME
@@ -153,12 +154,17 @@ def _stages(built: Built, job: Job, progress: CellProgress) -> None:
         with progress.kept():
             repeats = repeat(program, reference.inputs["base"], outputs["base"], len(outputs))
         rows = _moved_row(program, reference.inputs)
+        threaded: dict[int, Arrays] = {}
+        with progress.kept():
+            threaded = on_threads(backend, program, reference.inputs["base"])
         if seconds or repeats.seconds:
             progress.metric("inference", statistics.median([*seconds, *repeats.seconds]), "s")
     with progress.stage(Stage.VERIFY):
         with progress.kept():
             border.unpatched(numpy_before)
             verify(program, reference, outputs, repeats, rows, progress)
+        with progress.kept():
+            judge_threads(threaded, outputs["base"], reference, progress)
         with progress.kept():
             if reference.known is not None and NAME in outputs:
                 reference.known.check(outputs[NAME])

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from harness.contract import BATCH_VARIANCE, GROWTH, NONDETERMINISM, CellResult
+from harness.contract import (
+    BATCH_VARIANCE,
+    GROWTH,
+    NONDETERMINISM,
+    THREAD_VARIANCE,
+    CellResult,
+)
 from harness.report import measured
 
 
@@ -19,6 +25,11 @@ def notes(result: CellResult) -> list[str]:
         said.append(
             f"{result.outcome}, and not batch-invariant: another place in the batch and other "
             f"neighbours change a row by a relative error of {found[BATCH_VARIANCE]:.2g}"
+        )
+    if THREAD_VARIANCE in found:
+        said.append(
+            f"{result.outcome}, and not the same on other threads: their number changes the "
+            f"outputs by a relative error of {found[THREAD_VARIANCE]:.2g}"
         )
     if GROWTH in found:
         said.append(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,16 @@ class TorchBackend:
 
 class CpuBackend(TorchBackend):
     """The processor."""
+
+    @contextmanager
+    def on_threads(self, count: int) -> Iterator[None]:
+        """A context in which PyTorch computes within operators on so many threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def probe(self) -> Device:
         """The processor's name, its vector instructions and the machine's memory."""

@@ -25,6 +25,7 @@ OPTIONAL: Mapping[str, int | None] = {
     "memory": 0,
     "meter": 0,
     "exported": 4,
+    "on_threads": 1,
     "dynamic": None,
     "any_arguments": None,
 }

@@ -51,6 +51,7 @@ class FaultyProgram(TorchProgram):
         super().__init__(module, case, device, mode)
         self.fault = fault
         self.calls = 0
+        self.threads = torch.get_num_threads()
         self.given: Mapping[str, Array] = {}
         self.kept: Any = None
 
@@ -273,6 +274,16 @@ def every(number: int, change: Change) -> Call:
 
     def call(program: FaultyProgram, outputs: Arrays) -> Any:
         return outputs if program.calls % number else each(change)(program, outputs)
+
+    return call
+
+
+def on_other_threads(change: Change) -> Call:
+    """Changed where another number of threads computes than when the program was prepared."""
+
+    def call(program: FaultyProgram, outputs: Arrays) -> Any:
+        alike = torch.get_num_threads() == program.threads
+        return outputs if alike else each(change)(program, outputs)
 
     return call
 
@@ -674,6 +685,10 @@ FAULTS: Mapping[str, Fault] = {
         wrong_when_repeated),
     "sometimes": Fault("is off by 1 in 1,000,000 at each fifth inference",
         "(fail at verify: |nondeterministic: )", every(5, by(1 + 1e-6))),
+    "threads": Fault("is off by a thousandth on another number of threads",
+        "fail at verify: threads: on [12] of them", on_other_threads(by(1.001))),
+    "threads-rounding": Fault("rounds otherwise on another number of threads",
+        "not the same on other threads|threads: on", on_other_threads(by(1 + 1e-5))),
     "drifts": Fault("is more and more off", "fail at verify: .*relative error", drifting),
     "random": Fault("other noise at each inference", RELATIVE, noise),
     # Placement
