@@ -177,7 +177,7 @@ def test_results_lie_apart_and_are_marked(make_result: Callable[..., CellResult]
     run, pinned = Run(Options("torch-cpu", instead=WITH)), Run(Options("torch-cpu"))
     cell = Cell(run.catalog.entries["bert"], "torch-cpu", "default")
     assert any(line.startswith("with: transformers==5.22.0 in place") for line in header(run, []))
-    run._snapshot = pinned._snapshot = {"bert": cast("Any", "a signature")}
+    run.jobs.snapshot = pinned.jobs.snapshot = {"bert": cast("Any", "a signature")}
     assert pinned.job(cell).expected_signature == "a signature"
     assert run.job(cell).expected_signature is None
     assert "--with=transformers==5.22.0" in run.rerun(make_result("bert"))

@@ -189,8 +189,9 @@ def entry(name: str, priority: Any = "high", checkpoint: str = "x/y") -> Entry:
 
 def test_a_policy_that_is_done_says_so() -> None:
     done = [Cell(entry("a"), "good"), Cell(entry("a"), "good", head="x"), Cell(entry("b"), "good")]
+    supply = SimpleNamespace(done_before=done)
     run: Any = SimpleNamespace(
-        spec=SimpleNamespace(name="good"), results=[], absence=None, done_before=done
+        spec=SimpleNamespace(name="good"), results=[], absence=None, supply=supply
     )
     title, lines = summarise(run, Cost(0.0, 0.0), 0, "", Selection(0))
     assert title == "good: the policy is done: all 2 of its entries have run with these pins"

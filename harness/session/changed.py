@@ -19,10 +19,13 @@ from harness.cell.request import Job
 from harness.contract import GREEN, Cell, CellResult, Device, Outcome
 from harness.results.expectations import Expectations
 from harness.results.last_results import LastResult, ResultKey
+from harness.session.cell_key import CellKey, key_of
+from harness.session.jobs import Jobs
 from harness.session.provenance import lock_of
 from harness.toolkit import cache
 from harness.toolkit.machine import machine
 from harness.toolkit.source_files import SourceFiles
+from harness.workers.task import Task
 
 #: Outcomes that hang on time or memory of the day: such a cell runs again.
 OF_THE_DAY = frozenset({Outcome.TIMEOUT, Outcome.OOM, Outcome.CRASH, Outcome.FLAKY})
@@ -92,7 +95,7 @@ class Unchanged:
 
     def __init__(
         self,
-        last: Mapping[tuple[str, str, str], LastResult],
+        last: Mapping[CellKey, LastResult],
         keys: ResultKeys,
         expectations: Expectations,
     ) -> None:
@@ -114,6 +117,17 @@ class Unchanged:
         self.left_out[cell.id] = last
         return True
 
+    def remaining(self, tasks: Iterable[Task], jobs: Jobs) -> list[Task]:
+        """The tasks of cells that have to run; the others are left out.
+
+        Args:
+            tasks: of all cells.
+            jobs: their requests.
+        """
+        return [
+            task for task in tasks if not self.leave_out(jobs[task.label].cell, jobs[task.label])
+        ]
+
     def compare(self, job: Job, result: CellResult) -> None:
         """Count a cell that ran although nothing had changed: as before, or otherwise."""
         last = self._same(job.cell, job)
@@ -127,7 +141,7 @@ class Unchanged:
 
     def _same(self, cell: Cell, job: Job) -> LastResult | None:
         """The last result of a cell, where its key is that of a result of now."""
-        last = self._last.get((cell.entry.name, cell.head, cell.precision))
+        last = self._last.get(key_of(cell))
         if last is None or last.key is None:
             return None
         now = self._keys.key(job, last.key.files)

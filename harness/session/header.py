@@ -66,14 +66,14 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
 def weights_line(run: Run) -> str:
     """The line about checkpoints: how many there are, their bytes, and what was done before."""
     cache = checkpoint_plan.cache_folder()
-    found = [item.repository for item in run.planned if item.repository is not None]
+    found = [item.repository for item in run.supply.planned if item.repository is not None]
     missing = sum(file.size for repository in found for file in repository.missing(cache))
     size = gigabytes(sum(repository.size for repository in found))
     noun = "checkpoint" if len(found) == 1 else "checkpoints"
     line = f"weights: {len(found)} {noun} of the hub, {size}, {gigabytes(missing)} to download"
-    problems = sum(bool(item.problem) for item in run.planned)
+    problems = sum(bool(item.problem) for item in run.supply.planned)
     line += f"; {problems} that cannot be had" if problems else ""
-    if run.done_before:
-        entries = len({cell.entry.name for cell in run.done_before})
+    if run.supply.done_before:
+        entries = len({cell.entry.name for cell in run.supply.done_before})
         line += f"; {entries} entries of the policy have run before with these pins"
     return line

@@ -113,7 +113,7 @@ class RunHooks:
             planned = self.run.plan([item.cell for item in cells.values()])
         except HarnessError as error:
             raise _usage_error(error) from error
-        done = [cells[cell.id] for cell in self.run.done_before]
+        done = [cells[cell.id] for cell in self.run.supply.done_before]
         if done:
             self.config.hook.pytest_deselected(items=done)
         if self.run.options.pretrained is not None:
@@ -204,7 +204,7 @@ class RunHooks:
         """Wait for the item's cell, outside of pytest's capturing, and show the progress line."""
         future = self._futures.get(item.nodeid)
         while future is not None and not future.done():
-            self._progress.show(self.run.running(), self.run.downloading())
+            self._progress.show(self.run.running(), self.run.supply.status())
             wait_for([future], timeout=TICK)  # with one, so that Windows lets Ctrl-C through
             self._interruption.check()
         if isinstance(self.run.error, HarnessError):
@@ -279,7 +279,7 @@ class RunHooks:
             self._updated = ""
             sys.stderr.write(printable.block(f"ERROR: {error}") + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        nothing_left = self._in_other_shards or self.run.done_before
+        nothing_left = self._in_other_shards or self.run.supply.done_before
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and nothing_left:
             session.exitstatus = pytest.ExitCode.OK
         if exitstatus == pytest.ExitCode.OK and self.options.shard == (1, 1) and self._all_absent:

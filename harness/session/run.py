@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.catalog import backends, checkpoints, model_lists, policy, selection
-from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.catalog import backends, checkpoints, policy, selection
+from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
 from harness.contract import (
@@ -22,50 +21,39 @@ from harness.contract import (
     Cell,
     CellFailure,
     CellResult,
-    Culprit,
     Entry,
-    HarnessError,
     Metric,
     Outcome,
     Stage,
     Unavailable,
     Verdict,
 )
-from harness.models.recorded import record
-from harness.results import attempts, checkpoints_done, expectations_file, expectations_update
-from harness.results.expectations import Expectations, device_text
+from harness.results import attempts
+from harness.results.expectations import device_text
 from harness.results.last_results import LastResult, ResultKey
 from harness.results.store import Store
-from harness.session import changed, checkpoint_plan
+from harness.session import changed, known_failures
+from harness.session.cell_key import CellKey, key_of
 from harness.session.changed import ResultKeys, Unchanged
-from harness.session.checkpoint_feed import CheckpointFeed, Fetched
-from harness.session.checkpoint_plan import Planned
+from harness.session.checkpoint_supply import CheckpointSupply
 from harness.session.cost import Cost, cost_since
+from harness.session.jobs import Jobs
+from harness.session.localising import culprit_of, is_followed
 from harness.session.option_checks import TASKS, check_faults, check_heads, check_precisions
 from harness.session.options import Options, comma_separated
 from harness.session.preloading import preloaded_modules
 from harness.session.provenance import lock_of, run_info
 from harness.session.rerun_command import rerun_command
 from harness.session.staggered import staggered
-from harness.toolkit import signature
-from harness.toolkit.atomic_write import write_atomically
 from harness.toolkit.cache import Cache
-from harness.toolkit.checkout import is_installed
 from harness.toolkit.process_memory import MB
-from harness.workers import cell_result, device_probe, fork_server, ld_preload, localisation
+from harness.workers import cell_result, device_probe, fork_server, ld_preload
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task, TaskStatus
-
-#: Of how many cells in a hundred kept references are computed again, and must be alike.
-AUDITED_PERCENT = 2
-
-#: Stages and outcomes of the failures that `--localise` follows.
-LOCALISED_AT = (Stage.RUN, Stage.VERIFY)
-LOCALISED = (Outcome.FAIL, Outcome.CRASH, Outcome.TIMEOUT)
 
 
 class Run:
@@ -83,8 +71,8 @@ class Run:
         device: the device and the precisions of the backend, once `ask` has asked.
         cache: the backend's cache, as of converted and compiled models.
         run_id: the key of the run in its results.
-        planned: the checkpoints of `--weights pretrained`, once `plan` has asked for them.
-        done_before: cells of the policy that are left out, since they have run with these pins.
+        jobs: the requests of the cells to their children.
+        supply: of checkpoints, for `--weights pretrained`.
         note: what a person must know of the results file, as that it was set aside; else empty.
         settings: of the child processes.
 
@@ -98,7 +86,7 @@ class Run:
         self.catalog: Catalog = options.lists.catalog()
         self.own = options.lists.own_names(self.catalog)
         usual = options.lists.models(self.catalog, self.spec.models)
-        self.expectations = self._known_failures(usual)
+        self.expectations = known_failures.known_failures(self.spec, options, self.catalog, usual)
         named = _names(self.catalog, options.models) if options.models else usual
         if options.pretrained is not None and options.pretrained.policy:
             wanted = {entry.name for entry in policy.chosen(list(self.catalog.entries.values()))}
@@ -126,24 +114,20 @@ class Run:
             preload=() if options.changed else self._preloaded(self.selected),
         )
         self.note = ""
-        self.planned: Sequence[Planned] = ()
-        self.done_before: list[Cell] = []
-        self._feed: CheckpointFeed | None = None
-        self._left: dict[str, int] = {}  # entry -> cells that still need its checkpoint
+        promised = self.expectations.promised
+        self.jobs = Jobs(self.spec, options, self.run_id, self.own, promised)
+        self.supply = CheckpointSupply(options)
         self._began = time.monotonic()
         self._started = 0  # cells
         self._store: Store | None = None
         self._storing = threading.Lock()  # cells end in another thread than they are localised in
         self._pool: Pool[CellResult] | None = None
-        self._history: Mapping[tuple[str, str, str], Outcome] = {}
-        self.last: Mapping[tuple[str, str, str], LastResult] = {}
-        self._flaky_runs: Mapping[tuple[str, str, str], int] = {}
-        self._attempts: dict[tuple[str, str, str], list[CellResult]] = {}
+        self._history: Mapping[CellKey, Outcome] = {}
+        self.last: Mapping[CellKey, LastResult] = {}
+        self._flaky_runs: Mapping[CellKey, int] = {}
+        self._attempts: dict[CellKey, list[CellResult]] = {}
         self.unchanged: Unchanged | None = None  # once `open` has read the last results
         self._keys: ResultKeys | None = None
-        self._snapshot: Mapping[str, signature.Signature] = {}
-        self._recorded: Mapping[str, Sequence[str]] = {}
-        self._jobs: dict[str, Job] = {}
         check_faults(self.spec, self.catalog, options)
         check_heads(self.catalog, options)
         if options.checkpoints is not None:
@@ -231,20 +215,8 @@ class Run:
             HubUnreachable: the hub does not answer.
             HarnessError: this environment lacks `huggingface_hub`.
         """
-        settings = self.options.pretrained
-        if settings is None:
-            return list(cells)
-        cache = checkpoint_plan.cache_folder()
-        if settings.policy:
-            done = checkpoints_done.cells_done(self.path, lock_of(self.spec, self.options.instead))
-            self.done_before = [cell for cell in cells if _cell_key(cell) in done]
-            cells = [cell for cell in cells if _cell_key(cell) not in done]
-        entries = {cell.entry.name: cell.entry for cell in cells}.values()
-        memory = self.options.limits.memory_mb
-        self.planned = checkpoint_plan.plan(entries, settings, cache, memory)
-        self._feed = CheckpointFeed(self.planned, settings, cache)
-        order = checkpoint_plan.entry_order(self.planned)
-        return sorted(cells, key=lambda cell: order[cell.entry.name])
+        lock = lock_of(self.spec, self.options.instead)
+        return self.supply.plan(cells, self.path, lock)
 
     def open(self) -> None:
         """Open the results file; after `ask`, which must have found a device.
@@ -264,8 +236,7 @@ class Run:
         self.last = last
         self.unchanged = Unchanged(last, self._keys, self.expectations)
         self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
-        self._snapshot = signature.load(signature.SNAPSHOT) if self.spec.snapshot else {}
-        self._recorded = record.load() if self.spec.checkpoints else {}
+        self.jobs.load()
 
     def start(self, cells: Sequence[Cell]) -> list[Future[CellResult]]:
         """Open the results file and start the cells; returns one future a cell, in the same order.
@@ -276,7 +247,7 @@ class Run:
         self.open()
         patience = self.patience()
         # Checkpoints are wanted in the order of the plan.
-        ordered = cells if self._feed is not None else staggered(cells, self.settings.workers)
+        ordered = cells if self.supply.wanted else staggered(cells, self.settings.workers)
         tasks = [
             Task(cell_result.RUN_CELL, self.job(cell), cell.id, patience[cell.precision])
             for cell in ordered
@@ -287,17 +258,11 @@ class Run:
         self._started = len(tasks)
         started = dict(zip((task.label for task in tasks), self._pool.start(tasks), strict=True))
         futures = [started.get(cell.id) or _not_run() for cell in cells]
-        if self._feed is not None:
+        if self.supply.wanted:
             of_entry: dict[str, list[Future[CellResult]]] = {}
             for cell, future in zip(cells, futures, strict=True):
                 of_entry.setdefault(cell.entry.name, []).append(future)
-            self._left = {name: len(found) for name, found in of_entry.items()}
-
-            def cancel(entry: str) -> None:
-                for future in of_entry[entry]:
-                    future.cancel()
-
-            self._feed.start(cancel)
+            self.supply.start(of_entry)
         return futures
 
     def _preloaded(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -308,13 +273,8 @@ class Run:
     def _changed(self, tasks: Sequence[Task]) -> list[Task]:
         """Those whose result would not come again for sure, with a fork server for them."""
         assert self.unchanged is not None
-        jobs = {task.label: self._jobs[task.label] for task in tasks}
-        left = [
-            task
-            for task in tasks
-            if not self.unchanged.leave_out(jobs[task.label].cell, jobs[task.label])
-        ]
-        names = dict.fromkeys(jobs[task.label].cell.entry.name for task in left)
+        left = self.unchanged.remaining(tasks, self.jobs)
+        names = dict.fromkeys(self.jobs[task.label].cell.entry.name for task in left)
         self.settings = replace(self.settings, preload=self._preloaded(names))
         fork_server.end_server()  # the one that answered for the device has imported nothing
         return left
@@ -331,31 +291,19 @@ class Run:
 
     def _admit(self, task: Task) -> Task | None:
         """A cell's task with its checkpoint; None while that is being downloaded."""
-        if self._feed is None:
+        if not self.supply.wanted:
             return task
-        found = self._feed.fetched(self._jobs[task.label].cell.entry.name)
-        return None if found is None else replace(task, argument=self._supplied(task.label, found))
-
-    def _supplied(self, label: str, found: Fetched) -> Job:
-        """The job of a cell, with its checkpoint or the reason why there is none."""
-        self._jobs[label] = replace(
-            self._jobs[label],
-            revision=found.commit,
-            unfetched=found.problem,
-            too_large=found.too_large,
-        )
-        return self._jobs[label]
+        found = self.supply.fetched(self.jobs[task.label].cell.entry.name)
+        if found is None:
+            return None
+        return replace(task, argument=self.jobs.supplied(task.label, found))
 
     def held_back(self, cell: Cell) -> str:
         """Why a cell was not run: nothing has changed, or its checkpoint was not begun."""
         if self.unchanged is not None and cell.id in self.unchanged.left_out:
             return changed.note(self.unchanged.left_out[cell.id])
-        reason = self._feed.held.get(cell.entry.name, "") if self._feed is not None else ""
+        reason = self.supply.held(cell.entry.name)
         return f"not begun: {reason or 'the run ended'}. The same command goes on from here"
-
-    def downloading(self) -> str:
-        """The download that runs, in words; empty where none does."""
-        return self._feed.status() if self._feed is not None else ""
 
     def _probe_request(self) -> ProbeRequest:
         return ProbeRequest(self.spec.name, self.spec.folder.parent, self.options.backend_options)
@@ -368,13 +316,12 @@ class Run:
             print(f"{cell.id}: {stage}", flush=True)
 
         job = self.job(cell)
-        if self._feed is not None:
-            self._feed.start(lambda _: None)
-            job = self._supplied(cell.id, self._feed.wait(cell.entry.name))
+        if self.supply.wanted:
+            job = self.jobs.supplied(cell.id, self.supply.wait(cell.entry.name))
         began = time.monotonic()
         result = stages.run(job, report)
         ending = Ending(None, result.stage, time.monotonic() - began, value=result)
-        return self._finish_cell(Task(cell_result.RUN_CELL, self._jobs[cell.id], cell.id), ending)
+        return self._finish_cell(Task(cell_result.RUN_CELL, self.jobs[cell.id], cell.id), ending)
 
     def running(self) -> list[TaskStatus]:
         """The cells that are running now."""
@@ -385,8 +332,7 @@ class Run:
 
         A download is given up; what is complete of it is kept.
         """
-        if self._feed is not None:
-            self._feed.stop()
+        self.supply.stop()
         if self._pool is not None:
             self._pool.close()
 
@@ -416,29 +362,6 @@ class Run:
         """The cost of the run so far, with that of all processes that it started."""
         return cost_since(self._began)
 
-    @property
-    def foreign(self) -> bool:
-        """Whether the backend's expectations are about other entries than those of the lists."""
-        return bool(self.own) and self.spec.folder.parent == BACKENDS
-
-    def _known_failures(self, usual: Sequence[str]) -> Expectations:
-        """The expectations of the backend, and the faults of the libraries, for these lists."""
-        lists = self.options.lists
-        alone = lists.own and not lists.beside
-        found = expectations_file.load(
-            self.spec.expectations,
-            self.catalog,
-            others=(lambda: model_lists.load().entries) if alone else tuple,
-        )
-        shared = [expectations_file.load_library(path, self.catalog) for path in lists.folders]
-        return replace(
-            found,
-            rows=() if alone and self.foreign else found.rows,
-            library=tuple(row for each in shared for row in each.rows),
-            checks_library=self.spec.checkpoints,
-            promised=usual,
-        )
-
     def update_expectations(self) -> bool:
         """Rewrite the backend's `expectations.toml` for the cells that ran.
 
@@ -446,51 +369,12 @@ class Run:
             Whether that changed the file.
 
         Raises:
-            HarnessError: the file cannot be written, or the cells ran on a fallback or with
-                injected faults. The file is then as it was.
+            HarnessError: the file cannot be written, or the run says nothing of the backend as it
+                is. The file is then as it was.
         """
-        path = self.spec.expectations
-        if self.fallback:
-            raise HarnessError(
-                f"expected results of the device for {path.name}, found those of the fallback "
-                f"{self.fallback}; it is as it was. Fix: --update-expectations without --fallback"
-            )
-        if self.faults:
-            raise HarnessError(
-                f"expected results of the backend as it is for {path.name}, found those with "
-                f"--fault {self.faults}; it is as it was. Fix: --update-expectations without "
-                "--fault"
-            )
-        if is_installed(path):
-            raise HarnessError(
-                f"expected a backend in a folder that people edit, found one of an installed "
-                f"package, {self.spec.folder}; its {path.name} is as it was. Fix: for a backend of "
-                "your own, `python -m pip install -e` its repository; for others, an "
-                "expectations.toml in the folder of your lists, by hand"
-            )
-        if self.options.instead:
-            raise HarnessError(
-                f"expected results of the pins for {path.name}, found those with "
-                f"{', '.join(self.options.instead)}; it is as it was. Fix: --update-expectations "
-                "without --with, once the pins have it"
-            )
-        if self.foreign:
-            raise HarnessError(
-                f"expected results of this project's lists for {path.name}, found those with "
-                f"--lists {self.options.lists}; it is as it was. Fix: --update-expectations "
-                "without --lists, or expectations.toml in the folder of your lists by hand"
-            )
-        text = expectations_update.updated(self.expectations, self.results)
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            return False
-        try:
-            write_atomically(path, text)
-        except OSError as error:
-            raise HarnessError(
-                f"{path} could not be written: {error}; it is as it was. "
-                "Fix: make it writable, and room on its disk"
-            ) from error
-        return True
+        foreign = known_failures.is_foreign(self.spec, self.options, self.catalog)
+        known_failures.check_rewritable(self.spec, self.options, self.fallback, foreign=foreign)
+        return known_failures.rewrite(self.expectations, self.spec, self.results)
 
     def rerun(self, result: CellResult) -> str:
         """The command that runs this cell alone."""
@@ -498,53 +382,16 @@ class Run:
 
     def job(self, cell: Cell) -> Job:
         """The request to a child process that runs a cell."""
-        recorded = self._snapshot.get(cell.label, "")
-        promised = self.expectations.promised
-        settings = self.options.pretrained
-        held = (
-            self.options.size == "tiny"
-            and self.options.checkpoints is None  # whose sizes are the recorded ones
-            and settings is None
-            and (promised is None or cell.entry.name in promised)
-        )
-        # The recorded ones are those of the pins.
-        recorded_here = held and cell.entry.name not in self.own and not self.options.instead
-        # A library reads a checkpoint in the same way whatever it computes in afterwards.
-        reads = held and cell.precision == "default"
-        job = Job(
-            cell=cell,
-            seed=self.options.seed,
-            size=self.options.size,
-            memory_mb=self.options.limits.memory_mb,
-            checks=self.options.checks,
-            checkpoints=(
-                self.options.checkpoints if settings is None else checkpoint_plan.cache_folder()
-            ),
-            trusted=settings is not None and settings.trusted,
-            audited=audited(self.run_id, cell),
-            measured=self.options.measure,
-            backends_dir=self.spec.folder.parent,
-            options={
-                name: value
-                for name, value in self.options.backend_options.items()
-                # A device that is there, and fails later, is not to be stood in for.
-                if name != "fallback" or self.fallback
-            },
-            expected_signature=str(recorded) if recorded_here and self.spec.snapshot else None,
-            checks_library=reads and self.spec.checkpoints,
-            recorded_checkpoints=tuple(self._recorded.get(cell.label, ())) if reads else (),
-        )
-        self._jobs[cell.id] = job
-        return job
+        return self.jobs.make(cell, self.fallback)
 
     def _finish_cell(self, task: Task, ending: Ending) -> CellResult:
         """Judge and store a cell that has ended, with what its earlier attempts found."""
-        job = self._jobs[task.label]
+        job = self.jobs[task.label]
         attempt = cell_result.result_of(job, ending)
         if job.revision:
-            size = next(p.size for p in self.planned if job.cell.entry.name in p.entries)
+            size = self.supply.size(job.cell.entry.name)
             attempt.metrics.append(Metric(CHECKPOINT_SIZE, size / MB, "MB"))
-        key = _key(attempt)
+        key = key_of(attempt)
         tried = self._attempts.setdefault(key, [])
         tried.append(attempt)
         result = attempts.combined(tried)
@@ -561,7 +408,7 @@ class Run:
         with self._storing:
             self._store.add(self.run_id, result, self._key_of(job, result), again=again)
         if again:
-            before = next(n for n, other in enumerate(self.results) if _key(other) == key)
+            before = next(n for n, other in enumerate(self.results) if key_of(other) == key)
             self.results[before] = result
         else:
             self.results.append(result)
@@ -580,18 +427,13 @@ class Run:
         Raises:
             HarnessError: it could not be written.
         """
-        failed = result.outcome in LOCALISED and result.stage in LOCALISED_AT
-        if not (self.options.localise and failed):
+        if not (self.options.localise and is_followed(result)):
             return
-        settings = replace(self.settings, workers=1)
-        try:
-            (result.culprit,) = localisation.localise([self._jobs[cell.id]], settings)
-        except HarnessError as error:  # a backend that makes its own cases
-            result.culprit = Culprit("", "", evidence=str(error))
+        job = self.jobs[cell.id]
+        result.culprit = culprit_of(job, self.settings)
         with self._storing:
             if self._store is not None:
-                key = self._key_of(self._jobs[cell.id], result)
-                self._store.add(self.run_id, result, key, again=True)
+                self._store.add(self.run_id, result, self._key_of(job, result), again=True)
 
     def _wants_another(self, task: Task, result: CellResult) -> bool:
         """Whether a cell that has ended is to be run again (`--repeat`).
@@ -600,24 +442,16 @@ class Run:
         """
         if attempts.wants_another(result, len(self.attempts(result)), self.options.repeat):
             return True
-        if self._feed is not None:
-            self._left[result.entry] -= 1
-            if not self._left[result.entry]:
-                self._feed.ended(result.entry)
+        self.supply.cell_ended(result.entry)
         return False
 
     def attempts(self, result: CellResult) -> Sequence[CellResult]:
         """The results of each attempt at the cell of a result, in their order."""
-        return self._attempts.get(_key(result), [])
+        return self._attempts.get(key_of(result), [])
 
     def flaky_runs(self, result: CellResult) -> int:
         """In how many runs before this one the cell of a result was flaky."""
-        return self._flaky_runs.get(_key(result), 0)
-
-
-def audited(run_id: str, cell: Cell) -> bool:
-    """Whether a run computes a cell's kept references again: others in each run."""
-    return zlib.crc32(f"{run_id} {cell.id}".encode()) % 100 < AUDITED_PERCENT
+        return self._flaky_runs.get(key_of(result), 0)
 
 
 def _not_run() -> Future[CellResult]:
@@ -626,14 +460,6 @@ def _not_run() -> Future[CellResult]:
     found.cancel()
     found.set_running_or_notify_cancel()
     return found
-
-
-def _cell_key(cell: Cell) -> tuple[str, str, str]:
-    return cell.entry.name, cell.head, cell.precision
-
-
-def _key(result: CellResult) -> tuple[str, str, str]:
-    return result.entry, result.head, result.precision
 
 
 def _names(catalog: Catalog, models: str) -> list[str]:

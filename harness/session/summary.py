@@ -59,8 +59,8 @@ def summarise(
         title = f"{run.spec.name}: shard {shard} holds no cells"
         return title, [f"{title}; the other shards hold all {selection.in_other_shards}"]
     left = selection.cells - len(results)
-    if not results and run.done_before and not selection.cells:
-        entries = len({cell.entry.name for cell in run.done_before})
+    if not results and run.supply.done_before and not selection.cells:
+        entries = len({cell.entry.name for cell in run.supply.done_before})
         done = f"the policy is done: all {entries} of its entries have run with these pins"
         return f"{run.spec.name}: {done}", [f"{done}; `nox -s coverage` counts what passed"]
     unchanged = len(run.unchanged.left_out) if run.unchanged is not None else 0
