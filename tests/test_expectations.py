@@ -459,6 +459,42 @@ def test_rewriting_keeps_rows_of_other_devices(tmp_path: Path) -> None:
     assert "[[expect]]" not in updated(there, [cell(outcome=Outcome.PASS)])
 
 
+# ---- rows of one set of checks, and rows at another size
+
+DEEP_ALONE = ROW.replace("owner", 'checks = "deep"\nowner')
+
+
+@pytest.mark.parametrize(
+    ("checks", "outcome", "verdict"),
+    [
+        ("deep", Outcome.FAIL, Verdict.XFAIL),
+        ("deep", Outcome.PASS, Verdict.IMPROVED),
+        ("default", Outcome.FAIL, Verdict.NEW),
+        ("default", Outcome.PASS, Verdict.OK),
+        (None, Outcome.FAIL, Verdict.XFAIL),
+    ],
+)
+def test_row_of_a_set_of_checks_counts_with_no_other(
+    checks: str | None, outcome: Outcome, verdict: Verdict, tmp_path: Path
+) -> None:
+    known = replace(read(tmp_path, DEEP_ALONE), checks=checks)
+    assert known.judge(cell(outcome=outcome), None) is verdict
+    library = replace(known, rows=(), library=known.rows, checks_library=True)
+    assert library.judge(cell(outcome=outcome), None) is verdict
+
+
+def test_rewriting_keeps_rows_of_other_checks(tmp_path: Path) -> None:
+    known = replace(read(tmp_path, DEEP_ALONE), checks="default")
+    assert 'checks = "deep"' in updated(known, [cell(outcome=Outcome.PASS)])
+
+
+def test_what_fails_when_tiny_need_not_fail_at_another_size(tmp_path: Path) -> None:
+    known = replace(read(tmp_path, ROW), must_show=False)
+    assert known.judge(cell(outcome=Outcome.PASS), None) is Verdict.OK
+    assert known.judge(cell(), None) is Verdict.XFAIL
+    assert known.judge(cell(cause="RuntimeError: other"), None) is Verdict.CHANGED
+
+
 # ---- the files of this repository
 
 

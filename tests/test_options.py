@@ -49,6 +49,13 @@ def test_a_value_out_of_its_range_is_refused(word: str, message: str) -> None:
     assert len(str(error.value)) < 300
 
 
+@pytest.mark.parametrize("words", [["--size", "wide"], ["--checks", "deep"]])
+def test_expectations_are_rewritten_from_tiny_models_alone(words: list[str]) -> None:
+    options_of(config(words), "good")
+    with pytest.raises(HarnessError, match=f"found {' '.join(words)}: rows .* would be lost"):
+        options_of(config([*words, "--update-expectations"]), "good")
+
+
 @pytest.mark.parametrize("option", ["results", "lists", "backends-dir", "checkpoints"])
 def test_an_empty_path_is_not_the_working_directory(option: str) -> None:
     with pytest.raises(pytest.UsageError, match="expected a folder, found an empty name"):

@@ -53,15 +53,20 @@ class Scope:
         head: of the cell.
         precision: of the cell.
         device: a piece of `device_text`.
+        checks: the set of checks that shows it, as `deep`; empty for any.
     """
 
     head: str = ""
     precision: str = ""
     device: str = ""
+    checks: str = ""
 
     @property
     def narrowness(self) -> int:
-        """How much is said of the cell: the narrowest scope wins. A device is no part of it."""
+        """How much is said of the cell: the narrowest scope wins.
+
+        A device and a set of checks are no part of it.
+        """
         return bool(self.head) + bool(self.precision)
 
     def holds(self, head: str, precision: str) -> bool:
@@ -101,6 +106,9 @@ class Expectations:
         warnings: mistakes that a run tolerates and the tests do not (rows without a reason).
         promised: the entries that the backend's pins are meant to have; None: all of them.
         device: the text of the run's device; None where it is not known, and every row counts.
+        checks: the run's set of checks; None where it is not known, and every row counts.
+        must_show: whether a cell that passes in spite of a row is `improved`. Rows are about tiny
+            models: at another size such a failure is expected where it shows, and need not show.
     """
 
     rows: tuple[Expectation, ...] = ()
@@ -110,6 +118,8 @@ class Expectations:
     warnings: tuple[str, ...] = ()
     promised: Collection[str] | None = None
     device: str | None = None
+    checks: str | None = None
+    must_show: bool = True
 
     def judge(self, result: CellResult, history: Outcome | None) -> Verdict:
         """The verdict on a result: each of its failures must be expected.
@@ -127,7 +137,7 @@ class Expectations:
             binding += self.of_library(result)
         if result.outcome is Outcome.PASS:
             settled = [row for row in binding if not row.failure.flaky]
-            return Verdict.IMPROVED if settled else Verdict.OK
+            return Verdict.IMPROVED if settled and self.must_show else Verdict.OK
         if not self.unexpected(result):
             return Verdict.XFAIL
         if result.outcome is Outcome.FLAKY:
@@ -151,17 +161,18 @@ class Expectations:
 
     def about(self, result: CellResult) -> list[Expectation]:
         """The backend's narrowest rows whose scope holds the cell of a result."""
-        rows = [row for row in _about(self.rows, result) if self.on_device(row)]
+        rows = [row for row in _about(self.rows, result) if self.counts(row)]
         narrowest = max((row.scope.narrowness for row in rows), default=0)
         return [row for row in rows if row.scope.narrowness == narrowest]
 
     def of_library(self, result: CellResult) -> list[Expectation]:
         """The rows about faults of the libraries whose scope holds the cell of a result."""
-        return _about(self.library, result)
+        return [row for row in _about(self.library, result) if self.counts(row)]
 
-    def on_device(self, row: Expectation) -> bool:
-        """Whether a row counts on the run's device."""
-        return self.device is None or row.scope.device in self.device
+    def counts(self, row: Expectation) -> bool:
+        """Whether a row counts on the run's device, and with its set of checks."""
+        on_device = self.device is None or row.scope.device in self.device
+        return on_device and (self.checks is None or row.scope.checks in ("", self.checks))
 
 
 def _about(rows: Iterable[Expectation], result: CellResult) -> list[Expectation]:

@@ -11,16 +11,20 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     precision = "f16"                           # optional; every precision otherwise
     head = "fill-mask"                          # optional; every head otherwise
     device = "emulated"                         # optional; a piece of the device's name or driver
+    checks = "deep"                             # optional; with --checks deep alone
     owner = "upstream"                          # ours | upstream | never
     reason = "OpenVINO's front end has no translation for this op."
     issue = ""                                  # optional; a link
 
 `match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
 A narrower row (one that names a precision, a head or both) goes before a wider one. A row with a
-`device` counts on no other: a fault of SwiftShader is none of a GPU. A cell may have
-several failures, as at verify and at generate: a row for each, told apart by `stage` or `match`. A
-failure that no row names makes the cell red. A cell that fails now here, now there has a row for
-each stage, too.
+`device` counts on no other: a fault of SwiftShader is none of a GPU. One with `checks` counts in
+runs with that set of checks. A cell may have several failures, as at verify and at generate: a row
+for each, told apart by `stage` or `match`. A failure that no row names makes the cell red. A cell
+that fails now here, now there has a row for each stage, too.
+
+Rows are about tiny models. At `--size wide` or `full`, and with real weights, a failure that a row
+names is expected where it shows, and need not show.
 
 `model_lists/expectations.toml` has the same rows about faults of the libraries: `generate()` counts
 the positions of `roberta_decoder` wrong on every backend. Such a row stands beside those of each
@@ -63,6 +67,7 @@ KEYS: Mapping[str, Key] = {
     "device": Key(
         "A piece of the device's kind, name or driver, or emulated; by default any device."
     ),
+    "checks": Key("The set of checks that shows it; by default any.", choices=("default", "deep")),
     "stages": Key("The stages at which it fails; or `stage`, where it is one.", STRINGS, STAGES),
     "stage": Key("The stage at which it fails; or `stages`.", choices=STAGES),
     "outcome": Key(
@@ -129,6 +134,7 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
         "head": scope.head,
         "precision": scope.precision,
         "device": scope.device,
+        "checks": scope.checks,
         "stage": failure.stage.value,
         "outcome": failure.outcome.value if failure.outcome is not None else "",
         "match": failure.match,
@@ -179,8 +185,8 @@ class ExpectationsReader:
                         "one row a cell, stage and match",
                         f"a second one for {row.entry!r} (the first is at line "
                         f"{self._line(double)})",
-                        "drop one, or tell them apart by `precision`, `head`, `device`, `stage` or "
-                        "`match`",
+                        "drop one, or tell them apart by `precision`, `head`, `device`, `checks`, "
+                        "`stage` or `match`",
                     )
                 rows.append(row)
             if not table["reason"].strip():
@@ -192,7 +198,7 @@ class ExpectationsReader:
         return Expectations(tuple(rows), header=header, warnings=tuple(warnings))
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
-        scope = Scope(table.get("head", ""), table.get("precision", ""), table.get("device", ""))
+        scope = Scope(*(table.get(key, "") for key in ("head", "precision", "device", "checks")))
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
         cause = table.get("match", ""), table["owner"], table["reason"], table.get("issue", "")
         failures = [

@@ -55,7 +55,7 @@ def _rows_of_entry(
     untouched = [
         row
         for row in own
-        if not (expectations.on_device(row) and any(row.scope.holds(*cell) for cell in cells))
+        if not (expectations.counts(row) and any(row.scope.holds(*cell) for cell in cells))
     ]
     failures: dict[Failure, set[tuple[str, str]]] = {}
     kept: dict[Failure, set[Scope]] = {}
@@ -87,7 +87,9 @@ def _rows_of_entry(
             if row.failure == failure and row.scope in old
         }
         scopes = old if covered == failed else _scopes(failed, set(cells))
-        ordered = sorted(scopes, key=lambda scope: (scope.head, scope.precision, scope.device))
+        ordered = sorted(
+            scopes, key=lambda scope: (scope.head, scope.precision, scope.device, scope.checks)
+        )
         rows += [Expectation(entry, scope, failure) for scope in ordered]
     still = {row.scope for row in rows if row in own}
     # A cell that fails now here, now there was seen at one of its stages.

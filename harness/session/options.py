@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement
 
 from harness.catalog import backend_spec
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
-from harness.cell.request import DEFAULT
+from harness.cell.request import DEFAULT, TINY
 from harness.contract import HarnessError
 from harness.environments.pins import apart, package_of
 from harness.session.configuration import asked
@@ -72,7 +72,7 @@ class Options:
     models: str = ""  # subsets, families or entries; empty: those of backend.toml, else all
     precisions: tuple[str, ...] = ("default",)  # ("all",): every one that the backend has
     heads: str = ""  # base, tasks, all or names of tasks; empty: those of backend.toml
-    size: str = "tiny"
+    size: str = TINY
     checks: str = DEFAULT  # or deep
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -126,6 +126,8 @@ def options_of(config: pytest.Config, backend: str) -> Options:
     alone = measured or pretrained is not None
     workers = cells_at_once(given("workers", "1" if alone else "auto"))
     _check_alone(workers, measured=measured)
+    if config.getoption("update_expectations"):
+        _check_updatable(given("size", TINY), given("checks", DEFAULT), weights)
     usual = Limits() if pretrained is None else limits_of_real_models(workers)
     seconds = max(usual.seconds, MEASURED_SECONDS) if measured else usual.seconds
     limits = Limits(
@@ -261,6 +263,22 @@ def _check_alone(workers: int, *, measured: bool) -> None:
         raise HarnessError(
             f"expected one cell at a time beside --measure, found -n {workers}: they would disturb "
             "each other's times. Fix: leave -n out"
+        )
+
+
+def _check_updatable(size: str, checks: str, weights: str) -> None:
+    """Refuse to rewrite expectations, which are about tiny models, after a run of others.
+
+    Raises:
+        HarnessError: they would lose rows whose failures such a run does not show.
+    """
+    usual = {"--size": (size, TINY), "--checks": (checks, DEFAULT), "--weights": (weights, SEEDED)}
+    asked = [f"{option} {value}" for option, (value, plain) in usual.items() if value != plain]
+    if asked:
+        raise HarnessError(
+            f"expected --update-expectations with tiny models and the default checks, found "
+            f"{', '.join(asked)}: rows that it does not show would be lost. Fix: leave it out, and "
+            'write what the deep checks alone find by hand, with checks = "deep"'
         )
 
 
