@@ -426,6 +426,13 @@ def test_half_precision_is_held_to_data_that_moved(run: Runner) -> None:
     assert run(FunctionBackend(Halved(0.2))).outcome is Outcome.PASS
 
 
+def test_half_precision_is_asked_of_tiny_models(run: Runner) -> None:
+    wide = run(FunctionBackend(Halved(0.2)), checks_library=True, size="wide")
+    assert wide.outcome is Outcome.PASS
+    deep = run(FunctionBackend(Halved(0.2)), checks_library=True, size="wide", checks="deep")
+    assert deep.outcome is not Outcome.PASS
+
+
 def test_a_model_that_overflows_in_a_precision_is_inconclusive_in_it(run: Runner) -> None:
     def wide(x: Arrays, w: Arrays) -> Arrays:
         with np.errstate(over="ignore"):

@@ -197,14 +197,13 @@ def _asks_for_half(precision: Precision, job: Job) -> bool:
     """
     if _exempt(half_precision.NAME, job):
         return False
-    of_code = job.checks_library and job.asks_code
-    return precision.dtype in HALVES or (of_code and job.cell.head == BASE)
+    return precision.dtype in HALVES or (job.asks_library and job.cell.head == BASE)
 
 
 def _asks_for_long_text(job: Job) -> bool:
     """Whether the cell reads a long text: one with a generating head, or the headless one."""
     entry, head = job.cell.entry, job.cell.head
-    if not (job.checks_library and job.asks_code) or _exempt(long_text.NAME, job):
+    if not job.asks_library or _exempt(long_text.NAME, job):
         return False
     generating = [task for task in entry.heads if known_heads()[task].generates]
     return head in generating or (head == BASE and not generating)

@@ -46,6 +46,15 @@ class Job:
         """
         return self.size != FULL or self.checks == DEEP
 
+    @property
+    def asks_library(self) -> bool:
+        """Whether the cell looks for faults of the modeling code that no backend has a part in.
+
+        As losses in half precision, and windows that a text of thousands of tokens leaves. Such a
+        text at published widths takes minutes, and shows nothing that tiny models do not.
+        """
+        return self.checks_library and (self.size == TINY or self.checks == DEEP)
+
     def on(self, unit: str) -> Job:
         """The same cell on one of several devices."""
         return replace(self, options={**self.options, "device": unit})
