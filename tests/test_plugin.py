@@ -247,6 +247,24 @@ def test_expectations_are_written_judged_and_kept(workplace: Workplace) -> None:
     assert "it passed before" in third.stdout
 
 
+def test_rows_of_tiny_models_need_not_show_at_another_size(workplace: Workplace) -> None:
+    backends = workplace.folder / "fakes"
+    shutil.copytree(FAKES, backends, ignore=shutil.ignore_patterns("__pycache__"))
+    row = '[[expect]]\nentry = "bert"\nstage = "verify"\nowner = "ours"\nreason = "It was so."\n'
+    (backends / "faulty" / "expectations.toml").write_text(
+        row + row.replace("bert", "vit").replace("owner", 'checks = "deep"\nowner')
+    )
+    workplace.write(vision="bert vit")
+
+    def verdicts(*arguments: str) -> dict[str, str]:
+        workplace.run("faulty", *arguments, backends=backends)
+        return {name: row["verdict"] for name, row in workplace.cells("faulty").items()}
+
+    assert verdicts() == {"bert": "improved", "vit": "ok"}
+    assert verdicts("--checks=deep") == {"bert": "improved", "vit": "improved"}
+    assert verdicts("--size=wide") == {"bert": "ok", "vit": "ok"}
+
+
 def test_a_backend_may_name_what_it_runs_by_itself(workplace: Workplace) -> None:
     backends = workplace.folder / "fakes"
     shutil.copytree(FAKES, backends, ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.catalog import model_lists
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.catalog.selection import Catalog
+from harness.cell.request import TINY
 from harness.contract import CellResult, HarnessError
 from harness.results import expectations_file, expectations_update
 from harness.results.expectations import Expectations
@@ -44,6 +45,8 @@ def known_failures(
         library=tuple(row for each in shared for row in each.rows),
         checks_library=spec.checkpoints,
         promised=usual,
+        checks=options.checks,
+        must_show=options.size_of_models == TINY,
     )
 
 
