@@ -73,8 +73,9 @@ def measured(passes: int) -> dict[str, float]:
         measuring.YARDSTICK: measuring.yardstick(),
     }
     usual = max(warm_up(call, clocks).seconds for call in calls.values())
+    others = measuring.busy()
     series = in_turn(calls, usual, clocks)
-    return {name: value for name, value, _ in measuring.summary(series)}
+    return {name: value for name, value, _ in measuring.summary(series)} | {"busy": others}
 
 
 def pairs(sides: Sequence[tuple[Numbers, Numbers]]) -> list[SpeedChange]:
@@ -98,6 +99,11 @@ def figures(
     return [
         ("load average", f"{statistics.median(loads):.1f} on {os.cpu_count()} cores", ""),
         ("share of a core that others took", percent(n["taken"] for n in same), ""),
+        (
+            "threads of others for each core",
+            f"{statistics.median(n['busy'] for n in same):.1f}",
+            "",
+        ),
         ("noise, as a run tells it", percent(n[f"{CPU.level}_noise"] for n in same), ""),
         ("noise, of one process to the next", percent([between]), ""),
         ("wall times of neighbours lie apart by", percent(walls), ""),

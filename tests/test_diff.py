@@ -332,6 +332,12 @@ class TestSpeed:
         alone = self.changed(tmp_path / "alone", self.timed(5.0), self.timed(5.3))
         assert alone == ["CPU time slower", "time same"]
 
+    def test_work_of_others_on_other_cores_widens_the_gate(self, tmp_path: Path) -> None:
+        one, other = (self.timed(relative, busy=1.5) for relative in (5.0, 5.6))
+        assert self.changed(tmp_path / "busy", one, other) == ["CPU time same"]
+        alone = self.changed(tmp_path / "alone", self.timed(5.0), self.timed(5.6))
+        assert alone == ["CPU time slower", "time same"]
+
     def test_infinite_noise_alarms_nobody(self, tmp_path: Path) -> None:
         unknown = self.timed(50.0, 0.1, relative_cpu_noise=1e6, wall_noise=1e6)
         assert self.changed(tmp_path, self.timed(), unknown) == ["CPU time same", "time same"]

@@ -33,7 +33,7 @@ from harness.contract import (
     Timings,
 )
 from harness.inputs.workload import workload
-from harness.toolkit import timing_statistics
+from harness.toolkit import seeded_values, timing_statistics
 from harness.toolkit.process_memory import GrowthWatch
 from harness.toolkit.timing_statistics import Floats, by_turn
 
@@ -216,6 +216,18 @@ def _before(found: Measured, progress: CellProgress) -> None:
             progress.metric(f"{MEASURED}{name}_memory", value, "MB")
     if sys.platform != "win32":
         progress.metric(f"{MEASURED}load_average", os.getloadavg()[0], "1")
+        progress.metric(f"{MEASURED}busy", busy(), "1")
+
+
+def busy() -> float:
+    """How many threads of others each core had to run in the last minute, 0 where none can tell.
+
+    They slow a program down without taking its core: they push its data out of the caches.
+    """
+    if sys.platform == "win32":
+        return 0.0
+    others = os.getloadavg()[0] - seeded_values.threads()
+    return max(0.0, others) / (os.cpu_count() or 1)
 
 
 def _baseline(found: Measured) -> Call | None:

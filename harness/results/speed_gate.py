@@ -21,11 +21,13 @@ LEAST = 1.05
 ERRORS = 2.6
 
 #: Standard error of a level between processes and times, besides what each tells of its own: with
-#: the machine alone, and where others take all of a core, whose work pushes data out of caches.
-BETWEEN, BETWEEN_BUSY = 0.008, 0.025
+#: the machine alone, and where others take all of a core or keep each core busy, whose work pushes
+#: data out of caches.
+BETWEEN, BETWEEN_BUSY = 0.008, 0.035
 
-#: The share of a core that others may have taken for wall times of the host to be judged.
-TAKEN = 0.02
+#: The share of a core that others may have taken, and how many threads of theirs each core may have
+#: had to run, for wall times of the host to be judged.
+TAKEN, BUSY = 0.02, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,13 @@ def judged(
 
 
 def _between(numbers: Mapping[str, float]) -> float:
-    """The standard error between processes, by the share of a core that others took."""
-    return BETWEEN + (BETWEEN_BUSY - BETWEEN) * min(numbers.get("taken", 0.0), 1.0)
+    """The standard error between processes, by how much others had the machine do."""
+    others = max(numbers.get("taken", 0.0), numbers.get("busy", 0.0))
+    return BETWEEN + (BETWEEN_BUSY - BETWEEN) * min(others, 1.0)
 
 
 def _alone(numbers: Mapping[str, float]) -> bool:
     """Whether the program ran on another device than the host, or nobody took its cores."""
-    return CPU.level not in numbers or numbers.get("taken", 0.0) <= TAKEN
+    if CPU.level not in numbers:
+        return True
+    return numbers.get("taken", 0.0) <= TAKEN and numbers.get("busy", 0.0) <= BUSY
