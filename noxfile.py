@@ -6,6 +6,7 @@
   nox -s torch-cpu -- -k bert -x         what stands behind -- goes to pytest, unchanged
   nox -s NAME -- --require-device        missing hardware is an error instead of a skip
   nox -s NAME -- --fallback cpu          the CPU stands in for it; no row counts for the device
+  nox -s NAME -- --cluster ADDRESS       its cells on the nodes of a cluster (docs/cluster.md)
   nox -s measure -- NAME                 speed and memory on one backend, a cell at a time
   nox -s report                          results/report.html and .md, from all sessions so far
 
@@ -35,7 +36,8 @@ sys.path.insert(0, str(ROOT))
 
 from harness.nox_sessions.backend_folder import Machine, find_backends  # noqa: E402
 from harness.nox_sessions.backend_session import add_backend  # noqa: E402
-from harness.nox_sessions.environment import Environment, install, reusable, run  # noqa: E402
+from harness.nox_sessions.engine_environment import ENGINE, FOLDER  # noqa: E402
+from harness.nox_sessions.environment import Environment, install, reusable, run, shown  # noqa: E402
 from harness.nox_sessions.pins import select, write_pins  # noqa: E402
 
 nox.needs_version = ">=2026.4.10"
@@ -159,16 +161,26 @@ def coverage(session: nox.Session) -> None:
     run(session, "python", "-m", "harness", "coverage", *session.posargs)
 
 
+@nox.session(default=False, reuse_venv=reusable("cluster", ENGINE))
+def cluster(session: nox.Session) -> None:
+    """Project: a command of the engine of --cluster, -- scheduler or -- worker ADDRESS."""
+    install(session, ENGINE)
+    if session.posargs:
+        run(session, "dask", *session.posargs)
+
+
 # --- Pins -----------------------------------------------------------------------------------------
 
 
 @nox.session(default=False, reuse_venv=reusable("lock", LOCK))
 def lock(session: nox.Session) -> None:
-    """Project: compile every backend's pins; -- NAME... for some, -- --upgrade for newer ones."""
+    """Project: compile all pins; -- NAME... for those of some, -- --upgrade for newer ones."""
     install(session, LOCK)
-    backends, arguments = select(session.posargs, BACKENDS.values())
+    backends, arguments = select(session.posargs, [*BACKENDS.values(), FOLDER])
     for backend in backends:
-        write_pins(session, backend, arguments)
+        # The engine needs nothing of the harness.
+        own = [shown(FOLDER.folder / "requirements.in")] if backend is FOLDER else []
+        write_pins(session, backend, arguments, own)
 
 
 if __name__ == "__main__":

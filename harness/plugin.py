@@ -48,6 +48,7 @@ _NEED_BACKEND = (
     "with",
     "checks",
     "measure",
+    "cluster",
 )
 
 
@@ -147,6 +148,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--workers",
         metavar="N",
         help="cells at once: a number, or auto for as many as cores (the default); 0 is 1",
+    )
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="spread the cells over the nodes of a dask.distributed cluster: its scheduler's "
+        "address or file, or local:N for N nodes on this machine; -n is then of each node",
     )
     add("--device", metavar="NAME", help="which of the backend's devices")
     add(

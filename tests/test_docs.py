@@ -53,6 +53,7 @@ PROJECT_SESSIONS = {
     "report": "harness report",
     "coverage": "harness coverage",
     "measure": "",  # the name of a backend, then what its session takes
+    "cluster": "",  # a command of dask
     "lock": "",  # names of backends, and options of uv
 }
 

@@ -24,6 +24,7 @@ WINGS = (
     "commands",
     "session",
     "report",
+    "cluster",
     "environments",
     "results",
     "workers",

@@ -705,7 +705,7 @@ class TestNox:
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stdout.splitlines() if line.startswith(("* ", "- "))]
         names = {line.split()[1] for line in lines}
-        chores = {"tests", "lint", "lock", "report", "coverage", "measure"}
+        chores = {"tests", "lint", "lock", "report", "coverage", "measure", "cluster"}
         assert names == chores | {b.name for b in noxfile.BACKENDS.values()}
         assert {line.split()[1] for line in lines if line.startswith("*")} == set(noxfile.DEFAULT)
         for backend in noxfile.BACKENDS.values():

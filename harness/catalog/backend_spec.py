@@ -61,12 +61,22 @@ class BackendSpec:
     faults: tuple[str, ...] = ()
     models: str = ""
     heads: str = "all"
+    resource: str = ""  # that a node of a cluster must offer
+    resource_for: Mapping[str, str] = field(default_factory=dict)  # the same, by `--device`
     hardware: Hardware | None = None
 
     @property
     def name(self) -> str:
         """The session's name: `torch-cpu` for the folder `torch_cpu`."""
         return session_name(self.folder.name)
+
+    def needed_resource(self, device: str) -> str:
+        """The resource that a node of a cluster must offer; empty where any node will do.
+
+        Args:
+            device: as `--device` names it; empty for the backend's usual one.
+        """
+        return self.resource_for.get(device, self.resource)
 
     @property
     def above(self) -> Path:

@@ -68,6 +68,15 @@ KEYS: Mapping[str, Key] = {
     "faults": Key("The kinds of --fault that it can inject.", STRINGS),
     "models": Key("What runs without --models; its pins are meant to have all of it."),
     "heads": Key("Which heads run without --heads: all, base, tasks, or names of tasks."),
+    "resource": Key(
+        "The resource of a cluster's nodes that have its device, as `--resources` of dask worker "
+        "names it; for example nvidia-gpu."
+    ),
+    "resource_for": Key(
+        "The resource for each device that `--device` can name, where it is another one.",
+        TABLE,
+        keys=Key("The resource for this device."),
+    ),
     "hardware": Key("A hint at the hardware that it needs.", TABLE, keys=HARDWARE_KEYS),
     "runs_on": Key("The labels of the GitHub runner that can run it.", ANY),
 }

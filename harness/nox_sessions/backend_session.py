@@ -17,6 +17,7 @@ from harness.nox_sessions.backend_folder import (
     missing,
 )
 from harness.nox_sessions.changed_pins import requirements_of, run_changed
+from harness.nox_sessions.engine_environment import engine_variables, on_cluster
 from harness.nox_sessions.environment import Environment, install, reusable, run
 
 #: Makes the command of a session, from the backend's name and what stands behind `--`.
@@ -79,10 +80,11 @@ def add_backend(
     )
     if stands_in:
         environment = environment._replace(torch_backend="cpu", gpu=False)
-    skips = lack is not None and not stands_in
+    elsewhere = lack is not None and lack.replaceable and on_cluster(words)
+    skips = lack is not None and not (stands_in or elsewhere)
 
     def run_backend(session: nox.Session) -> None:
-        if lack and (skips or "--require-device" in session.posargs):
+        if lack and (skips or ("--require-device" in session.posargs and not elsewhere)):
             message = f"{lack.reason} Fix: {lack.fix}".removesuffix(".")  # nox adds its own
             if "--require-device" in session.posargs:
                 session.error(message)
@@ -95,6 +97,7 @@ def add_backend(
             run_changed(session, backend, environment, words, **changes)
             return
         install(session, environment)
+        changes |= engine_variables(session)
         run(session, *words, **changes)
 
     run_backend.__doc__ = describe(backend, lack)

@@ -142,7 +142,7 @@ def _made(
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == key:
         session.log(f"Reusing the environment {shown(folder)}")
         return python
-    uv = _uv(session)
+    uv = uv_of(session, OPTION)
     chosen = interpreter(backend, "{}.{}".format(*sys.version_info)) or sys.executable
     session.run_install(
         *(uv, "venv", "--quiet", "--clear", "--python", chosen, str(folder)), external=True
@@ -194,12 +194,17 @@ def _runner(
     )
 
 
-def _uv(session: nox.Session) -> str:
-    """The path of uv: on PATH, or beside nox."""
+def uv_of(session: nox.Session, option: str) -> str:
+    """The path of uv: on PATH, or beside nox; leaves the session where there is none.
+
+    Args:
+        session: of nox.
+        option: of the session that wants an environment.
+    """
     found = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if found is None:
         session.error(
-            f"Expected uv, which makes the environment of {OPTION}, found none. "
+            f"Expected uv, which makes the environment of {option}, found none. "
             "Fix: python -m pip install 'nox[uv]'"
         )
     return str(found)

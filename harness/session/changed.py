@@ -23,7 +23,7 @@ from harness.session.cell_key import CellKey, key_of
 from harness.session.jobs import Jobs
 from harness.session.provenance import lock_of
 from harness.toolkit import cache
-from harness.toolkit.machine import machine
+from harness.toolkit.machine import machine as this_machine
 from harness.toolkit.source_files import SourceFiles
 from harness.workers.task import Task
 
@@ -37,9 +37,12 @@ class ResultKeys:
     Args:
         spec: the backend's folder.
         device: the one that it runs on.
+        machine: the one that it runs on, as `harness.toolkit.machine` has it; None for this one.
     """
 
-    def __init__(self, spec: BackendSpec, device: Device) -> None:
+    def __init__(
+        self, spec: BackendSpec, device: Device, machine: Mapping[str, object] | None = None
+    ) -> None:
         self._since = time.time()
         self._files = SourceFiles(spec.folder)
         self._code: dict[tuple[str, ...], str | None] = {}
@@ -47,7 +50,7 @@ class ResultKeys:
         self._fixed = cache.key(
             lock=lock_of(spec),
             device={**asdict(device), "units": len(device.units)},
-            machine=machine(),
+            machine=this_machine() if machine is None else machine,
         )
 
     def key(self, job: Job, files: Iterable[str]) -> ResultKey | None:

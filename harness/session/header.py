@@ -23,6 +23,9 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
         versions = f"; {printable.line(versions)}" if versions else ""
         name = printable.line(f"{device.name} ({device.kind}")
         lines.append(f"device: {name}{emulated}){versions}")
+    if run.cluster is not None and run.device is not None:
+        lines.append(f"cluster: {run.cluster.host()}")
+        lines += (f"cluster: refused {told}" for told in run.cluster.notes.refused)
     if run.fallback:
         lines.append(
             f"fallback: {run.fallback} stands in for the missing device; every row is marked so, "
@@ -43,6 +46,8 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     size += f"seed {options.seed}"
     size += f", checks {options.checks}" if options.checks != DEFAULT else ""
     at_once = f"{settings.workers} at once with {settings.threads} {threads}"
+    if run.cluster is not None:
+        at_once = f"{settings.workers} at once on all nodes"
     limits = f"{settings.limits.seconds:g} s and {settings.limits.memory_mb} MB for each"
     limits += "".join(
         f", {settings.limits.with_patience(patience).seconds:g} s in {name}"

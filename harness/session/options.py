@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement
 from harness.catalog import backend_spec
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
 from harness.cell.request import DEFAULT, TINY
+from harness.cluster.address import ClusterOptions, address_of
 from harness.contract import HarnessError
 from harness.environments.pins import apart, package_of
 from harness.session.configuration import asked
@@ -84,6 +85,7 @@ class Options:
     localise: bool = False  # whether the failing part of a cell that fails is searched for
     checkpoints: Path | None = None  # real weights, as ORGANISATION/NAME below it
     pretrained: Pretrained | None = None  # real weights, from the hub
+    cluster: ClusterOptions | None = None  # whose nodes run the cells; None: this machine
     backend_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = field(default_factory=results_folder)
     instead: tuple[str, ...] = ()  # requirements that the environment has in place of its pins
@@ -154,6 +156,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         repeat=_repeat(given("repeat", 0), repro),
         measure=measured,
         localise=bool(config.getoption("localise")),
+        cluster=_cluster(config, instead),
         backend_options={name: value for name, value in named.items() if value},
         instead=instead,
         results=given("results", default.results / apart(instead)).resolve(),
@@ -161,6 +164,33 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         lists=chosen(str(config.getoption("lists") or OURS)),
         arguments=asked(config.invocation_params.args),
     )
+
+
+def _cluster(config: pytest.Config, instead: Sequence[str]) -> ClusterOptions | None:
+    """The cluster that runs the cells, where one is named.
+
+    Raises:
+        HarnessError: the address is wrong, or another option means this machine.
+    """
+    text = config.getoption("cluster")
+    if text is None:
+        return None
+    weights = config.getoption("weights") not in (None, SEEDED)
+    beside = {
+        "--measure": (config.getoption("measure"), "it measures one machine, with nothing beside"),
+        "--repro": (config.getoption("repro"), "it runs an entry in this process"),
+        "--localise": (config.getoption("localise"), "it searches on this machine"),
+        "--weights pretrained": (weights, "it downloads to this machine"),
+        "--with": (instead, "nodes make their environments from the lock"),
+    }
+    for option, (given, reason) in beside.items():
+        if given:
+            raise HarnessError(
+                f"expected --cluster or {option}, found both, and {reason}. Fix: leave out either"
+            )
+    workers = config.getoption("workers")
+    slots = 0 if workers in (None, "auto", "logical") else cells_at_once(workers)
+    return ClusterOptions(address_of(text), slots)
 
 
 def limits_of_real_models(workers: int) -> Limits:

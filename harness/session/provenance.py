@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Device, RunInfo
 from harness.session.options import Options
-from harness.toolkit.checkout import INSTALLED, ROOT
+from harness.toolkit.checkout import INSTALLED, git_commit
 from harness.toolkit.printable import kept_name
 from harness.toolkit.version import DISTRIBUTION, version
 from harness.workers.settings import cores
 
 
-def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -> RunInfo:
-    """The row of a run that begins now."""
+def run_info(
+    run_id: str, spec: BackendSpec, device: Device, options: Options, host: str = ""
+) -> RunInfo:
+    """The row of a run that begins now; `host` is empty where that is this machine."""
+    here = f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)"
     driver = f", {device.driver}" if device.driver else ""
     return RunInfo(
         run_id=run_id,
@@ -32,8 +34,8 @@ def run_info(run_id: str, spec: BackendSpec, device: Device, options: Options) -
             **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
         lock_sha256=lock_of(spec, options.instead),
-        git_commit=_git_commit(),
-        host=f"{platform.node()} ({platform.system()} {platform.machine()}, {cores()} cores)",
+        git_commit=git_commit(),
+        host=kept_name(host or here),
         arguments=options.arguments,
         seed=options.seed,
         faults=options.backend_options.get("fault", ""),
@@ -53,17 +55,3 @@ def lock_of(spec: BackendSpec, instead: Sequence[str] = ()) -> str:
     except OSError:
         return ""
     return hashlib.sha256(pins + "".join(f"\n{text}" for text in instead).encode()).hexdigest()
-
-
-def _git_commit() -> str:
-    """The commit of this checkout, with `-dirty` where it has changes; empty elsewhere."""
-    if INSTALLED:
-        return ""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -40,6 +40,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         arguments += ["--checks", options.checks]
     if options.measure:
         arguments.append("--measure")
+    if options.cluster is not None:
+        arguments += ["--cluster", str(options.cluster.address)]
     if options.repeat:
         arguments += ["--repeat", str(options.repeat)]
     if options.seed:

@@ -15,6 +15,9 @@ from harness.catalog import backends, checkpoints, policy, selection
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
+from harness.cluster.cluster_pool import ClusterPool
+from harness.cluster.facts import machine_of
+from harness.cluster.schedule import Schedule
 from harness.contract import (
     BASE,
     CHECKPOINT_SIZE,
@@ -32,7 +35,7 @@ from harness.results import attempts
 from harness.results.expectations import device_text
 from harness.results.last_results import LastResult, ResultKey
 from harness.results.store import Store
-from harness.session import changed, known_failures
+from harness.session import changed, known_failures, on_cluster
 from harness.session.cell_key import CellKey, key_of
 from harness.session.changed import ResultKeys, Unchanged
 from harness.session.checkpoint_supply import CheckpointSupply
@@ -96,7 +99,9 @@ class Run:
         self.selected = frozenset(named[first - 1 :: step])
         self.results: list[CellResult] = []
         self.absence: Unavailable | None = (
-            self.spec.missing_platform()
+            None
+            if options.cluster is not None  # whose nodes are asked
+            else self.spec.missing_platform()
             if options.backend_options.get("fallback")  # its SDK is asked, here too
             else self.spec.missing_hardware()
         )
@@ -111,7 +116,11 @@ class Run:
             paths=self.spec.search_path,
             variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
             # Which cells run under `--changed`, and what they need, is not known yet.
-            preload=() if options.changed else self._preloaded(self.selected),
+            preload=(
+                ()
+                if options.changed and options.cluster is None
+                else self._preloaded(self.selected)
+            ),
         )
         self.note = ""
         promised = self.expectations.promised
@@ -121,7 +130,8 @@ class Run:
         self._started = 0  # cells
         self._store: Store | None = None
         self._storing = threading.Lock()  # cells end in another thread than they are localised in
-        self._pool: Pool[CellResult] | None = None
+        self._pool: Pool[CellResult] | ClusterPool[CellResult] | None = None
+        self.cluster = on_cluster.connection_of(self.spec, options, self.settings.preload)
         self._history: Mapping[CellKey, Outcome] = {}
         self.last: Mapping[CellKey, LastResult] = {}
         self._flaky_runs: Mapping[CellKey, int] = {}
@@ -146,6 +156,11 @@ class Run:
         return self._pool.error if self._pool is not None else None
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The schedule of the cells on a cluster's nodes; None where this machine runs them."""
+        return self._pool.schedule if isinstance(self._pool, ClusterPool) else None
+
+    @property
     def fallback(self) -> str:
         """The stand-in for a missing device, such as `cpu`; empty where there is none."""
         return self.device.device.fallback if self.device is not None else ""
@@ -157,7 +172,9 @@ class Run:
 
     def warm(self) -> None:
         """Let the fork server begin to import, while the caller does something else."""
-        if self.absence is None:
+        if self.cluster is not None:
+            self.cluster.open()
+        elif self.absence is None:
             fork_server.start_server(self.settings)
 
     def ask(self) -> None:
@@ -169,15 +186,22 @@ class Run:
         """
         if self.device is None and self.absence is None:
             try:
-                # Importing an SDK is no cell: `--timeout 5` must not keep it from answering.
-                settings = replace(self.settings, limits=Limits())
-                self.device = device_probe.probe(self._probe_request(), settings)
+                self.device = self._ask_device()
             except Unavailable as absence:
                 self.absence = absence
         if self.device is not None:
             check_precisions(self.spec, self.options, self.device)
             here = device_text(self.device.device)
             self.expectations = replace(self.expectations, device=here)
+
+    def _ask_device(self) -> DeviceReport:
+        if self.cluster is not None:
+            found = self.cluster.device()
+            self.settings = replace(self.settings, workers=max(1, self.cluster.slots))
+            return found
+        # Importing an SDK is no cell: `--timeout 5` must not keep it from answering.
+        settings = replace(self.settings, limits=Limits())
+        return device_probe.probe(self._probe_request(), settings)
 
     def precisions(self) -> tuple[str, ...]:
         """The precisions to run, by name."""
@@ -231,11 +255,14 @@ class Run:
         size = self.options.size_of_models
         self._history = self._store.last_green(self.spec.name, self.fallback, size)
         self._flaky_runs = self._store.flaky_runs(self.spec.name, self.fallback, size)
-        self._keys = ResultKeys(self.spec, self.device.device)
+        where = self.cluster.kind if self.cluster is not None else None
+        self._keys = ResultKeys(self.spec, self.device.device, machine_of(where))
         last = self._store.last_results(self.spec.name, self.fallback, size)
         self.last = last
         self.unchanged = Unchanged(last, self._keys, self.expectations)
-        self._store.begin(run_info(self.run_id, self.spec, self.device.device, self.options))
+        host = self.cluster.host() if self.cluster is not None else ""
+        device = self.device.device
+        self._store.begin(run_info(self.run_id, self.spec, device, self.options, host))
         self.jobs.load()
 
     def start(self, cells: Sequence[Cell]) -> list[Future[CellResult]]:
@@ -274,12 +301,16 @@ class Run:
         """Those whose result would not come again for sure, with a fork server for them."""
         assert self.unchanged is not None
         left = self.unchanged.remaining(tasks, self.jobs)
+        if self.cluster is not None:
+            return left
         names = dict.fromkeys(self.jobs[task.label].cell.entry.name for task in left)
         self.settings = replace(self.settings, preload=self._preloaded(names))
         fork_server.end_server()  # the one that answered for the device has imported nothing
         return left
 
-    def _new_pool(self) -> Pool[CellResult]:
+    def _new_pool(self) -> Pool[CellResult] | ClusterPool[CellResult]:
+        if self.cluster is not None:
+            return ClusterPool(self._finish_cell, self.cluster, self._wants_another)
         if not self.settings.shared:
             return Pool(self._finish_cell, self.settings, self._wants_another, self._admit)
         device = self.device.device if self.device is not None else None
@@ -347,6 +378,8 @@ class Run:
             self.stop()
             self._close_store(complete=complete)
         finally:
+            if self.cluster is not None:
+                self.cluster.close()
             fork_server.end_session()
 
     def _close_store(self, *, complete: bool) -> None:

@@ -11,6 +11,7 @@ from harness.report import measured
 from harness.session.changed import false_green
 from harness.session.cost import Cost
 from harness.session.news import news
+from harness.session.on_cluster import cluster_notes
 from harness.session.run import Run
 from harness.toolkit import printable, typed_commands
 from harness.toolkit.checkout import shown_path
@@ -98,6 +99,7 @@ def summarise(
     notes = [f"NOTE: {run.note}"] if run.note else []
     if run.unchanged is not None and (said := false_green(run.unchanged)):
         notes.append(said)
+    notes += cluster_notes(run.cluster, run.schedule)
     if run.faults:
         notes.append(f"NOTE: with --fault {run.faults}, these results count nowhere")
     if verbosity < 0:

@@ -46,17 +46,32 @@ class FrameError(Exception):
     """A frame that does not fit the schema; the message says expected and found."""
 
 
-def encode(message: Message) -> bytes:
-    """The frame of a message, in ASCII.
+def encode(message: Any) -> bytes:
+    """The frame of a message, in ASCII, without a line break.
+
+    Args:
+        message: a dataclass of `MESSAGES`, or of another table of messages.
 
     Raises:
         FrameError: it holds something else than numbers, text, lists and mappings of them.
     """
-    return json.dumps([type(message).__name__, _plain(message)]).encode("ascii")
+    kind: type = type(message)
+    plain = _plain(message, _schemas(kind))
+    return json.dumps([type(message).__name__, plain]).encode("ascii")
 
 
 def decode(frame: bytes) -> Message:
-    """The message in a frame.
+    """The message of a child in a frame.
+
+    Raises:
+        FrameError: the frame is no JSON, or does not fit the schema.
+    """
+    message: Message = decode_one_of(frame, MESSAGES)
+    return message
+
+
+def decode_one_of(frame: bytes, messages: Mapping[str, type]) -> Any:
+    """The message in a frame, of a table of messages by their names.
 
     Raises:
         FrameError: the frame is no JSON, or does not fit the schema.
@@ -65,16 +80,15 @@ def decode(frame: bytes) -> Message:
         found = json.loads(frame)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"expected JSON, found {_shown(frame)} ({error})") from error
-    name, value = _named(found, MESSAGES, "message")
-    message: Message = _read(MESSAGES[name], value, name)
-    return message
+    name, value = _named(found, messages, "message")
+    return _read(messages[name], value, name)
 
 
 # --- Writing --------------------------------------------------------------------------------------
 
 
-def _plain(value: Any) -> Any:
-    """A value as the types of JSON."""
+def _plain(value: Any, schemas: frozenset[type]) -> Any:
+    """A value as the types of JSON; dataclasses are those of the schemas."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, enum.Enum):
@@ -83,13 +97,14 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Returned):
         name = type(value.value).__name__ if type(value.value) in VALUES.values() else PLAIN
-        return {"value": [name, _plain(value.value)], "usage": _plain(value.usage)}
-    if type(value) in _schemas():
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        returned = [name, _plain(value.value, schemas)]
+        return {"value": returned, "usage": _plain(value.usage, schemas)}
+    if type(value) in schemas:
+        return {field.name: _plain(getattr(value, field.name), schemas) for field in fields(value)}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, schemas) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, schemas) for item in value]
     kind = type(value)
     raise FrameError(
         f"expected numbers, text, lists and mappings by text in what a process returns, "
@@ -98,10 +113,10 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def _schemas() -> frozenset[type]:
+def _schemas(message: type) -> frozenset[type]:
     """Every dataclass that a message may hold."""
     found: set[type] = set()
-    waiting: list[Any] = [*MESSAGES.values(), *VALUES.values()]
+    waiting: list[Any] = [message, *VALUES.values()]
     while waiting:
         kind = waiting.pop()
         waiting += typing.get_args(kind)

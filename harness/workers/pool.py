@@ -91,6 +91,7 @@ class Pool(Generic[T]):
         self._futures: list[Future[T]] = []
         self._running: list[RunningChild[T]] = []
         self._stopping = False
+        self._more = False  # whether `add` may bring further tasks
         self._wake_read, self._wake_write = multiprocessing.Pipe(duplex=False)
         self._folder = new_folder()
         self._count = 0
@@ -101,16 +102,32 @@ class Pool(Generic[T]):
             target=self._dispatch, name="harness-dispatch", daemon=True
         )
 
-    def start(self, tasks: Sequence[Task]) -> list[Future[T]]:
+    def start(self, tasks: Sequence[Task], *, more: bool = False) -> list[Future[T]]:
         """Begin, and return one future a task. Call it once.
 
         A future raises the exception of `finish`, or `CancelledError` where its task was not run.
+
+        Args:
+            tasks: the first ones.
+            more: whether `add` brings others; the pool then goes on until it is closed.
         """
-        pairs = [(task, Future[T]()) for task in tasks]
-        self._waiting.extend(pairs)
-        self._futures = [future for _, future in pairs]
+        self._more = more
+        futures = self._take_in(tasks)
         self._dispatcher.start()
-        return [future for _, future in pairs]
+        return futures
+
+    def add(self, tasks: Sequence[Task]) -> list[Future[T]]:
+        """Queue further tasks behind the others, from any thread; returns one future a task."""
+        futures = self._take_in(tasks)
+        self._wake()
+        return futures
+
+    def _take_in(self, tasks: Sequence[Task]) -> list[Future[T]]:
+        pairs = [(task, Future[T]()) for task in tasks]
+        futures = [future for _, future in pairs]
+        self._futures.extend(futures)
+        self._waiting.extend(pairs)
+        return futures
 
     def running(self) -> list[TaskStatus]:
         """The tasks that are running now, the longest first."""
@@ -162,7 +179,7 @@ class Pool(Generic[T]):
 
     def _cancel_all(self) -> None:
         """Cancel the futures of all tasks that have no result."""
-        for future in self._futures:
+        for future in list(self._futures):
             self._settle(future)
 
     def _settle(self, future: Future[T]) -> None:
@@ -178,7 +195,8 @@ class Pool(Generic[T]):
             self._wake_write.send_bytes(b"wake")
 
     def _unfinished(self) -> bool:
-        return bool(self._finishes() or self._waiting or self._running or self._again)
+        work = self._finishes() or self._waiting or self._running or self._again
+        return bool(self._more or work)
 
     def _finishes(self) -> bool:
         """Whether a task that has ended may be run again: it is queued before its token goes."""

@@ -48,6 +48,7 @@ class WorkerSettings:
     units: tuple[str, ...] = ()  # values of `--device`, one for each of several devices
     variables: Mapping[str, str] = field(default_factory=dict)  # the backend's own environment
     paths: tuple[Path, ...] = ()  # folders of modules, such as a backend's from elsewhere
+    beside: int = 0  # children that other processes of the session run on this machine
 
     @property
     def threads(self) -> int:
@@ -61,7 +62,7 @@ class WorkerSettings:
 
     @property
     def _share(self) -> int:
-        return max(1, cores() // self.workers)
+        return max(1, cores() // (self.workers + self.beside))
 
     def environment(self) -> dict[str, str]:
         """The variables that fork server and children have beyond, or other than, the parent's."""

@@ -105,7 +105,8 @@ class SharedPool(Pool[T]):
         return [TaskStatus(c.task.label, c.stage, now - c.started) for c in self._busy()]
 
     def _unfinished(self) -> bool:
-        return bool(self._finishes() or self._waiting or self._running or self._reruns)
+        work = self._finishes() or self._waiting or self._running or self._reruns
+        return bool(self._more or work)
 
     # --- Starting -----------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class SharedPool(Pool[T]):
         while not self._stopping and len(self._busy()) < self._settings.workers:
             if not (self._start_rerun() or self._start_shared()):
                 break
-        if not self._waiting:
+        if not (self._waiting or self._more):
             self._retire_idle(self._units)
 
     def _start_rerun(self) -> bool:

@@ -1,0 +1,1 @@
+"""Cells spread over the nodes of a running cluster."""
