@@ -78,8 +78,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-#: Commands that write files of this project, or make environments from them: of a checkout only.
-OF_A_CHECKOUT = frozenset({"bisect", "record", "record-checkpoints", "seeds"})
+#: Commands that write files of this project: of a checkout only.
+OF_A_CHECKOUT = frozenset({"record", "record-checkpoints", "seeds"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import uv
 from installed import Installation, installation, wheel
 from vendor_package import write_vendor
 
@@ -197,6 +200,47 @@ def test_a_vendors_backend_runs_by_its_entry_point(stranger: Installation, tmp_p
     assert Path(words[0]).name.startswith("python")
     again = stranger.run(*words[1:], folder=place, **site)
     assert "1 failed" in again.stdout, again.stdout
+
+
+#: A backend that a release of packaging breaks.
+BROKEN_BY_PACKAGING = """
+from importlib.metadata import version
+
+from hf_hardware_matrix.backends.mock.backend import Backend as Mock
+
+
+class Backend(Mock):
+    def prepare(self, case, precision):
+        if version("packaging") >= "26.1":
+            raise RuntimeError("Version has no attribute x")
+        return super().prepare(case, precision)
+"""
+
+
+def test_a_bisection_in_a_strangers_folder(stranger: Installation, tmp_path: Path) -> None:
+    """Environments of other versions have the installed package; lists are a stranger's too."""
+    made = write_vendor(tmp_path / "site", backend=BROKEN_BY_PACKAGING)
+    backend = tmp_path / "place" / "backends" / "acme_npu"
+    shutil.copytree(made, backend)
+    (backend / "__init__.py").unlink()
+    pins = ROOT / "backends" / "mock" / "requirements.txt"
+    shutil.copy(pins, backend)
+    (backend / "requirements.in").write_text("packaging\n")
+    own = '[bert]\narchitecture = "bert"\nfamily = "encoder-only"\n'
+    (tmp_path / "place" / "models.toml").write_text(own)
+    uv_folder = Path(uv.find_uv_bin()).parent
+    done = stranger.harness(
+        *("bisect", "bert", "--backend", "acme-npu", "--package", "packaging"),
+        *("--good", "26.0", "--bad", "26.2", "--attempts", "1"),
+        *("--lists", "models.toml", "--backends-dir", "backends"),
+        folder=tmp_path / "place",
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        UV_CACHE_DIR=os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv")),
+        PATH=os.pathsep.join([str(uv_folder), os.environ["PATH"]]),
+    )
+    assert done.returncode == 0, done.stdout
+    assert "packaging 26.1 is the first bad version, 26.0 the last good" in done.stdout
+    assert "Version has no attribute x" in done.stdout
 
 
 def test_a_strangers_pytest_is_left_alone(stranger: Installation, tmp_path: Path) -> None:

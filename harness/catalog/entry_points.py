@@ -42,6 +42,14 @@ def named() -> dict[str, EntryPoint]:
     return found
 
 
+def distribution_of(spec: BackendSpec) -> str:
+    """The distribution that has an entry point for a backend; empty where a folder is named."""
+    entry = named().get(spec.name)
+    if entry is None or entry.value != spec.package or entry.dist is None:
+        return ""
+    return entry.dist.name
+
+
 def read_entry(entry: EntryPoint) -> BackendSpec:
     """The backend that an entry point names.
 

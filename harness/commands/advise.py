@@ -66,7 +66,8 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: Si
         text += ["", f"never run on {', '.join(never)}"]
     text.append("small: seconds of the small model; they rank, and promise nothing")
     if not any(choice.real for choice in found):
-        command = f"nox -s measure -- {found[0].backend} --models {entry.name} --size"
+        options = ["--models", entry.name, "--size"]
+        command = typed_commands.measure(found[0].backend, options)
         text.append(f"real size: nothing; {command} wide predicts it, {command} full measures it")
     return "\n".join(text)
 

@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.catalog import backends, model_lists
+from harness.catalog import backends
 from harness.cell.request import Job
+from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import (
     HIDDEN,
     MASKED_MEDIA,
@@ -24,7 +26,6 @@ from harness.contract import (
     HarnessError,
     Stage,
 )
-from harness.toolkit import checkout
 from harness.toolkit.printable import show
 from harness.toolkit.text_table import plain_table
 from harness.toolkit.toml_file import TomlFile
@@ -80,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sent", action="store_true", help="only those that processors send")
     parser.add_argument("--all", action="store_true", help="those with a known reason too")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one entry")
+    add_lists(parser)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -88,8 +91,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: nothing builds here.
     """
-    spec = backends.find(args.backend)
-    lists = model_lists.load(checkout.ROOT)
+    spec = backends.find(args.backend, backends_dir(args))
+    lists = catalog_of(args)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     cells = [Cell(e, spec.name, head=head) for e in chosen for head in e.built]
     jobs = {cell.label: Job(cell, 0, "tiny", spec.folder.parent) for cell in cells}

@@ -11,10 +11,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, model_lists
+from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.cells import cell_of
+from harness.catalog.chosen_lists import BESIDE
 from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import HarnessError
 from harness.environments import locks, swapped
 from harness.environments.bisection import Bisection, CellQuestion
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_backends_dir(parser)
+    add_lists(parser)
     parser.add_argument("session", nargs="*", help="after --: options of each session, as --seed 1")
 
 
@@ -76,14 +79,14 @@ def main(args: argparse.Namespace) -> int:
         HarnessError: an option names nothing, uv is missing, or the ends do not differ.
     """
     spec = backends.find(args.backend, backends_dir(args))
-    cell = cell_of(args.entry, spec.name, args.precision, model_lists.load())
+    cell = cell_of(args.entry, spec.name, args.precision, catalog_of(args))
     if not 1 <= args.attempts <= 100:
         raise HarnessError(
             f"expected --attempts to be a number from 1 to 100, found {args.attempts}. Fix: choose "
             "one in between"
         )
     question = CellQuestion(
-        spec, cell.entry.name, cell.head, cell.precision, args.attempts, tuple(args.session or ())
+        spec, cell.entry.name, cell.head, cell.precision, args.attempts, _options(args)
     )
     files = [text for text in (args.good, args.bad) if Path(text).is_file()]
     if len(files) == 1:
@@ -110,6 +113,15 @@ def main(args: argparse.Namespace) -> int:
     else:
         show(text(found))
     return 0 if found.certain else 1
+
+
+def _options(args: argparse.Namespace) -> tuple[str, ...]:
+    """The options of each session: its lists, by their full path, and what stands after `--`."""
+    given = tuple(args.session or ())
+    if not args.lists:
+        return given
+    beside = BESIDE if args.lists.startswith(BESIDE) else ""
+    return (f"--lists={beside}{Path(args.lists.removeprefix(BESIDE)).resolve()}", *given)
 
 
 def text(found: Finding) -> str:

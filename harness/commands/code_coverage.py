@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.catalog import backends, model_lists
+from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.requirements import unmet_requirements
 from harness.cell.code_coverage import LinesRun, lines_run
 from harness.cell.request import Job
+from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Cell, Entry, HarnessError
 from harness.report.code_coverage import BEGIN, END, markdown, summary, switches
 from harness.results.code_coverage import count
-from harness.toolkit import checkout
 from harness.toolkit.marked_text import write_between
 from harness.toolkit.printable import show
 from harness.workers.task_endings import task_endings
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run nothing: list the tests of config fields of which no entry gives one answer",
     )
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one cell")
+    add_lists(parser)
+    add_backends_dir(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -52,8 +55,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: no cell runs here.
     """
-    spec = backends.find(args.backend)
-    lists = model_lists.load(checkout.ROOT)
+    spec = backends.find(args.backend, backends_dir(args))
+    lists = catalog_of(args)
     chosen = lists.select(args.models) if args.models else list(lists.entries.values())
     if args.switches:
         show(switches(_survey(chosen, spec, args.timeout)), end="")

@@ -11,6 +11,7 @@ from harness.catalog import family_guess, model_lists
 from harness.catalog.discovery import ListDifference, compare, write
 from harness.catalog.installed import InstalledLibrary, installed
 from harness.catalog.selection import Catalog
+from harness.contract import HarnessError
 from harness.toolkit import checkout
 from harness.toolkit.printable import show, show_json
 
@@ -37,6 +38,12 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: there is no transformers, or a list is wrong.
     """
+    if args.write and checkout.is_installed(args.root / model_lists.FOLDER):
+        raise HarnessError(
+            f"expected lists that people edit for --write, found those of an installed package, "
+            f"{args.root / model_lists.FOLDER}. Fix: write a list of your own, and take it in with "
+            "--lists"
+        )
     catalog = model_lists.load(args.root)
     library = installed(args.transformers)
     difference = compare(library, catalog)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from pathlib import Path
 
 from harness.catalog import backends, model_lists
+from harness.catalog.backend_spec import BACKENDS
 from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
 from harness.results.expectations_file import as_keys, load, load_library
-from harness.toolkit import checkout
 from harness.toolkit.printable import show, show_json
 
 #: The name under which the faults of the libraries are shown.
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("backends", nargs="*", metavar="BACKEND", help="all of them by default")
     parser.add_argument("--json", action="store_true", help="as JSON, one object a row")
     add_backends_dir(parser)
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,27 +33,34 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a file is wrong, or a backend is unknown.
     """
-    catalog = model_lists.load(args.root)
+    catalog, lists = catalog_of(args), lists_of(args)
+    alone = bool(args.lists) and not lists.beside
     folder = backends_dir(args)
     specs = (
         [backends.find(name, folder) for name in args.backends]
         if args.backends
         else backends.discover(folder).values()
     )
-    loaded = {spec.name: load(spec.expectations, catalog) for spec in specs}
-    library = load_library(args.root / model_lists.FOLDER, catalog)
-    if library.rows and not args.backends:
-        loaded = {LIBRARY: library, **loaded}
+    others = (lambda: model_lists.load().entries) if alone else tuple
+    loaded = {spec.name: load(spec.expectations, catalog, others=others) for spec in specs}
+    if alone:  # this project's backends say nothing of them
+        theirs = {spec.name for spec in specs if spec.folder.parent == BACKENDS}
+        loaded = {name: found for name, found in loaded.items() if name not in theirs}
+    libraries = [load_library(path, catalog) for path in lists.folders]
+    rows = tuple(row for library in libraries for row in library.rows)
+    if rows and not args.backends:
+        warnings = tuple(warning for library in libraries for warning in library.warnings)
+        loaded = {LIBRARY: Expectations(rows, warnings=warnings), **loaded}
     if args.json:
         records = [as_record(name, row) for name, found in loaded.items() for row in found.rows]
         show_json(records)
     else:
         for name, found in loaded.items():
             _show(name, found)
-    warnings = [warning for found in loaded.values() for warning in found.warnings]
-    for warning in warnings:
+    blank = [warning for found in loaded.values() for warning in found.warnings]
+    for warning in blank:
         show(warning, file=sys.stderr)
-    return 1 if warnings else 0
+    return 1 if blank else 0
 
 
 def _show(backend: str, expectations: Expectations) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harness.catalog import model_lists
-from harness.catalog.chosen_lists import chosen
+from harness.catalog.chosen_lists import ChosenLists, chosen
 from harness.catalog.selection import Catalog
 from harness.toolkit import checkout
 
@@ -19,6 +19,15 @@ def add_lists(parser: argparse.ArgumentParser) -> None:
         help="a list or a folder of lists in place of model_lists/; +PATH: beside it",
     )
     parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+
+
+def lists_of(args: argparse.Namespace) -> ChosenLists:
+    """The choice of lists that a command line means.
+
+    Args:
+        args: with the options of `add_lists`.
+    """
+    return chosen(args.lists) if args.lists else ChosenLists(args.root / model_lists.FOLDER)
 
 
 def catalog_of(args: argparse.Namespace) -> Catalog:

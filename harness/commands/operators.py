@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import model_lists
+from harness.commands.lists_option import add_lists, catalog_of
 from harness.results import merged
 from harness.results.operators import Operator, count
 from harness.results.queries import Column
@@ -33,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Lists unsupported and fallen-back operators by the entries they block."
     parser.add_argument("--json", action="store_true", help="as JSON instead of Markdown")
     parser.add_argument("--results", type=Path, metavar="DIR", help="the results (results/)")
-    parser.add_argument("--root", type=Path, default=checkout.ROOT, help=argparse.SUPPRESS)
+    add_lists(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the operators; results files that cannot be read are named on stderr."""
-    entries = list(model_lists.load(args.root).entries.values())
+    entries = list(catalog_of(args).entries.values())
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), entries)
     columns = count(gathered.connection)

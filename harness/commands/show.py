@@ -13,10 +13,12 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
+from harness.catalog import backends
 from harness.catalog.cells import cell_of
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Absent, Cell, HarnessError
 from harness.models.shown_model import ArraySpec, ShownModel, shown_model
+from harness.toolkit import typed_commands
 from harness.toolkit.printable import line, show, show_json
 from harness.toolkit.text_table import plain_table
 from harness.workers.settings import ENVIRONMENT
@@ -52,8 +54,8 @@ def main(args: argparse.Namespace) -> int:
     cell = cell_of(args.entry, "show", "default", catalog_of(args))
     if find_spec("torch") is None:
         raise HarnessError(
-            "expected an environment with PyTorch, found none. Fix: nox -s torch-cpu "
-            f"--install-only, then .nox/torch-cpu/bin/python -m harness show {args.entry}"
+            "expected an environment with PyTorch, found none. Fix: "
+            + typed_commands.with_packages(backends.find("torch-cpu").install, ["show", args.entry])
         )
     os.environ.update(ENVIRONMENT)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 
+from harness.catalog import backends
 from harness.catalog.cells import cell_of
 from harness.commands.lists_option import add_lists, catalog_of
 from harness.contract import Absent, Cell, HarnessError
@@ -19,7 +20,7 @@ from harness.models.forward_memory import ForwardMemory
 from harness.models.model_size import ModelSize
 from harness.models.weight_formats import FORMATS
 from harness.report import words
-from harness.toolkit import hardware, printable
+from harness.toolkit import hardware, printable, typed_commands
 from harness.toolkit.hardware import Part
 from harness.toolkit.printable import show, show_json
 from harness.toolkit.text_table import plain_table
@@ -50,8 +51,8 @@ def main(args: argparse.Namespace) -> int:
     cell = cell_of(args.entry, "size", args.dtype, catalog_of(args))
     if find_spec("torch") is None:
         raise HarnessError(
-            "expected an environment with PyTorch, found none. Fix: nox -s torch-cpu "
-            f"--install-only, then .nox/torch-cpu/bin/python -m harness size {args.entry}"
+            "expected an environment with PyTorch, found none. Fix: "
+            + typed_commands.with_packages(backends.find("torch-cpu").install, ["size", args.entry])
         )
     os.environ.update(ENVIRONMENT)
     try:

@@ -19,7 +19,7 @@ from harness.commands.report import RESULTS
 from harness.contract import HarnessError
 from harness.results import merged, views
 from harness.results.errors import first_line
-from harness.toolkit import printable
+from harness.toolkit import printable, typed_commands
 from harness.toolkit.printable import show
 from harness.toolkit.text_table import plain_table
 
@@ -56,7 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not paths:
         raise HarnessError(
             f"expected results in {arguments.results}/*.duckdb, found none. Fix: run a session, "
-            "for example nox -s mock, or name another folder with --results DIR"
+            f"for example {typed_commands.session('mock')}, or name another folder with "
+            "--results DIR"
         )
     _check(arguments.query)
     entries = list(catalog_of(arguments).entries.values())

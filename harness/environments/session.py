@@ -19,8 +19,12 @@ from pathlib import Path
 import duckdb
 
 from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.entry_points import distribution_of
 from harness.contract import HarnessError, Outcome
-from harness.toolkit.checkout import ROOT
+from harness.toolkit.checkout import working_folder
+
+#: This package, as `python -m` takes it.
+PACKAGE = __name__.partition(".")[0]
 
 #: Variables that would change a session, or have it compile every module anew.
 _DROPPED = ("HARNESS_BACKEND", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
@@ -90,14 +94,11 @@ def results_of(python: Path, spec: BackendSpec, options: Sequence[str]) -> Itera
         environment.pop(name, None)
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary, "results")
-        folder = Path(temporary, "backends", spec.folder.name)
-        without_snapshot(spec.folder, folder)
         done = subprocess.run(
-            [str(python), "-m", "pytest", "-c", "pyproject.toml", "-p", "harness.plugin",
-             "-p", "no:cacheprovider", "-q", "--backend", spec.name,
-             "--backends-dir", str(folder.parent), "--results", str(results), *options],
-            cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", errors="replace",
-            check=False,
+            [str(python), "-m", PACKAGE, "run", spec.name, "-p", "no:cacheprovider", "-q",
+             *_folder_option(spec, Path(temporary)), "--results", str(results), *options],
+            cwd=working_folder(), env=environment, capture_output=True, encoding="utf-8",
+            errors="replace", check=False,
         )  # fmt: skip
         files = sorted(results.glob("*.duckdb"))
         if not files:
@@ -106,6 +107,20 @@ def results_of(python: Path, spec: BackendSpec, options: Sequence[str]) -> Itera
                 f"{_last_words(f'{done.stdout}{done.stderr}')}. Fix: other versions"
             )
         yield files
+
+
+def _folder_option(spec: BackendSpec, temporary: Path) -> list[str]:
+    """The option by which a session finds the backend; none where its environment has it.
+
+    Args:
+        spec: the backend.
+        temporary: a folder for a copy without the snapshot.
+    """
+    if spec.snapshot:
+        folder = temporary / "backends" / spec.folder.name
+        without_snapshot(spec.folder, folder)
+        return ["--backends-dir", str(folder.parent)]
+    return [] if distribution_of(spec) else ["--backends-dir", str(spec.folder.parent)]
 
 
 def cell_in(

@@ -20,14 +20,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.catalog.backend_spec import BackendSpec
+from harness.catalog.entry_points import distribution_of
 from harness.contract import HarnessError
-from harness.environments import locks
-from harness.environments.pins import compiled, with_requirement, without
-from harness.toolkit.checkout import ROOT
+from harness.environments import installed_copy, locks
+from harness.environments.local_folders import LocalFolders
+from harness.environments.pins import (
+    GROUP,
+    compiled,
+    own_requirements,
+    with_requirement,
+    without,
+)
+from harness.toolkit.checkout import INSTALLED, working_folder
 from harness.toolkit.version import DISTRIBUTION
 
 #: File in an environment that holds the pins that it was made from.
 STAMP = "pins.txt"
+
+#: File in an environment with digests of the distributions that were copied into it.
+COPIED = "copied.txt"
 
 
 class NotInstalled(HarnessError):
@@ -78,7 +89,7 @@ def interpreter(spec: BackendSpec, package: str, version: str) -> Path:
     told = (spec.folder / "requirements.in").read_text(encoding="utf-8")
     kept = without(spec.lock.read_text(encoding="utf-8"), package)
     pins = _compiled(spec, swapped(told, package, version), kept)
-    return _made(folder() / f"{spec.name}-{package}-{version}", pins)
+    return _made(folder() / f"{spec.name}-{package}-{version}", pins, spec)
 
 
 def interpreter_near(spec: BackendSpec, package: str, version: str, pins: str) -> Path:
@@ -110,7 +121,7 @@ def interpreter_of(spec: BackendSpec, pins: str) -> Path:
     """
     told = json.dumps(locks.pins(pins), sort_keys=True)
     digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-    return _made(folder() / f"{spec.name}-{digest}", pins)
+    return _made(folder() / f"{spec.name}-{digest}", pins, spec)
 
 
 def pins_of(python: Path) -> str:
@@ -146,14 +157,14 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_uv(command: Sequence[str]) -> str:
-    """The standard output of an `uv` command, run in the root of the checkout.
+    """The standard output of an `uv` command, run where the paths of requirements are relative to.
 
     Raises:
         NotInstalled: it fails; the message has the last lines that it printed.
     """
     done = subprocess.run(
-        command, cwd=ROOT, env=settings(os.environ), stdin=subprocess.DEVNULL, capture_output=True,
-        encoding="utf-8", errors="replace", check=False,
+        command, cwd=working_folder(), env=settings(os.environ), stdin=subprocess.DEVNULL,
+        capture_output=True, encoding="utf-8", errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:
         raise NotInstalled(f"`{' '.join(command[:3])}`", _told(done.stderr))
@@ -170,9 +181,12 @@ def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
     """The pins that uv compiles from the text of a `requirements.in`, keeping those that fit."""
     excludes = spec.folder / "excludes.txt"
     with tempfile.TemporaryDirectory() as temporary:
-        source = Path(temporary, f"{spec.name}.in")
-        source.write_text(requirements, encoding="utf-8")
-        return compiled(
+        source, own = Path(temporary, f"{spec.name}.in"), Path(temporary, f"{DISTRIBUTION}.in")
+        local = LocalFolders(spec.lock, Path(temporary), working_folder())
+        source.write_text(local.copied(requirements), encoding="utf-8")
+        if INSTALLED:
+            own.write_text(own_requirements(DISTRIBUTION), encoding="utf-8")
+        text = compiled(
             run_uv,
             str(source),
             kept,
@@ -181,23 +195,39 @@ def _compiled(spec: BackendSpec, requirements: str, kept: str) -> str:
             cuda=False,
             options=wheel_options(os.environ),
             excludes=excludes.read_text(encoding="utf-8") if excludes.is_file() else "",
+            harness=[str(own)] if INSTALLED else GROUP,
         )
+        return local.restored(text)
 
 
-def _made(environment: Path, wanted: str) -> Path:
+def _made(environment: Path, wanted: str, spec: BackendSpec) -> Path:
     """The Python of an environment with pins, which is made unless it was made from them before.
 
-    Comments count for nothing: they name the file that the pins were compiled from.
+    Comments count for nothing: they name the file that the pins were compiled from. What is
+    installed here of this project, and of the backend's distribution, is copied.
     """
-    python = environment / "bin" / "python"
-    stamp = environment / STAMP
-    if stamp.is_file() and locks.pins(stamp.read_text(encoding="utf-8")) == locks.pins(wanted):
+    places = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
+    python = environment.joinpath(*places)
+    stamp, copied = environment / STAMP, environment / COPIED
+    names = [*([DISTRIBUTION] if INSTALLED else []), *filter(None, [distribution_of(spec)])]
+    try:
+        digests = "".join(f"{name} {installed_copy.fingerprint(name)}\n" for name in names)
+    except installed_copy.NotCopied as error:
+        raise HarnessError(str(error)) from error
+    if (
+        stamp.is_file()
+        and locks.pins(stamp.read_text(encoding="utf-8")) == locks.pins(wanted)
+        and (copied.read_text(encoding="utf-8") if copied.is_file() else "") == digests
+    ):
         return python
     shutil.rmtree(environment, ignore_errors=True)
     run_uv(["uv", "venv", "--quiet", "--python", locks.PYTHON, str(environment)])
     pins = environment / "requirements.txt"
-    pins.write_text(wanted, encoding="utf-8")
+    local = LocalFolders(spec.lock, environment / "local", working_folder())
+    own = [" ".join(installed_copy.requirement(name, environment)) for name in names]
+    pins.write_text("\n".join([local.copied(wanted), *own, ""]), encoding="utf-8")
     index = wheel_options(os.environ)
     run_uv(["uv", "pip", "sync", "--quiet", "--python", str(python), *index, str(pins)])
+    copied.write_text(digests, encoding="utf-8")
     stamp.write_text(wanted, encoding="utf-8")
     return python

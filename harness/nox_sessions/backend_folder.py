@@ -23,6 +23,9 @@ PLATFORMS = ("linux", "darwin", "win32")
 #: The kinds of values in a `backend.toml`, in words.
 KINDS: dict[type, str] = {str: "a string", list: "a list of strings", dict: "a table"}
 
+#: The distribution that this module is of, where it is installed.
+OURS = "hf-hardware-matrix"
+
 #: The group of entry points by which other distributions name their backends.
 GROUP = "hf_hardware_matrix.backends"
 

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import nox
 
-from harness.nox_sessions import installed_copy
-from harness.nox_sessions.backend_folder import BackendFolder, interpreter
+from harness.nox_sessions.backend_folder import OURS, BackendFolder, interpreter
 from harness.nox_sessions.environment import (
     STAMP,
     Environment,
@@ -119,7 +118,7 @@ def _made(
     apart: str,
 ) -> Path:
     """The Python of the environment, which is made where what it follows from has changed."""
-    from harness.environments import pins
+    from harness.environments import installed_copy, pins
 
     if session.venv_backend == "none":
         session.error(f"Expected an environment for {OPTION}, found --no-venv. Fix: leave it out")
@@ -181,7 +180,7 @@ def _compiled(
     harness: list[str] = []
     if PACKAGE != "harness":
         own = folder / "harness.in"
-        own.write_text(pins.own_requirements(installed_copy.OURS), encoding="utf-8")
+        own.write_text(pins.own_requirements(OURS), encoding="utf-8")
         harness = [str(own)]
     return compile_pins(_runner(session, uv), backend, source, old, harness=harness)
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import nox
-
-from harness.nox_sessions import installed_copy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +69,10 @@ class Environment(NamedTuple):
     def key(self) -> str:
         """A digest that changes with what is to be installed."""
         words = [*self.requirements(), self.torch_backend, *([] if self.gpu else ["no gpu"])]
-        words += map(installed_copy.fingerprint, self.distributions)
+        if self.distributions:
+            from harness.environments import installed_copy
+
+            words += map(installed_copy.fingerprint, self.distributions)
         digest = hashlib.sha256("\0".join(words).encode())
         for path in filter(None, (self.pins, self.constraints, self.excludes)):
             digest.update(path.read_bytes() if path.is_file() else b"")
@@ -137,11 +136,14 @@ def install(session: nox.Session, environment: Environment) -> None:
                 pins = Path(folder, environment.pins.name)
                 pins.write_text(text, encoding="utf-8")
                 arguments[arguments.index("-r") + 1] = str(pins)
-        try:
-            for name in environment.distributions:
-                arguments += installed_copy.requirement(name, Path(folder))
-        except installed_copy.NotCopied as error:
-            session.error(str(error))
+        if environment.distributions:
+            from harness.environments import installed_copy
+
+            try:
+                for name in environment.distributions:
+                    arguments += installed_copy.requirement(name, Path(folder))
+            except installed_copy.NotCopied as error:
+                session.error(str(error))
         session.install(*index, *arguments, env=added, silent=False)
     # An install command, so that `nox -R`, which installs nothing, leaves no false stamp.
     write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
@@ -151,27 +153,16 @@ def install(session: nox.Session, environment: Environment) -> None:
 def with_local_folders(text: str, pins: Path, copies: Path) -> str:
     """Requirements with copies of the folders that lines such as `-e ./backends/x` name.
 
-    Such paths are relative to what holds `backends/`: a checkout, where nox runs and nothing needs
-    to change, or the installed package, which nobody builds in.
-
     Args:
         text: of the requirements.
         pins: the backend's file.
         copies: the folder that the copies are written to.
     """
-    root = pins.resolve().parents[2]
-    if root == Path.cwd():
+    if pins.resolve().parents[2] == Path.cwd():
         return text
+    from harness.environments.local_folders import LocalFolders
 
-    def copied(found: re.Match[str]) -> str:
-        source = root / found[1]
-        if not source.is_dir():
-            return found[0]
-        copy = copies / source.name
-        shutil.copytree(source, copy, dirs_exist_ok=True)
-        return str(copy)
-
-    return re.sub(r"^-e \./(\S+)", copied, text, flags=re.MULTILINE)
+    return LocalFolders(pins, copies, Path.cwd()).copied(text)
 
 
 def reusable(name: str, environment: Environment) -> bool | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import nox
 
 from harness.nox_sessions.backend_folder import (
+    OURS,
     BackendFolder,
     Machine,
     find_backends,
@@ -16,7 +17,6 @@ from harness.nox_sessions.backend_folder import (
 )
 from harness.nox_sessions.backend_session import Command, add_backend
 from harness.nox_sessions.environment import Environment, install, reusable, run, shown
-from harness.nox_sessions.installed_copy import OURS
 from harness.nox_sessions.pins import select, write_pins
 
 #: The installed package, and its folder.

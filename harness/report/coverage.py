@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from harness.catalog import policy
 from harness.report.labels import where
 from harness.results.coverage import BackendCoverage, Coverage, Tally
-from harness.toolkit import markdown_text
+from harness.toolkit import markdown_text, typed_commands
 from harness.toolkit.text_table import markdown_table
 
 #: Markers: `--write` replaces the text between these two lines.
@@ -134,8 +134,8 @@ def _notes(columns: Sequence[BackendCoverage]) -> list[str]:
 
 def _session(column: BackendCoverage) -> str:
     """The command that runs every applicable entry of a column."""
-    precision = "" if column.precision == "default" else f" -- --precision {column.precision}"
-    return f"nox -s {column.name}{precision}"
+    other = column.precision != "default"
+    return typed_commands.session(column.name, ["--precision", column.precision] if other else [])
 
 
 def _of(tally: Tally) -> str:

@@ -20,6 +20,7 @@ from harness.results.ratios import QUANTITIES, Quantity, Ratios, ratios
 from harness.results.run_changes import RunChange, all_changes
 from harness.results.side import Side
 from harness.results.speed_gate import SpeedChange, judged
+from harness.toolkit import typed_commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def compare(before: Side, after: Side) -> Comparison:
         raise HarnessError(
             f"expected results on both sides, or expectations; found {before.label} and "
             f"{after.label}. Fix: a session holds results against expectations itself, and "
-            "nox -s report shows its verdicts"
+            f"{typed_commands.report()} shows its verdicts"
         )
     first, second = dict(before.states), dict(after.states)
     if before.expectations:

@@ -63,7 +63,9 @@ def summarise(
     if not results and run.supply.done_before and not selection.cells:
         entries = len({cell.entry.name for cell in run.supply.done_before})
         done = f"the policy is done: all {entries} of its entries have run with these pins"
-        return f"{run.spec.name}: {done}", [f"{done}; `nox -s coverage` counts what passed"]
+        return f"{run.spec.name}: {done}", [
+            f"{done}; `{typed_commands.coverage()}` counts what passed"
+        ]
     unchanged = len(run.unchanged.left_out) if run.unchanged is not None else 0
     left -= unchanged
     still = (

@@ -31,6 +31,14 @@ def results_folder(root: Path = ROOT) -> Path:
     return (Path.cwd() if INSTALLED else root) / "results"
 
 
+def working_folder() -> Path:
+    """The folder in which commands are started: the checkout, or the current one when installed.
+
+    Paths of requirements are relative to it, and `python -m harness` is found in it.
+    """
+    return Path.cwd() if INSTALLED else ROOT
+
+
 def is_installed(path: Path) -> bool:
     """Whether a file lies where installers put packages, and is nobody's to edit."""
     places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}

@@ -37,6 +37,36 @@ def session(backend: str, options: Sequence[str] = ()) -> str:
     return f"{python()} -m {OWN} {shlex.join(['run', backend, *options])}"
 
 
+def measure(backend: str, options: Sequence[str]) -> str:
+    """The command of a session that measures: `nox -s measure -- openvino --models bert`.
+
+    Args:
+        backend: the session's name.
+        options: of the session.
+    """
+    if by_nox():
+        return shlex.join(["nox", "-s", "measure", "--", backend, *options])
+    return session(backend, ["--measure", *options])
+
+
+def with_packages(install: str, words: Sequence[str]) -> str:
+    """The commands that run one of ours in an environment with a backend's packages.
+
+    Args:
+        install: installs them without nox, `python -m pip install -r requirements.txt`.
+        words: the command, as `size bert`.
+    """
+    if by_nox():
+        python = ".nox/torch-cpu/bin/python"
+        return f"nox -s torch-cpu --install-only, then {python} -m {OWN} {shlex.join(words)}"
+    return f"{install}, then the same again"
+
+
+def coverage() -> str:
+    """The command that counts what passed; a checkout has a session for it."""
+    return f"{python()} -m {OWN} coverage" if INSTALLED else "nox -s coverage"
+
+
 def report() -> str:
     """The command of the report."""
     return "nox -s report" if by_nox() else f"{python()} -m {OWN} report"

@@ -1,7 +1,7 @@
-"""Wheel of a distribution as nox's own environment has it, for the environments of sessions.
+"""Wheel of a distribution as this environment has it, for the environments of sessions.
 
-A session then runs the very code that nox was installed with, from an index, a repository or a
-folder alike, and asks no network for it.
+A session then runs the very code that is installed here, beside nox or beside a command, from an
+index, a repository or a folder alike, and asks no network for it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import base64
 import functools
 import hashlib
 import json
+import sys
 import zipfile
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
-
-#: The distribution that this module is of, where it is installed.
-OURS = "hf-hardware-matrix"
 
 #: Files of a distribution's metadata that its installer has written.
 INSTALLERS = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"}
@@ -69,7 +67,7 @@ def wheel(found: Distribution, folder: Path) -> Path:
     if files is None or told is None:
         raise NotCopied(
             f"Expected {name} as an installer leaves a wheel, found it without RECORD or WHEEL in "
-            "its metadata. Fix: python -m pip install it again, beside nox"
+            f"its metadata. Fix: {sys.executable} -m pip install it again"
         )
     tag = next(
         line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("Tag:")
@@ -96,8 +94,8 @@ def _distribution(name: str) -> Distribution:
         return distribution(name)
     except PackageNotFoundError:
         raise NotCopied(
-            f"Expected {name} in nox's own environment, found none. Fix: python -m pip install it "
-            "beside nox"
+            f"Expected {name} in the environment of {sys.executable}, found none. "
+            f"Fix: {sys.executable} -m pip install it"
         ) from None
 
 
