@@ -99,6 +99,11 @@ def test_static_shapes_follow_a_failure_and_refuse_others() -> None:
         outputs(exporter, {"x": PLAIN, "y": PLAIN})
 
 
+def test_a_missing_input_is_not_taken_from_the_call_before() -> None:
+    with pytest.raises(ValueError, match="expected the inputs x, found none called x"):
+        outputs(Exporter(), {})
+
+
 def test_two_failures_say_the_cause_of_each() -> None:
     with pytest.raises(ExportFailed, match=r"dynamic: KeyError: 'inner'; static: KeyError"):
         hf_export.export(Exporter("dynamic", "static"), case())

@@ -100,9 +100,15 @@ class HfProgram:
         """One inference.
 
         Raises:
+            ValueError: an input is missing. OpenVINO would take that of the call before.
             Unsupported: the shapes are static, and an input has another one than the plain example.
             What the runtime raises.
         """
+        if missing := self._shapes.keys() - inputs.keys():
+            raise ValueError(
+                f"expected the inputs {', '.join(self._shapes)}, found none called "
+                f"{', '.join(sorted(missing))}. Fix: give each in every call"
+            )
         if self.made.refusal:
             for name, array in inputs.items():
                 if array.shape != self._shapes.get(name):
