@@ -49,6 +49,8 @@ nox.options.error_on_external_run = True
 DEFAULT = ("lint", "tests", "mock")
 #: The backend whose pins the project's own tests and the model lists' coverage run on.
 REFERENCE = "torch_cpu"
+#: Has the tests run on the installed wheel.
+INSTALLED = "--installed"
 SOURCES = ("harness", "backends", "tools", "tests", "benchmarks", "noxfile.py")
 
 BACKENDS = {backend.folder.name: backend for backend in find_backends(ROOT / "backends")}
@@ -82,15 +84,20 @@ LOCK = Environment(packages=groups("lock"))
 
 @nox.session(reuse_venv=reusable("tests", TESTS))
 def tests(session: nox.Session) -> None:
-    """Project: its own tests on every core, with the coverage of its code; -- -n 0 for one.
+    """Project: its own tests on every core, with their coverage; -- --installed: on the wheel.
 
     Some of the tests, by their files, come without the table of coverage: it says nothing of them.
+    So do those of the installed wheel, which run far from the checkout.
     """
     install(session, TESTS)
-    session.run("coverage", "erase", silent=True)
     # addopts load the harness's plugin, whose -n says how many cells run at once, and block
     # pytest-xdist, whose -n says how many tests do. Here nothing but pytest-xdist is wanted.
     parallel = ["--override-ini", "addopts=", "-p", "xdist", "-n", "logical", "--dist", "worksteal"]
+    if INSTALLED in session.posargs:
+        words = [word for word in session.posargs if word != INSTALLED]
+        run(session, "python", "-m", "tools.installed_tests", *parallel, *words)
+        return
+    session.run("coverage", "erase", silent=True)
     command = ["coverage", "run", "-m", "pytest", *parallel, *session.posargs]
     try:
         # The tests choose backends themselves.
@@ -110,6 +117,8 @@ def lint(session: nox.Session) -> None:
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.y*ml"))
     if not workflows:
         session.error("Expected workflows in .github/workflows, found none. Fix: git checkout")
+    copied = sorted(str(path) for path in Path("examples").glob("*/.github/workflows/*.yml"))
+    copied.append("examples/ci/pytorch-relay.yml")
     actions = sorted(str(path) for path in Path(".github/actions").glob("*/action.yml"))
     scripts = [str(path) for path in Path(".ci").glob("*") if path.is_file()]
     sources = [name for name in SOURCES if name.endswith(".py") or any(Path(name).rglob("*.py"))]
@@ -118,16 +127,18 @@ def lint(session: nox.Session) -> None:
         ["ruff", "check", *session.posargs, *sources],
         ["ruff", "format", *([] if fix else ["--check"]), *sources],
         ["mypy", *sources],
-        ["actionlint", *workflows],
-        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github"],
+        ["actionlint", *workflows, *copied],
+        ["zizmor", "--offline", "--persona", "pedantic", "--no-progress", ".github", *copied],
         ["shellcheck", *scripts],
         ["check-jsonschema", "--builtin-schema", "vendor.github-actions", *actions],
         ["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "examples/ci/gitlab-ci.yml"],
+        ["python", "-m", "tools.jenkinsfile", "examples/ci/Jenkinsfile"],
     ):
         try:
             session.run(*command)
         except nox.command.CommandFailed:
-            failed.append(" ".join(command[:2] if command[0] == "ruff" else command[:1]))
+            words = {"ruff": 2, "python": 3}.get(command[0], 1)
+            failed.append(" ".join(command[:words]))
     if failed:
         names = ", ".join(failed)
         session.error(

@@ -27,7 +27,6 @@ from harness.results.advice import Choice
 from harness.results.store import Store
 from harness.toolkit.hardware import Part
 
-ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Any]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from vendor_package import BACKEND, write_vendor
-from workplace import ROOT, Workplace
+from workplace import BACKENDS, FAKES, Workplace
 
 from harness.catalog import backends, entry_points
 from harness.commands import devices
@@ -50,7 +50,7 @@ def test_an_entry_point_is_a_backend_beside_ours(
 
 def test_a_folder_of_ones_own_stands_alone(folder: Path) -> None:
     write_vendor(folder)
-    assert "acme-npu" not in backends.discover(ROOT / "tests" / "fakes")
+    assert "acme-npu" not in backends.discover(FAKES)
 
 
 def test_a_package_of_one_part(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_two_of_one_name(folder: Path) -> None:
 
 def test_a_name_of_ours_is_taken(folder: Path) -> None:
     write_vendor(folder, name="mock", value="acme_matrix.mock")
-    assert backends.find("mock").folder == ROOT / "backends" / "mock"
+    assert backends.find("mock").folder == BACKENDS / "mock"
     with pytest.raises(HarnessError, match=r"found mock = acme_matrix\.mock"):
         backends.discover()
 
@@ -141,9 +141,9 @@ def test_a_session_in_a_checkout(workplace: Workplace, folder: Path) -> None:
     write_vendor(folder, backend=f"{BACKEND}\nassert __name__ == 'acme_matrix.acme_npu.backend'\n")
     done = workplace.run(
         "acme-npu",
-        f"--lists={ROOT / 'model_lists'}",
+        f"--lists={BACKENDS.parent / 'model_lists'}",
         "--models=bert",
-        backends=ROOT / "backends",
+        backends=BACKENDS,
         PYTHONPATH=str(folder),
     )
     assert "2 of 2 cells passed" in done.stdout, done.stdout

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from workplace import BACKENDS
 
 from harness.workers import ld_preload
 
-POWERS = Path(__file__).parent.parent / "backends" / "qnn" / "powers_of_two.c"
+POWERS = BACKENDS / "qnn" / "powers_of_two.c"
 
 #: Whole powers of two to both ends of the numbers and beyond, and powers that are none; numbers
 #: times powers of two, below the normal ones too.

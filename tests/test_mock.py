@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workplace import ROOT, Workplace
+from workplace import BACKENDS, Workplace
 
 from backends.mock import backend as mock
 from backends.mock.models import MockModel, MockPipeline, MockProcessor, MockTokenizer, example
@@ -87,7 +87,7 @@ def run(monkeypatch: pytest.MonkeyPatch, family: str, text: str, fault: str = ""
     monkeypatch.setattr(mock, "recorded", lambda: {"thing": str(line(text))})
     entry = Entry("thing", family, "thing")
     options = {"fault": f"{fault}=thing"} if fault else {}
-    job = Job(Cell(entry, "mock"), 0, "tiny", ROOT / "backends", options)
+    job = Job(Cell(entry, "mock"), 0, "tiny", BACKENDS, options)
     return stages.run(job, lambda *_: None)
 
 
@@ -323,7 +323,7 @@ def test_without_a_snapshot_there_is_no_mock(
     mock.recorded.cache_clear()
     try:
         assert mock.recorded() == {}
-        with pytest.raises(Unavailable, match="harness record"):
+        with pytest.raises(Unavailable, match="record` in torch-cpu's environment"):
             mock.Backend({}).probe()
     finally:
         mock.recorded.cache_clear()
@@ -416,7 +416,7 @@ def test_faults_that_end_a_process_cost_one_cell_each(workplace: Workplace) -> N
         "slow=swin",
     ]
     words = [word for fault in faults for word in ("--fault", fault)]
-    done = workplace.run("mock", "--timeout=2", "-n2", *words, backends=ROOT / "backends")
+    done = workplace.run("mock", "--timeout=2", "-n2", *words, backends=BACKENDS)
     found = {name: (row["stage"], row["outcome"]) for name, row in workplace.cells("mock").items()}
     assert found == {
         "gpt2": ("run", "crash"),

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,11 +22,9 @@ from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def entry_of(name: str) -> Entry:
-    return model_lists.load(ROOT).entries[name]
+    return model_lists.load().entries[name]
 
 
 def real_module(entry: Entry, head: str, dtype: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workplace import BACKENDS
 
 from harness import __main__ as command_line
 from harness.catalog import backends
@@ -24,8 +25,6 @@ from harness.diagnosis.upstream_report import upstream_report
 from harness.toolkit.seeded_values import uniform
 from harness.workers.settings import cores
 from harness.workers.task_endings import settings_of
-
-ROOT = Path(__file__).resolve().parent.parent
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -89,17 +88,17 @@ def test_runs_of_numbers_are_products_and_others_are_not() -> None:
     assert source_text.numbers([5, 3]) == "[5, 3]"
 
 
-TEMPLATES = sorted((ROOT / "backends").glob("[!_]*/repro.py.jinja"))
+TEMPLATES = sorted((BACKENDS).glob("[!_]*/repro.py.jinja"))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.parent.name)
 def test_a_backends_template_is_one_and_runs_programs(path: Path) -> None:
-    environment = script.environment(ROOT / "backends")
+    environment = script.environment(BACKENDS)
     name = f"{path.parent.name}/{path.name}"
     assert environment.get_template(name).render is not None
-    assert script.template_has(ROOT / "backends", name, "program")
-    assert script.template_has(ROOT / "backends", name, "operators")
-    assert not script.template_has(ROOT / "backends", name, "nothing")
+    assert script.template_has(BACKENDS, name, "program")
+    assert script.template_has(BACKENDS, name, "operators")
+    assert not script.template_has(BACKENDS, name, "nothing")
     spec = backends.find(path.parent.name)
     writes = "def exported(" in (spec.folder / "backend.py").read_text("utf-8")
     assert ("exported" in script.forms(spec)) == writes

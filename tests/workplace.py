@@ -12,8 +12,12 @@ from unittest import mock
 
 import pytest
 
+from harness.toolkit import checkout
+
 ROOT = Path(__file__).resolve().parent.parent
 FAKES = ROOT / "tests" / "fakes"
+#: The backends of the checkout, or of the installed package that is tested.
+BACKENDS = checkout.ROOT / "backends"
 
 
 @dataclass(frozen=True, slots=True)
