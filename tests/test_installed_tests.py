@@ -1,4 +1,4 @@
-"""What `nox -s tests -- --installed` copies, leaves out and says."""
+"""`nox -s tests -- --installed`: copies of the tests, those left out, and what it says."""
 
 from __future__ import annotations
 

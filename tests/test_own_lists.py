@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
+from harness import __main__ as command_line
+from harness.__main__ import COMMANDS
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
 from harness.commands import list as list_command
 from harness.contract import Cell, CellResult, HarnessError, Outcome, Stage
@@ -143,3 +146,42 @@ def test_a_rerun_names_them(mine: Path) -> None:
         "our_bert", "encoder-only", "bert", "base", "default", Stage.RUN, Outcome.FAIL
     )
     assert f"--lists=+{mine}" in run.rerun(result)
+
+
+#: Commands without --lists, with the reason.
+WITHOUT = {
+    "run": "a session has the option",
+    "devices": "about backends",
+    "diff": "about cells that were stored",
+    "discover": "holds the library against this project's lists",
+    "dockerfile": "about backends",
+    "set-aside": "about files",
+    "record": "writes this project's signatures",
+    "record-checkpoints": "writes this project's checkpoints",
+    "seeds": "writes this project's seeds",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_reads_lists_takes_others(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(COMMANDS[name][0]).add_arguments(parser)
+    assert ("--lists" in parser.format_help()) is (name not in WITHOUT)
+
+
+def test_expectations_are_those_of_the_lists(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """This project's backends expect nothing of a list that stands alone; its folder may."""
+    assert command_line.main(["expectations", "openvino", "--lists", str(mine)]) == 0
+    assert capsys.readouterr().out == ""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "mine.toml").write_text(MINE, encoding="utf-8")
+    (folder / "expectations.toml").write_text(ROW, encoding="utf-8")
+    assert command_line.main(["expectations", "--lists", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "every backend: 1 entry is expected to fail (1 ours)"
+    )
+    assert command_line.main(["expectations", "openvino", "--lists", f"+{mine}"]) == 0
+    assert capsys.readouterr().out.startswith("openvino: ")

@@ -153,7 +153,7 @@ def test_a_change_of_pytorch_is_held_against_the_pins(nox: Installation, checkou
 def after_change(
     checkout: Path, version: str, told: Mapping[str, str]
 ) -> tuple[int, dict[str, int], str]:
-    """What the job `matrix` says of a build of PyTorch: exit status, counts, step summary."""
+    """Results of the job `matrix` on a build of PyTorch: exit status, counts, step summary."""
     for left in ("wheels", "pytorch"):
         shutil.rmtree(checkout / left, ignore_errors=True)
     for apart in (checkout / "results").glob("with-*"):
@@ -211,7 +211,7 @@ def relay() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 PAYLOAD = json.dumps({"event_type": "pull_request", "delivery_id": "d", "payload": {"number": 7}})
 
-#: What GitHub puts in the place of the workflow's expressions.
+#: The values that GitHub puts in the place of the workflow's expressions.
 EXPRESSIONS: Mapping[str, str] = {
     "github.repository": "acme/acme-matrix",
     "github.run_attempt": "2",

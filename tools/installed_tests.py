@@ -59,7 +59,7 @@ def functions(path: Path) -> list[str]:
 
 
 def summary(root: Path = ROOT) -> str:
-    """What stays out, counted, with the reasons."""
+    """The tests that stay out, counted, with the reasons."""
     rows = left_out(root)
     total = sum(len(functions(path)) for path in (root / "tests").glob("test_*.py"))
     count = sum(1 if "::" in name else len(functions(root / name)) for name in rows)

@@ -56,7 +56,7 @@ def _first_word(node: Mapping[str, Any]) -> str:
 
 
 def faults(section: Section, where: str = "") -> list[str]:
-    """What is wrong with a section and those inside of it, a line each.
+    """Faults of a section and those inside of it, a line each.
 
     Args:
         section: a statement with its block.
@@ -82,7 +82,7 @@ def faults(section: Section, where: str = "") -> list[str]:
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with a file, a line each."""
+    """Faults of a file, a line each."""
     from lark.exceptions import LarkError
 
     try:
