@@ -18,6 +18,8 @@ import uv
 from installed import Installation, installation, wheel
 from vendor_package import write_vendor
 
+from harness.environments import locks
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Folders of the checkout, which no file of the wheel may import.
@@ -104,8 +106,19 @@ def test_pytest_is_told_of_no_plugin(files: dict[str, bytes]) -> None:
 
 def test_the_package_asks_for_what_every_session_has() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = set(project["dependency-groups"]["harness"]) | {"jinja2>=3.1", "platformdirs>=4.3"}
-    assert set(project["project"]["dependencies"]) == wanted
+    assert project["project"]["dependencies"] == project["dependency-groups"]["harness"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "backends").glob("*/requirements.txt")),
+    ids=lambda path: path.parent.name,
+)
+def test_the_pins_have_all_that_the_package_asks_for(path: Path) -> None:
+    """An environment of the installed package has no version that nobody has pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = {re.split(r"[<>=]", line)[0] for line in project["project"]["dependencies"]}
+    assert wanted <= locks.pins(path.read_text(encoding="utf-8")).keys()
 
 
 def test_renaming_leaves_other_names_alone() -> None:

@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     if arguments.serve is not None:
         return serve(arguments)
-    from harness.report import html, markdown  # need jinja2, which only the report session has
+    from harness.report import html, markdown  # which import jinja2
 
     folder: Path = arguments.results
     output: Path = arguments.output or folder
@@ -121,7 +121,7 @@ def serve(arguments: argparse.Namespace) -> int:
     Raises:
         HarnessError: the port is taken, or there are no results yet.
     """
-    from harness.report import html  # needs jinja2, which only the report session has
+    from harness.report import html  # which imports jinja2
 
     folder: Path = arguments.results
     with tempfile.TemporaryDirectory(prefix="harness-") as copies:
