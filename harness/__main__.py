@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "harness.commands.set_aside",
         "move a damaged results file away whole, with its log",
     ),
+    "durations": ("harness.commands.durations", "what each cell took, to split shards by"),
     "operators": ("harness.commands.operators", "which unsupported operator blocks which entries"),
     "seeds": ("harness.commands.seeds", "example inputs that are far from ties, by trying"),
     "arguments": ("harness.commands.arguments", "arguments of forward that no input of a cell has"),

@@ -29,7 +29,10 @@ _NEED_BACKEND = (
     "remove_downloads",
     "trust_remote_code",
     "allow_pickle",
+    "changed",
+    "changed_since",
     "shard",
+    "durations_file",
     "repeat",
     "localise",
     "device",
@@ -123,14 +126,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="speed, memory and energy of each cell that runs, one cell at a time",
     )
     add("--seed", type=int, metavar="N", help="of weights and inputs; 0")
-    add("--timeout", type=float, metavar="SECONDS", help="of one cell; 120, or 600 with --measure")
+    add(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="of one cell; 120, or 600 with --measure, and less "
+        "in a first try of cells that took far less in their last runs",
+    )
     add("--memory", type=int, metavar="MB", help="that one cell may add; 4096")
     add(
         "--changed",
         action="store_true",
         help="only cells whose code, pins, device or row differ from those of their last result",
     )
+    add(
+        "--changed-since",
+        metavar="REV",
+        help="only cells that use what differs, by git, from where this branch left REV",
+    )
     add("--shard", metavar="I/N", help="only the I-th of N parts of the entries")
+    add(
+        "--durations-file",
+        type=_path,
+        metavar="FILE",
+        help="split shards by the durations in FILE, the same in each shard; by count without",
+    )
     add(
         "--repeat",
         type=int,

@@ -327,11 +327,14 @@ def collect(backend: str, words: list[str], checkout: Path) -> None:
     """Collect the cells of a backend's session, which opens no SDK: at least one is there."""
     own = {"~/models": str(checkout / "models"), "../my-repository": str(checkout)}
     own["$CI_NODE_INDEX/$CI_NODE_TOTAL"] = "1/4"
+    (checkout / "durations.toml").touch()
     given = [with_own_folders(word, own) for word in words]
     if "--precision" in given:
         named = given.index("--precision") + 1
         # To know all of them, the device is asked.
         given[named] = given[named].replace("all", "default")
+    if "--changed-since" in given:
+        given[given.index("--changed-since") + 1] = a_commit(checkout)
     folders = [f"--lists={checkout / 'model_lists'}", f"--results={checkout / 'results'}"]
     if not any(word.startswith("--backends-dir") for word in words):
         folders.append(f"--backends-dir={checkout / 'backends'}")
@@ -339,6 +342,14 @@ def collect(backend: str, words: list[str], checkout: Path) -> None:
     ini = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={checkout}", "-p", "no:cacheprovider"]
     status = quiet_pytest([*ini, "--co", "-q", *chosen, *folders, *given], cwd=checkout)
     assert status == pytest.ExitCode.OK, f"{backend}: pytest refuses {shlex.join(words)}"
+
+
+def a_commit(folder: Path) -> str:
+    """A commit of a folder, which is made a repository where it is none."""
+    person = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "empty"]):
+        subprocess.run(["git", *person, *words], cwd=folder, check=True)
+    return "HEAD"
 
 
 def quiet_pytest(words: list[str], cwd: Path) -> int:

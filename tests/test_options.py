@@ -18,9 +18,13 @@ def config(words: list[str]) -> Any:
     parser = pytest.Parser(_ispytest=True)
     plugin.pytest_addoption(parser)
     known = parser.parse_known_args(words)
-    return SimpleNamespace(
-        getoption=lambda name: getattr(known, name), invocation_params=SimpleNamespace(args=words)
-    )
+
+    def getoption(name: str) -> Any:
+        if not hasattr(known, name):
+            raise ValueError(f"no option named {name!r}")  # as pytest does
+        return getattr(known, name)
+
+    return SimpleNamespace(getoption=getoption, invocation_params=SimpleNamespace(args=words))
 
 
 @pytest.mark.parametrize(

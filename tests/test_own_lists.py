@@ -99,7 +99,7 @@ def test_no_snapshot_and_no_foreign_expectation_holds(mine: Path, beside: bool) 
     run = Run(Options("torch-cpu", lists=ChosenLists(mine, beside)))
     own = run.catalog.entries["our_bert"]
     assert run.job(Cell(own, "torch-cpu")).expected_signature is None
-    assert "our_bert" in run.named
+    assert "our_bert" in run.chosen.named
     if beside:
         ours = run.catalog.entries["bert"]
         assert run.job(Cell(ours, "torch-cpu")).expected_signature is not None

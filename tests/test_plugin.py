@@ -560,9 +560,9 @@ def test_wrong_options_are_refused(
 
 def test_shards_are_even_disjoint_and_complete(workplace: Workplace) -> None:
     workplace.write(vision=" ".join(f"m{n}" for n in range(10)))
-    shards = [Run(options(workplace, shard=(i, 3))).selected for i in (1, 2, 3)]
+    shards = [Run(options(workplace, shard=(i, 3))).chosen.of_shard for i in (1, 2, 3)]
     assert [len(shard) for shard in shards] == [4, 3, 3]
-    assert frozenset().union(*shards) == Run(options(workplace)).selected
+    assert frozenset().union(*shards) == Run(options(workplace)).chosen.of_shard
 
 
 @pytest.mark.parametrize(

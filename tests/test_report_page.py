@@ -186,6 +186,7 @@ def test_every_address_shows_its_page(tab: Tab) -> None:
 def test_the_best_backend_for_a_model_is_named_first(tab: Tab) -> None:
     tab.go("#/entry/whisper")
     assert "Best backend here: cpu" in tab.shown(".best")
+    assert "a real device before an emulated one" in tab.shown("#view")
     assert tab.page.locator("#view figure svg").count() >= 3  # scores, speed, memory
 
 

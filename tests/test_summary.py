@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from harness.contract import CellResult, Metric, Outcome, Stage, Verdict
-from harness.results.last_results import LastResult
+from harness.results.last_results import LastResult, Origin
 from harness.session import news, summary
 from harness.session.cost import Cost
 from harness.session.hooks import drop_cut_line
@@ -93,7 +93,8 @@ def test_the_slowest_come_first(make_result: Make) -> None:
 
 def last(*results: CellResult) -> dict[tuple[str, str, str], LastResult]:
     when = datetime(2026, 11, 28, tzinfo=UTC)
-    return {(r.entry, r.head, r.precision): LastResult(r, when, None) for r in results}
+    origin = Origin("", "", {}, 0, ())
+    return {(r.entry, r.head, r.precision): LastResult(r, when, None, origin) for r in results}
 
 
 def test_what_changed_since_the_last_run_is_told(make_result: Make) -> None:

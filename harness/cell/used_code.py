@@ -40,6 +40,24 @@ def used_code(case: Case | None, folder: Path) -> list[str]:
     return sorted({*filter(None, found), *_own(folder), *library})
 
 
+def is_used(path: Path, folder: Path) -> bool:
+    """Whether a file is such that a cell's process may use it: code, a table, of the backend.
+
+    Args:
+        path: of the file, which need not be there.
+        folder: the backend's own.
+    """
+    file = str(path)
+    if path.name in OTHER_FILES or path.suffix in OTHER_SUFFIXES or file.startswith(LISTS):
+        return False
+    if not file.startswith((*CODE, f"{folder.parent}{os.sep}")):
+        return False
+    # Another backend's folder is nothing to this one.
+    around = path.relative_to(folder.parent).parts if path.is_relative_to(folder.parent) else ()
+    other = folder.parent / around[0] if len(around) > 1 else folder
+    return other == folder or not (other / "backend.toml").is_file()
+
+
 def _files(folders: tuple[str, ...]) -> Iterator[str]:
     """Files below some folders that were imported or read."""
     for module in list(sys.modules.values()):

@@ -160,7 +160,15 @@ class ClusterPool(Listener, Generic[T]):
 
     def _node_task(self, ticket: int) -> NodeTask:
         task = self._tasks[ticket][0]
-        return NodeTask(task.target, task.argument, task.label, task.patience, ticket)
+        return NodeTask(
+            task.target,
+            task.argument,
+            task.label,
+            task.patience,
+            task.own_limit,
+            task.own_limit_from,
+            ticket=ticket,
+        )
 
     def _conclude(self, ticket: int, ending: Ending) -> None:
         task, future = self._tasks.pop(ticket)

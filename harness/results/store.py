@@ -18,11 +18,12 @@ from typing import Self
 import duckdb
 
 from harness.contract import GREEN, CellResult, Culprit, HarnessError, Outcome, RunInfo
-from harness.results import before_writing, last_results, schema
+from harness.results import before_writing, last_results, schema, stored_durations
 from harness.results.errors import first_line, fix_of
 from harness.results.last_results import LastResult, ResultKey
 from harness.results.reader import Reading, is_locked
 from harness.results.schema import LARGEST_SEQUENCE, SCHEMA, SCHEMA_VERSION
+from harness.results.stored_durations import StoredDuration
 from harness.toolkit import printable
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Store"]
@@ -291,6 +292,18 @@ class Store:
         """
         asked = [backend, fallback, size]
         return last_results.read(self._connection, asked)
+
+    def durations(
+        self, backend: str, fallback: str = "", size: str = "tiny"
+    ) -> dict[tuple[str, str, str], StoredDuration]:
+        """Durations of the cells of a backend in their last runs, by (entry, head, precision).
+
+        Args:
+            backend: its name.
+            fallback: empty for durations on its own device, else of what stood in for it.
+            size: of the models.
+        """
+        return stored_durations.read(self._connection, [backend, fallback, size])
 
     def close(self) -> None:
         """Close the file. Safe to call twice, and after a failed write."""

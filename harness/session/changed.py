@@ -19,13 +19,11 @@ from harness.cell.request import Job
 from harness.contract import GREEN, Cell, CellResult, Device, Outcome
 from harness.results.expectations import Expectations
 from harness.results.last_results import LastResult, ResultKey
-from harness.session.cell_key import CellKey, key_of
-from harness.session.jobs import Jobs
+from harness.session.cell_name import CellName, name_of
 from harness.session.provenance import lock_of
 from harness.toolkit import cache
 from harness.toolkit.machine import machine as this_machine
 from harness.toolkit.source_files import SourceFiles
-from harness.workers.task import Task
 
 #: Outcomes that hang on time or memory of the day: such a cell runs again.
 OF_THE_DAY = frozenset({Outcome.TIMEOUT, Outcome.OOM, Outcome.CRASH, Outcome.FLAKY})
@@ -98,7 +96,7 @@ class Unchanged:
 
     def __init__(
         self,
-        last: Mapping[CellKey, LastResult],
+        last: Mapping[CellName, LastResult],
         keys: ResultKeys,
         expectations: Expectations,
     ) -> None:
@@ -120,17 +118,6 @@ class Unchanged:
         self.left_out[cell.id] = last
         return True
 
-    def remaining(self, tasks: Iterable[Task], jobs: Jobs) -> list[Task]:
-        """The tasks of cells that have to run; the others are left out.
-
-        Args:
-            tasks: of all cells.
-            jobs: their requests.
-        """
-        return [
-            task for task in tasks if not self.leave_out(jobs[task.label].cell, jobs[task.label])
-        ]
-
     def compare(self, job: Job, result: CellResult) -> None:
         """Count a cell that ran although nothing had changed: as before, or otherwise."""
         last = self._same(job.cell, job)
@@ -144,7 +131,7 @@ class Unchanged:
 
     def _same(self, cell: Cell, job: Job) -> LastResult | None:
         """The last result of a cell, where its key is that of a result of now."""
-        last = self._last.get(key_of(cell))
+        last = self._last.get(name_of(cell))
         if last is None or last.key is None:
             return None
         now = self._keys.key(job, last.key.files)
@@ -168,6 +155,13 @@ def false_green(found: Unchanged) -> str:
         f"{f' and {more} more' if more > 0 else ''}. Fix: look for what their key in {__name__} "
         "lacks; until then, run without --changed"
     )
+
+
+def left_out_line(found: Unchanged) -> str:
+    """A sentence on the cells that were left out."""
+    count = len(found.left_out)
+    cells = f"{count} cell{'s' if count > 1 else ''}"
+    return f"{cells} unchanged, not run: their last results still hold"
 
 
 def note(last: LastResult) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.contract import Cell
 from harness.results import checkpoints_done
 from harness.session import checkpoint_plan
-from harness.session.cell_key import key_of
+from harness.session.cell_name import name_of
 from harness.session.checkpoint_feed import CheckpointFeed, Fetched
 from harness.session.checkpoint_plan import Planned
 from harness.session.options import Options
@@ -55,8 +55,8 @@ class CheckpointSupply:
         cache = checkpoint_plan.cache_folder()
         if settings.policy:
             done = checkpoints_done.cells_done(results, lock)
-            self.done_before = [cell for cell in cells if key_of(cell) in done]
-            cells = [cell for cell in cells if key_of(cell) not in done]
+            self.done_before = [cell for cell in cells if name_of(cell) in done]
+            cells = [cell for cell in cells if name_of(cell) not in done]
         entries = {cell.entry.name: cell.entry for cell in cells}.values()
         memory = self._options.limits.memory_mb
         self.planned = checkpoint_plan.plan(entries, settings, cache, memory)

@@ -9,7 +9,9 @@ from harness.cell.request import DEFAULT
 from harness.contract import Cell
 from harness.session import checkpoint_plan
 from harness.session.run import Run
+from harness.session.time_limits import FACTOR
 from harness.toolkit import printable
+from harness.toolkit.checkout import shown_path
 
 
 def header(run: Run, cells: Sequence[Cell]) -> list[str]:
@@ -56,7 +58,10 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     )
     lines.append(f"entries: {entries} of {len(run.catalog.entries)}, {size}")
     again = f"; what fails is run again, {options.repeat} times at most" if options.repeat else ""
+    limits += f", at first {FACTOR:g} times what it took before" if options.own_limits else ""
     lines.append(f"cells: {len(cells)}, {at_once}, {limits}{again}")
+    if options.shard != (1, 1):
+        lines.append(shard_line(run))
     if options.pretrained is not None:
         lines.append(weights_line(run))
     if options.measure:
@@ -66,6 +71,18 @@ def header(run: Run, cells: Sequence[Cell]) -> list[str]:
     warnings = [*run.expectations.warnings, *filter(None, [run.cache.obstacle()])]
     lines += (f"warning: {warning}" for warning in warnings)
     return [printable.line(line, printable.KEPT_LINE) for line in lines]
+
+
+def shard_line(run: Run) -> str:
+    """The line about the shard: its part of the entries, and what the split follows from."""
+    shard = "{}/{}".format(*run.options.shard)
+    chosen, file = run.chosen, run.chosen.durations
+    line = f"shard: {shard}, {len(chosen.of_shard)} of {len(chosen.named)} entries, split by "
+    if file is None:
+        return f"{line}count"
+    if not file.seconds:
+        return f"{line}count: {shown_path(file.path)} holds no durations of {run.spec.name}"
+    return f"{line}{shown_path(file.path)}, which has to be {file.digest} in every shard"
 
 
 def weights_line(run: Run) -> str:

@@ -96,7 +96,7 @@ class RunHooks:
         others: list[pytest.Item] = []
         for item in items:
             elsewhere = isinstance(item, CellItem) and (
-                item.cell.entry.name not in self.run.selected
+                item.cell.entry.name not in self.run.chosen.of_shard
             )
             (others if elsewhere else mine).append(item)
         self._in_other_shards = len(others)
@@ -198,6 +198,12 @@ class RunHooks:
         for item, future in zip(items, futures, strict=True):
             self._futures[item.nodeid] = future
             future.add_done_callback(self._count)
+        self._reorder(session.items)
+
+    def _reorder(self, items: list[pytest.Item]) -> None:
+        """Have pytest go through the cells in the order in which they start."""
+        places = {cell.id: place for place, cell in enumerate(self.run.order)}
+        items.sort(key=lambda i: places[i.cell.id] if isinstance(i, CellItem) else -1)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:

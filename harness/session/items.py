@@ -51,7 +51,7 @@ class ModelList(pytest.File):
     def collect(self) -> Iterator[CellItem]:
         """An item for each cell of each entry in the file that `--models` names."""
         for name, path in self.run.catalog.files.items():
-            if path == self.path and name in self.run.named:
+            if path == self.path and name in self.run.chosen.named:
                 for cell in self.run.cells(self.run.catalog.entries[name]):
                     # As a text, so that what is in brackets is parsed as pytest's cache does it.
                     nodeid = f"{self.nodeid}::{cell.id}"

@@ -43,6 +43,9 @@ MOST_REPEATS = 100
 #: top of the checks.
 MEASURED_SECONDS = 600.0
 
+#: Options of pytest that choose an order of the cells, or go on where one ended.
+ORDERS = ("failedfirst", "newfirst", "stepwise")
+
 #: Options that are passed on to the backend, as pytest names them.
 PASSED_ON = ("device", "fallback", "soc", "skip_rewrite", "ep_library", "ep", "import")
 #: Those that may be given several times, and reach the backend joined by newlines.
@@ -78,8 +81,12 @@ class Options:
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=cores)
+    own_limits: bool = False  # whether cells have limits on time by what they took before
+    as_given: bool = False  # whether cells start in pytest's order, which a user chose
     shard: tuple[int, int] = (1, 1)
+    durations: Path | None = None  # by which shards are split
     changed: bool = False  # whether cells are left out whose result nothing has changed
+    changed_since: str = ""  # the commit from which a change is told by git
     repeat: int = 0  # how often a cell is run again that fails
     measure: bool = False  # whether speed is measured, one cell at a time
     localise: bool = False  # whether the failing part of a cell that fails is searched for
@@ -151,8 +158,12 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         seed=_seed(given("seed", default.seed)),
         limits=limits,
         workers=workers,
+        own_limits=config.getoption("timeout") is None and not measured,
+        as_given=any(_is_on(config, name) for name in ORDERS),
         shard=_shard(given("shard", "1/1")),
+        durations=given("durations_file", None),
         changed=bool(config.getoption("changed")) and not repro,
+        changed_since="" if repro else _revision(given("changed_since", None)),
         repeat=_repeat(given("repeat", 0), repro),
         measure=measured,
         localise=bool(config.getoption("localise")),
@@ -209,6 +220,14 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
 
 
+def _is_on(config: pytest.Config, name: str) -> bool:
+    """Whether an option of a plugin of pytest is given, which may not be loaded."""
+    try:
+        return bool(config.getoption(name))
+    except ValueError:
+        return False
+
+
 def _folder(option: str, path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise HarnessError(f"expected {option} to name a folder, found {path}. Fix: correct it")
@@ -244,6 +263,15 @@ def _seed(value: int) -> int:
             "Fix: choose one in between"
         )
     return value
+
+
+def _revision(text: str | None) -> str:
+    if text is not None and not text.strip():
+        raise HarnessError(
+            "expected --changed-since to name a branch, tag or commit, found an empty name. Fix: "
+            "name one, as in --changed-since origin/main"
+        )
+    return text or ""
 
 
 def _repeat(value: int, repro: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from harness.catalog.backend_spec import BackendSpec
@@ -12,7 +12,7 @@ from harness.contract import Device, RunInfo
 from harness.session.options import Options
 from harness.toolkit.checkout import INSTALLED, git_commit
 from harness.toolkit.printable import kept_name
-from harness.toolkit.version import DISTRIBUTION, version
+from harness.toolkit.version import DISTRIBUTION, identity
 from harness.workers.settings import cores
 
 
@@ -30,7 +30,7 @@ def run_info(
         emulated=device.emulated,
         versions={
             "python": platform.python_version(),
-            **({DISTRIBUTION: version()} if INSTALLED else {}),
+            **({DISTRIBUTION: identity()} if INSTALLED else {}),
             **{kept_name(name): kept_name(version) for name, version in device.versions.items()},
         },
         lock_sha256=lock_of(spec, options.instead),
@@ -55,3 +55,16 @@ def lock_of(spec: BackendSpec, instead: Sequence[str] = ()) -> str:
     except OSError:
         return ""
     return hashlib.sha256(pins + "".join(f"\n{text}" for text in instead).encode()).hexdigest()
+
+
+def is_same_harness(commit: str, versions: Mapping[str, str]) -> bool:
+    """Whether a run was of this very harness, whose checkout had no changes.
+
+    Args:
+        commit: of the run.
+        versions: of the run's packages, by name.
+    """
+    if INSTALLED:
+        return versions.get(DISTRIBUTION) == kept_name(identity())
+    now = git_commit()
+    return bool(now) and now == commit and not now.endswith("-dirty")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.catalog import backends, checkpoints, policy, selection
+from harness.catalog import backends, checkpoints
 from harness.catalog.backend_spec import BackendSpec
 from harness.catalog.selection import Catalog
 from harness.cell.request import DeviceReport, Job, ProbeRequest
@@ -19,7 +19,6 @@ from harness.cluster.cluster_pool import ClusterPool
 from harness.cluster.facts import machine_of
 from harness.cluster.schedule import Schedule
 from harness.contract import (
-    BASE,
     CHECKPOINT_SIZE,
     Cell,
     CellFailure,
@@ -35,19 +34,24 @@ from harness.results import attempts
 from harness.results.expectations import device_text
 from harness.results.last_results import LastResult, ResultKey
 from harness.results.store import Store
-from harness.session import changed, known_failures, on_cluster
-from harness.session.cell_key import CellKey, key_of
+from harness.results.stored_durations import StoredDuration
+from harness.session import known_failures, on_cluster
+from harness.session.cell_name import CellName, name_of
 from harness.session.changed import ResultKeys, Unchanged
 from harness.session.checkpoint_supply import CheckpointSupply
+from harness.session.chosen_entries import ChosenEntries, names_of
 from harness.session.cost import Cost, cost_since
 from harness.session.jobs import Jobs
 from harness.session.localising import culprit_of, is_followed
-from harness.session.option_checks import TASKS, check_faults, check_heads, check_precisions
-from harness.session.options import Options, comma_separated
+from harness.session.option_checks import check_faults, check_heads, check_precisions
+from harness.session.options import Options
 from harness.session.preloading import preloaded_modules
 from harness.session.provenance import lock_of, run_info
 from harness.session.rerun_command import rerun_command
 from harness.session.staggered import staggered
+from harness.session.start_order import start_order
+from harness.session.time_limits import with_own_limit
+from harness.session.untouched import Untouched
 from harness.toolkit.cache import Cache
 from harness.toolkit.process_memory import MB
 from harness.workers import cell_result, device_probe, fork_server, ld_preload
@@ -67,8 +71,7 @@ class Run:
         spec: the backend's folder and its settings.
         catalog: the model lists.
         expectations: the known failures of the backend.
-        named: the names of the entries that `--models` selects.
-        selected: the names of the entries to run: of those, shard (I, N) has every N-th.
+        chosen: the entries that the options select, and those of this shard.
         results: the stored results, in the order in which cells ended.
         absence: why the backend cannot run here; None where it can, as far as is known.
         device: the device and the precisions of the backend, once `ask` has asked.
@@ -76,6 +79,7 @@ class Run:
         run_id: the key of the run in its results.
         jobs: the requests of the cells to their children.
         supply: of checkpoints, for `--weights pretrained`.
+        untouched: the cells that need not run.
         note: what a person must know of the results file, as that it was set aside; else empty.
         settings: of the child processes.
 
@@ -88,15 +92,12 @@ class Run:
         self.spec: BackendSpec = backends.find(options.backend, options.backends)
         self.catalog: Catalog = options.lists.catalog()
         self.own = options.lists.own_names(self.catalog)
-        usual = options.lists.models(self.catalog, self.spec.models)
-        self.expectations = known_failures.known_failures(self.spec, options, self.catalog, usual)
-        named = _names(self.catalog, options.models) if options.models else usual
-        if options.pretrained is not None and options.pretrained.policy:
-            wanted = {entry.name for entry in policy.chosen(list(self.catalog.entries.values()))}
-            named = [name for name in named if name in wanted]
-        first, step = options.shard
-        self.named = frozenset(named)
-        self.selected = frozenset(named[first - 1 :: step])
+        chosen = ChosenEntries(options, self.spec, self.catalog)
+        self.chosen = chosen
+        self.untouched = Untouched(options, self.spec)
+        self.expectations = known_failures.known_failures(
+            self.spec, options, self.catalog, chosen.usual
+        )
         self.results: list[CellResult] = []
         self.absence: Unavailable | None = (
             None
@@ -115,11 +116,11 @@ class Run:
             shared=self.spec.worker == "shared",
             paths=self.spec.search_path,
             variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
-            # Which cells run under `--changed`, and what they need, is not known yet.
+            # Which cells a change touches, and what these need, is not known yet.
             preload=(
                 ()
-                if options.changed and options.cluster is None
-                else self._preloaded(self.selected)
+                if self.untouched.asked and options.cluster is None
+                else self._preloaded(chosen.of_shard)
             ),
         )
         self.note = ""
@@ -132,17 +133,19 @@ class Run:
         self._storing = threading.Lock()  # cells end in another thread than they are localised in
         self._pool: Pool[CellResult] | ClusterPool[CellResult] | None = None
         self.cluster = on_cluster.connection_of(self.spec, options, self.settings.preload)
-        self._history: Mapping[CellKey, Outcome] = {}
-        self.last: Mapping[CellKey, LastResult] = {}
-        self._flaky_runs: Mapping[CellKey, int] = {}
-        self._attempts: dict[CellKey, list[CellResult]] = {}
+        self._history: Mapping[CellName, Outcome] = {}
+        self.last: Mapping[CellName, LastResult] = {}
+        self._flaky_runs: Mapping[CellName, int] = {}
+        self._stored_durations: Mapping[CellName, StoredDuration] = {}
+        self.order: Sequence[Cell] = ()  # in which cells start
+        self._attempts: dict[CellName, list[CellResult]] = {}
         self.unchanged: Unchanged | None = None  # once `open` has read the last results
         self._keys: ResultKeys | None = None
         check_faults(self.spec, self.catalog, options)
         check_heads(self.catalog, options)
         if options.checkpoints is not None:
-            chosen = _names(self.catalog, options.models or self.spec.models)  # of every shard
-            entries = [self.catalog.entries[name] for name in chosen]
+            names = names_of(self.catalog, options.models or self.spec.models)  # of every shard
+            entries = [self.catalog.entries[name] for name in names]
             checkpoints.check_any(options.checkpoints, entries)
 
     @property
@@ -222,13 +225,9 @@ class Run:
         return [
             Cell(entry, self.spec.name, precision, head)
             for head in entry.built
-            if self._wants(head)
+            if self.chosen.has_head(head)
             for precision in self.precisions()
         ]
-
-    def _wants(self, head: str) -> bool:
-        chosen = frozenset(comma_separated(self.options.heads or self.spec.heads))
-        return bool(chosen & {selection.ALL, head, BASE if head == BASE else TASKS})
 
     def plan(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells to run, in their order: as given, or by the size of their checkpoints.
@@ -259,7 +258,8 @@ class Run:
         self._keys = ResultKeys(self.spec, self.device.device, machine_of(where))
         last = self._store.last_results(self.spec.name, self.fallback, size)
         self.last = last
-        self.unchanged = Unchanged(last, self._keys, self.expectations)
+        self._stored_durations = self._store.durations(self.spec.name, self.fallback, size)
+        self.unchanged = self.untouched.open(last, self._keys, self.catalog, self.expectations)
         host = self.cluster.host() if self.cluster is not None else ""
         device = self.device.device
         self._store.begin(run_info(self.run_id, self.spec, device, self.options, host))
@@ -272,15 +272,11 @@ class Run:
             HarnessError: the results file cannot be written.
         """
         self.open()
-        patience = self.patience()
         # Checkpoints are wanted in the order of the plan.
-        ordered = cells if self.supply.wanted else staggered(cells, self.settings.workers)
-        tasks = [
-            Task(cell_result.RUN_CELL, self.job(cell), cell.id, patience[cell.precision])
-            for cell in ordered
-        ]
-        if self.options.changed:
-            tasks = self._changed(tasks)
+        self.order = list(cells) if self.supply.wanted else self._start_order(cells)
+        tasks = [self.task(cell) for cell in self.order]
+        if self.untouched.asked:
+            tasks = self._remaining(tasks)
         self._pool = self._new_pool()
         self._started = len(tasks)
         started = dict(zip((task.label for task in tasks), self._pool.start(tasks), strict=True))
@@ -292,15 +288,30 @@ class Run:
             self.supply.start(of_entry)
         return futures
 
+    def _start_order(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Cells in the order in which they start: the longest first."""
+        if self.options.as_given:
+            return staggered(cells, self.settings.workers)
+        stored = {name: known.usual for name, known in self._stored_durations.items()}
+        seconds = {**self.chosen.recorded, **stored}
+        return start_order(cells, seconds, self.settings.workers)
+
+    def task(self, cell: Cell) -> Task:
+        """The task of a cell, with a limit on time by what it took before."""
+        patience = self.patience()[cell.precision]
+        task = Task(cell_result.RUN_CELL, self.job(cell), cell.id, patience)
+        if not self.options.own_limits:
+            return task
+        return with_own_limit(task, self._stored_durations.get(name_of(cell)), self.settings.limits)
+
     def _preloaded(self, names: Iterable[str]) -> tuple[str, ...]:
         """The modules that the fork server imports for some entries."""
         entries = [self.catalog.entries[name] for name in names]
         return preloaded_modules(self.spec, self.options.precisions, entries)
 
-    def _changed(self, tasks: Sequence[Task]) -> list[Task]:
+    def _remaining(self, tasks: Sequence[Task]) -> list[Task]:
         """Those whose result would not come again for sure, with a fork server for them."""
-        assert self.unchanged is not None
-        left = self.unchanged.remaining(tasks, self.jobs)
+        left = [task for task in tasks if not self.untouched.leave_out(self.jobs[task.label])]
         if self.cluster is not None:
             return left
         names = dict.fromkeys(self.jobs[task.label].cell.entry.name for task in left)
@@ -331,8 +342,8 @@ class Run:
 
     def held_back(self, cell: Cell) -> str:
         """Why a cell was not run: nothing has changed, or its checkpoint was not begun."""
-        if self.unchanged is not None and cell.id in self.unchanged.left_out:
-            return changed.note(self.unchanged.left_out[cell.id])
+        if untouched := self.untouched.note(cell):
+            return untouched
         reason = self.supply.held(cell.entry.name)
         return f"not begun: {reason or 'the run ended'}. The same command goes on from here"
 
@@ -424,7 +435,7 @@ class Run:
         if job.revision:
             size = self.supply.size(job.cell.entry.name)
             attempt.metrics.append(Metric(CHECKPOINT_SIZE, size / MB, "MB"))
-        key = key_of(attempt)
+        key = name_of(attempt)
         tried = self._attempts.setdefault(key, [])
         tried.append(attempt)
         result = attempts.combined(tried)
@@ -441,7 +452,7 @@ class Run:
         with self._storing:
             self._store.add(self.run_id, result, self._key_of(job, result), again=again)
         if again:
-            before = next(n for n, other in enumerate(self.results) if key_of(other) == key)
+            before = next(n for n, other in enumerate(self.results) if name_of(other) == key)
             self.results[before] = result
         else:
             self.results.append(result)
@@ -480,11 +491,11 @@ class Run:
 
     def attempts(self, result: CellResult) -> Sequence[CellResult]:
         """The results of each attempt at the cell of a result, in their order."""
-        return self._attempts.get(key_of(result), [])
+        return self._attempts.get(name_of(result), [])
 
     def flaky_runs(self, result: CellResult) -> int:
         """In how many runs before this one the cell of a result was flaky."""
-        return self._flaky_runs.get(key_of(result), 0)
+        return self._flaky_runs.get(name_of(result), 0)
 
 
 def _not_run() -> Future[CellResult]:
@@ -493,8 +504,3 @@ def _not_run() -> Future[CellResult]:
     found.cancel()
     found.set_running_or_notify_cancel()
     return found
-
-
-def _names(catalog: Catalog, models: str) -> list[str]:
-    """The names of the entries that `--models` selects, in the order of the lists; empty: all."""
-    return [entry.name for entry in catalog.select(models or selection.ALL)]

@@ -66,13 +66,9 @@ def summarise(
         return f"{run.spec.name}: {done}", [
             f"{done}; `{typed_commands.coverage()}` counts what passed"
         ]
-    unchanged = len(run.unchanged.left_out) if run.unchanged is not None else 0
-    left -= unchanged
-    still = (
-        f"{unchanged} cell{'s' if unchanged > 1 else ''} unchanged, not run: their last results "
-        "still hold"
-    )
-    if not results and unchanged and not left:
+    still = run.untouched.summary()
+    left -= run.untouched.count
+    if not results and run.untouched.count and not left:
         return f"{run.spec.name}: nothing has changed", [still]
     if not results and left:
         return title, [f"{left} cells were not run"]
@@ -90,7 +86,7 @@ def summarise(
     totals = f"{verdicts(results)}; {len(results)} cells" + (
         f", {absent} of them absent from this environment and not counted" if absent else ""
     )
-    if unchanged:
+    if still:
         totals += f"; {still}"
     if left:
         totals += f"; {left} of the {selection.cells} selected cells were not run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import tomllib
 
@@ -21,3 +22,18 @@ def version() -> str:
         return importlib.metadata.version(DISTRIBUTION)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return str(project["version"])
+
+
+def identity() -> str:
+    """The version of the installed distribution with a digest of its files: `0.1.0 (3f2a91c07b44)`.
+
+    Two builds may have the same version: those of two commits between releases do.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: the package lies somewhere without its metadata.
+    """
+    record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD") or ""
+    files = sorted(line for line in record.splitlines() if ",sha256=" in line)
+    own = [line for line in files if ".dist-info/" not in line.partition(",")[0]]
+    digest = hashlib.sha256("\n".join(own).encode()).hexdigest()
+    return f"{version()} ({digest[:12]})"

@@ -116,7 +116,7 @@ def unreported_ending(
     frames = fingerprints.faulthandler_frames(output)
     place = fingerprints.place(frames)
     # The same timeout under another limit has the same cause.
-    timeless = re.sub(r" (?:after|within) [\d.]+ s$", "", reason)
+    timeless = re.sub(r" (?:after|within) [\d.]+ s(?: \(.*\))?$", "", reason)
     return Ending(
         outcome,
         stage,

@@ -10,6 +10,9 @@ the dispatcher, which watches clock and memory and kills.
 A task can also be run again because of its result, as often as `repeat` says: its future stays open
 until then, and has the last value where the pool is closed before.
 
+A task whose own limit on time is shorter (`harness.workers.second_tries`) has the full one in a
+second try.
+
 A task that something outside has ended, such as the end of the fork server, is run again, twice at
 most and with nothing beside it: what fails then is its own fault.
 """
@@ -35,6 +38,7 @@ from harness.workers.ending import Ending
 from harness.workers.fork_server import GONE, context, end_server, starting
 from harness.workers.run_folder import new_folder, no_room
 from harness.workers.running_child import GRACE, OUTPUT, RunningChild
+from harness.workers.second_tries import SecondTries
 from harness.workers.settings import WorkerSettings
 from harness.workers.task import T, Task, TaskStatus
 
@@ -87,6 +91,7 @@ class Pool(Generic[T]):
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
+        self._second_tries = SecondTries()
         self._again: deque[tuple[Task, Future[T], Ending, int]] = deque()  # ended from outside
         self._futures: list[Future[T]] = []
         self._running: list[RunningChild[T]] = []
@@ -239,7 +244,7 @@ class Pool(Generic[T]):
 
     def _process_for(self, task: Task) -> _Process:
         """The process for one task, not yet started."""
-        folder, limits = self._new_folder(), self._settings.limits.with_patience(task.patience)
+        folder, limits = self._new_folder(), task.limits(self._settings.limits)
         parents_end, childs_end = self._context.Pipe(duplex=True)
         process: BaseProcess = self._context.Process(
             target=child.main,
@@ -330,6 +335,8 @@ class Pool(Generic[T]):
         running.release()
         if ending.disturbed and running.tries < TRIES:
             self._again.append((running.task, running.future, ending, running.tries))
+        elif (second := self._second_tries.of(running.task, ending)) is not None:
+            self._waiting.appendleft((second, running.future))
         else:
             self._conclude(running.task, running.future, ending)
 

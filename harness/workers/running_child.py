@@ -211,6 +211,8 @@ class RunningChild(Generic[T]):
         ending = self.reported() or self._unreported()
         if self.first is not None:
             ending = replace(ending, before=failure_line(self.first))
+        elif self.task.before:
+            ending = replace(ending, before=self.task.before)
         return replace(ending, disturbed=self._is_disturbed(ending))
 
     def _is_disturbed(self, ending: Ending) -> bool:
@@ -255,14 +257,15 @@ class RunningChild(Generic[T]):
     @property
     def _seconds(self) -> float:
         """The limit on the task's time."""
-        return self.limits.with_patience(self.task.patience).seconds
+        return self.task.limits(self.limits).seconds
 
     def _kill_as(self, outcome: Outcome, reason: str) -> None:
         self._killed = (outcome, reason)
         self.kill()
 
     def _too_long(self) -> str:
-        return f"still at {self.stage} after {self._seconds:g} s"
+        why = f" ({self.task.own_limit_from})" if self.task.own_limit_from else ""
+        return f"still at {self.stage} after {self._seconds:g} s{why}"
 
     def _output(self, most: int = TAIL) -> str:
         """The last `most` bytes of what the child printed."""

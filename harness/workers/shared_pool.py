@@ -206,7 +206,8 @@ class SharedPool(Pool[T]):
         if failure_scope(ending) is FailureScope.NONE:
             self._conclude(worker.task, worker.future, ending)
         else:
-            self._queue(Rerun(worker.task, worker.future, worker.unit, ending))
+            task = self._second_tries.of(worker.task, ending) or worker.task
+            self._queue(Rerun(task, worker.future, worker.unit, ending))
 
     def _queue(self, rerun: Rerun[T]) -> None:
         """Queue a rerun, on its own device while that is in use, else on another."""
@@ -222,6 +223,9 @@ class SharedPool(Pool[T]):
         if ending.disturbed and not rerun.disturbed:
             rerun.disturbed = True
             self._queue(rerun)
+            return
+        if (second := self._second_tries.of(rerun.task, ending)) is not None:
+            self._queue(Rerun(second, rerun.future, rerun.unit, ending))
             return
         ending = replace(ending, before=failure_line(rerun.first))
         scope = failure_scope(ending)

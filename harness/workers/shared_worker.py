@@ -52,7 +52,8 @@ class SharedWorker(RunningChild[T]):
         if self.ready:
             self.begin_task()
         with contextlib.suppress(OSError):  # the worker is gone: its sentinel says so next
-            self._requests.send(Request(task.target, task.argument, task.patience))
+            factor = task.limits(self.limits).seconds / self.limits.seconds
+            self._requests.send(Request(task.target, task.argument, factor))
 
     def take(self) -> Ending | None:
         """The ending of the worker's task, after which the worker is idle; None while it runs."""

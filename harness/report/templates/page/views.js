@@ -74,6 +74,9 @@ function entryView(data, name) {
       ranked.map(one => [where(data, one.column), String(one.passed), String(one.judged),
         duration(one.time ?? null), data.columns[one.column].newest
           ? age(data.runs[data.columns[one.column].newest].started) + ' ago' : '–'])),
+    ranked.some(one => data.columns[one.column].emulated) ? el('p', {class: 'small mute'},
+      'First those whose cells all pass, then those with the larger share; of equals, a real device '
+        + 'before an emulated one, whose times say nothing of hardware, and then the faster one.') : null,
     scorePicture(data, own, {label: at => data.columnName[cells.column[at]]}),
     ...speedPictures(data, own, {byEntry: true}),
     table('All cells', ['cell', 'backend', sized ? 'size' : null, 'outcome', 'verdict', '>score',
