@@ -11,7 +11,9 @@ import pytest
 
 from harness import __main__ as command_line
 from harness.__main__ import COMMANDS
+from harness.catalog import model_lists
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
+from harness.catalog.selection import Catalog
 from harness.commands import list as list_command
 from harness.contract import Cell, CellResult, HarnessError, Outcome, Stage
 from harness.session.failure_text import failure_text
@@ -167,6 +169,22 @@ def test_every_command_that_reads_lists_takes_others(name: str) -> None:
     parser = argparse.ArgumentParser()
     importlib.import_module(COMMANDS[name][0]).add_arguments(parser)
     assert ("--lists" in parser.format_help()) is (name not in WITHOUT)
+
+
+def test_this_projects_lists_are_read_once_for_all_rows(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend of ours has hundreds of rows, about entries that such a list lacks."""
+    read: list[Path] = []
+    load = model_lists.load
+
+    def counted() -> Catalog:
+        read.append(mine)
+        return load()
+
+    monkeypatch.setattr(model_lists, "load", counted)
+    Run(Options("openvino", lists=chosen(str(mine))))
+    assert len(read) == 1
 
 
 def test_expectations_are_those_of_the_lists(

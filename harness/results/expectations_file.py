@@ -34,6 +34,7 @@ its `backend.toml`, as torch-cpu, it has to show, and a cell that passes is `imp
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -155,7 +156,7 @@ class ExpectationsReader:
         others: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.source = source
-        self.others = others
+        self.others = functools.cache(lambda: frozenset(others()))  # reads lists: once is enough
         self.path = source.path
         self.catalog = catalog
         self.keys = dict(KEYS)
