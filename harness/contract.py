@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 #: Version of this contract. It grows by one where a backend that kept the last one may break.
@@ -774,4 +773,4 @@ class Backend(Protocol):
 
 def is_floating(array: Array) -> bool:
     """Whether an output is compared by its values rather than exactly."""
-    return bool(np.issubdtype(array.dtype, np.floating))
+    return array.dtype.kind == "f"

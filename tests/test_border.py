@@ -564,3 +564,15 @@ def test_a_session_warns_of_nondeterminism(workplace: Workplace) -> None:
     assert done.returncode == 0, done.stdout
     assert "1 passed, 1 warning" in done.stdout
     assert "CellWarning: vit[vendor-default]: pass, and nondeterministic: " in done.stdout
+
+
+def test_arrays_are_identical_by_values_whatever_their_bytes() -> None:
+    nan, zero = np.array([np.nan, 1.0]), np.array([0.0, 1.0])
+    assert border.identical(nan, nan.copy())
+    assert border.identical(nan, np.array([-np.nan, 1.0]))
+    assert border.identical(zero, np.array([-0.0, 1.0]))
+    assert not border.identical(zero, np.array([0.0, 1.5]))
+    assert not border.identical(np.zeros((2, 3)), np.zeros((3, 2)))
+    large = np.zeros(border.SMALL // 8 + 1)
+    assert border.identical(large, large.copy())
+    assert not border.identical(large, large + 1)

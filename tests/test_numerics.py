@@ -236,3 +236,13 @@ def test_an_explanation_has_all_numbers() -> None:
     assert text == (
         "y: relative error 0.0001, expected at most 5e-06 (5 x the noise floor 1e-06); score 100"
     )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-7, 1e-6, 2e-6, 1e-5, 1e-3, 1.0, 1e30])
+@pytest.mark.parametrize("count", [1, 2, 3, 1000])
+def test_what_the_range_tells_is_what_the_spread_tells(scale: float, count: int) -> None:
+    """The short cut of `comparable` says the same as the standard deviation."""
+    noise = np.random.default_rng(count).standard_normal(count)
+    for values in (1.0 + scale * noise, scale * noise, np.where(noise > 0, np.nan, scale * noise)):
+        found = numerics.comparable({"x": values})
+        assert found == (["x"] if numerics.spread(values) > 0 else [])

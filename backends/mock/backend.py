@@ -65,6 +65,7 @@ class MockCase:
         self.seed = seed
         self.line = line
         self.model_name = line.model
+        self._made: dict[str, Arrays] = {}  # inputs, by variant
 
     def config(self) -> signature.Signature:
         """The recorded signature stands for the config."""
@@ -84,6 +85,11 @@ class MockCase:
         """Arrays of the recorded names, dtypes and shapes."""
         if variant in SIZES:
             raise Unsupported("one size of image is recorded")
+        if variant not in self._made:
+            self._made[variant] = self._inputs(variant)
+        return {name: array.copy() for name, array in self._made[variant].items()}
+
+    def _inputs(self, variant: str) -> Arrays:
         made: Arrays = {}
         for name, spec in self.line.inputs.items():
             shape = spec.shape(reshaped=variant == "reshaped")

@@ -48,6 +48,7 @@ class MockModel:
         self.seed = seed
         self.causal = causal
         self.dtype = DEFAULT_DTYPE
+        self._sizes: dict[tuple[tuple[int, ...], ...], tuple[int, int, int]] = {}  # by shapes
         self.main_input_name = next(iter(config.inputs))
         self.weights: Arrays = {
             name: uniform(seed, f"{config.label}/{name}", (WIDTH,)).astype(np.float64)
@@ -118,6 +119,18 @@ class MockModel:
                 f"{self.config.model}.forward() takes {sorted(wanted)}; found {sorted(inputs)}"
             )
         shapes = {name: array.shape for name, array in inputs.items()}
+        key = tuple(shapes[name] for name in wanted)
+        if key not in self._sizes:
+            self._sizes[key] = self._matching(shapes)
+        return self._sizes[key]
+
+    def _matching(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int]:
+        """The sizes at which the recorded shapes are these.
+
+        Raises:
+            ValueError: there are none.
+        """
+        wanted = self.config.inputs
         (batch, length), pairs = (BATCHES[0], LENGTHS[0]), zip(BATCHES, LENGTHS, strict=True)
         known = [(b, s, s // 2) for b, s in pairs]
         for sizes in known + [(batch, shorter, length // 2) for shorter in range(1, length)]:
@@ -207,6 +220,12 @@ def _wave(shape: tuple[int, ...], dims: tuple[str, ...], number: int, batch: int
     return angles
 
 
+@lru_cache
+def _waves(shape: tuple[int, ...], dims: tuple[str, ...], number: int, batch: int) -> Array:
+    """The sines of these phases."""
+    return np.asarray(np.sin(_wave(shape, dims, number, batch)))
+
+
 def _rows(values: Array, batch: int) -> Array:
     """The values of each row of the batch, flat; all values where the array has no batch."""
     if values.ndim and values.shape[0] % batch == 0:
@@ -251,11 +270,12 @@ def _output(
         total = total if len(shape) > 1 else total[:, 0]
     else:
         total = np.asarray(np.sin(total).mean())
-    angles = _wave(shape, spec.dims, number, batch)
+    waves = _waves(shape, spec.dims, number, batch)
     follows = len(shape) > 1 and spec.dims[1].startswith("s")
     if follows and text.mask is not None and shape[:2] == text.mask.shape:
-        angles = angles + text.positions.reshape(*shape[:2], *[1] * (len(shape) - 2))
-    values = np.asarray(np.sin(angles) + total)
+        angles = _wave(shape, spec.dims, number, batch)
+        waves = np.sin(angles + text.positions.reshape(*shape[:2], *[1] * (len(shape) - 2)))
+    values = np.asarray(waves + total)
     if spec.dtype.startswith("float"):
         return values.astype(kind if kind == np.float64 else spec.dtype)
     if spec.dtype == "bool":

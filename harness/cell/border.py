@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral, Real
 from pathlib import Path
@@ -36,6 +36,9 @@ KINDS = "buif"
 
 #: Members of `harness.contract.Case` that each stage needs.
 CASE_METHODS = ("module", "inputs", "reference", "perturbed", "weights", "parameters")
+
+#: Bytes of the largest array that is copied to be compared.
+SMALL = 1 << 20
 
 #: Message of numpy's ValueError at a write into a read-only array.
 READ_ONLY = "read-only"
@@ -174,6 +177,10 @@ def read_only(array: Array) -> Array:
 
 def identical(one: Array, other: Array) -> bool:
     """Whether two arrays of one shape hold the same values; NaN is the same as NaN."""
+    # Nearly always the bytes are the same too, which is told in a tenth of the time.
+    small = one.nbytes == other.nbytes <= SMALL and one.dtype == other.dtype != object
+    if small and one.shape == other.shape and one.tobytes() == other.tobytes():
+        return True
     same: bool = np.array_equal(one, other, equal_nan=is_floating(one))
     return same
 
@@ -459,25 +466,23 @@ def exported(raw: Any, outputs: Collection[str]) -> ExportedFile:
     return raw
 
 
-def numpy_functions() -> Mapping[str, Callable[..., Any]]:
-    """The functions of numpy by name, as they stand now."""
-    spaces = {"numpy": np, "numpy.linalg": np.linalg}
-    return {
-        f"{space}.{name}": value
-        for space, module in spaces.items()
-        for name, value in vars(module).items()
-        if callable(value) and not name.startswith("_")
-    }
+def numpy_functions() -> Mapping[str, Mapping[str, object]]:
+    """The names of numpy and of `numpy.linalg`, as they stand now, by module."""
+    return {module.__name__: dict(vars(module)) for module in (np, np.linalg)}
 
 
-def unpatched(before: Mapping[str, Callable[..., Any]]) -> None:
+def unpatched(before: Mapping[str, Mapping[str, object]]) -> None:
     """Hold numpy's functions against those that there were: the harness computes with them.
 
     Raises:
         BrokenContract: one was replaced.
     """
-    now = numpy_functions()
-    replaced = sorted(name for name, value in before.items() if now.get(name) is not value)
+    replaced = sorted(
+        f"{space}.{name}"
+        for space, now in numpy_functions().items()
+        for name, value in before[space].items()
+        if now.get(name) is not value and callable(value) and not name.startswith("_")
+    )
     if replaced:
         raise BrokenContract("numpy", "its functions as they were", f"{replaced[0]} replaced")
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.catalog import backends
+from harness.catalog.backend_spec import BackendSpec
 from harness.cell import border
 from harness.cell.border import CheckedProgram
 from harness.cell.generating import GenerationJudge, generate
@@ -78,9 +79,15 @@ def run(job: Job, report: Report) -> CellResult:
             _stages(built, job, progress)
     result.seconds = time.perf_counter() - started
     with suppress(HarnessError):  # of a backend that is not there
-        folder = backends.find(job.cell.backend, job.backends_dir).folder
+        folder = _spec(job.cell.backend, job.backends_dir).folder
         result.code = used_code(case, folder)
     return result
+
+
+@cache
+def _spec(name: str, backends_dir: Path) -> BackendSpec:
+    """The backend's folder; read once in a process that serves many cells."""
+    return backends.find(name, backends_dir)
 
 
 class Built(NamedTuple):
@@ -89,7 +96,7 @@ class Built(NamedTuple):
     backend: Backend
     precision: Precision
     case: Case
-    numpy: Mapping[str, Callable[..., object]]  # its functions, before the backend could patch them
+    numpy: Mapping[str, Mapping[str, object]]  # its functions, before the backend could patch them
 
 
 def _built(job: Job, progress: CellProgress) -> Built:
@@ -97,7 +104,7 @@ def _built(job: Job, progress: CellProgress) -> Built:
         if job.unfetched:
             raise (TooLarge if job.too_large else HarnessError)(job.unfetched)
         numpy_before = border.numpy_functions()
-        spec = backends.find(job.cell.backend, job.backends_dir)
+        spec = _spec(job.cell.backend, job.backends_dir)
         backend = backends.load(spec, job.options)
         precision = cell_precision(backend, job.cell.precision)
         case = cell_case(backend, job)

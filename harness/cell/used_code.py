@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from harness.contract import Case
@@ -24,6 +23,41 @@ CODE = (f"{PACKAGE}{os.sep}", f"{ROOT / 'backends'}{os.sep}")
 LISTS = f"{ROOT / 'model_lists'}{os.sep}"
 
 
+class Found:
+    """The files that a process has used so far; modules and tables are looked at once.
+
+    Attributes:
+        labels: of the files.
+    """
+
+    def __init__(self) -> None:
+        self.labels: set[str] = set()
+        self._seen: set[str | Path] = set()
+
+    def look(self, folder: Path) -> None:
+        """Look at the modules and tables that are new since the last call."""
+        folders = (*CODE, f"{folder.parent}{os.sep}")
+        for name in sys.modules.keys() - self._seen:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(file, str) and file.startswith(folders):
+                self._add(file, folder)
+            self._seen.add(name)
+        for path in toml_file.tables_read() - self._seen:
+            named = path.name in OTHER_FILES or str(path).startswith(LISTS)
+            if str(path).startswith(folders) and not named:
+                self._add(str(path), folder)
+            self._seen.add(path)
+
+    def _add(self, file: str, folder: Path) -> None:
+        label = label_of(Path(file), folder)
+        if label is not None:
+            self.labels.add(label)
+
+
+#: What was found in this process, by the backend's folder.
+_found: dict[Path, Found] = {}
+
+
 def used_code(case: Case | None, folder: Path) -> list[str]:
     """The files that this process has used so far, by label, in alphabetical order.
 
@@ -34,10 +68,11 @@ def used_code(case: Case | None, folder: Path) -> list[str]:
         case: of the cell; None where it was not built.
         folder: the backend's own.
     """
-    found = {_label(file, folder) for file in _files((*CODE, f"{folder.parent}{os.sep}"))}
+    found = _found.setdefault(folder, Found())
+    found.look(folder)
     labels = getattr(case, "code_labels", None)
     library = labels() if labels is not None else ()
-    return sorted({*filter(None, found), *_own(folder), *library})
+    return sorted({*found.labels, *_own(folder), *library})
 
 
 def is_used(path: Path, folder: Path) -> bool:
@@ -56,24 +91,6 @@ def is_used(path: Path, folder: Path) -> bool:
     around = path.relative_to(folder.parent).parts if path.is_relative_to(folder.parent) else ()
     other = folder.parent / around[0] if len(around) > 1 else folder
     return other == folder or not (other / "backend.toml").is_file()
-
-
-def _files(folders: tuple[str, ...]) -> Iterator[str]:
-    """Files below some folders that were imported or read."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file.startswith(folders):
-            yield file
-    for path in toml_file.tables_read():
-        file = str(path)
-        named = path.name in OTHER_FILES or file.startswith(LISTS)
-        if file.startswith(folders) and not named:
-            yield file
-
-
-@functools.cache
-def _label(file: str, folder: Path) -> str | None:
-    return label_of(Path(file), folder)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ ones above 100, so one limit serves them all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,11 @@ CONSTANT = 0.1
 #: The share of an integer output's elements that may differ: ties, and values between two steps.
 MISMATCHED = 0.02
 
+#: The least standard deviation of values that differ by more than rounding, as a share of the
+#: largest one, and that which is certainly above.
+ROUNDING = 1e-6
+CERTAIN = 2 * ROUNDING
+
 #: A floor at which `LIMIT` floors are an error of one half: anything would pass.
 LARGEST_FLOOR = 0.5 / LIMIT
 
@@ -57,7 +63,7 @@ class Difference:
 
 def comparable(want: Arrays) -> list[str]:
     """The floating outputs that can be judged: some finite values, not all of them equal."""
-    return [name for name, array in want.items() if is_floating(array) and spread(array) > 0]
+    return [name for name, array in want.items() if is_floating(array) and _varies(array)]
 
 
 def spread(array: Array) -> float:
@@ -66,7 +72,19 @@ def spread(array: Array) -> float:
     if finite.size < 2:
         return 0.0
     deviation = float(finite.std())
-    return deviation if deviation > 1e-6 * float(np.abs(finite).max()) else 0.0
+    return deviation if deviation > ROUNDING * float(np.abs(finite).max()) else 0.0
+
+
+def _varies(array: Array) -> bool:
+    """Whether the spread is above 0; where the range alone says so, nothing is squared."""
+    finite = _finite(array, array)
+    if finite.size < 2:
+        return False
+    least, most = float(finite.min()), float(finite.max())
+    # A standard deviation is at least the range divided by the root of twice the count.
+    if most - least > CERTAIN * math.sqrt(2 * finite.size) * max(abs(least), abs(most)):
+        return True
+    return spread(array) > 0
 
 
 def has_value(array: Array) -> NDArray[np.bool_]:

@@ -85,9 +85,17 @@ def serve(connection: Connection, requests: Connection, limits: Limits, folder: 
         use_temporary_folder(own)
         peak = peak_rss_mb if resettable else _unknown_peak
         payload = _last_message(connection, request.target, request.argument, peak)
-        shutil.rmtree(own, ignore_errors=True)
+        _remove(own)
         gc.collect()
         _send_bytes(connection, payload)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, which is nearly always empty."""
+    try:
+        folder.rmdir()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_up(connection: Connection, folder: Path) -> bool:
