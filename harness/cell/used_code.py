@@ -54,7 +54,7 @@ class Found:
             self.labels.add(label)
 
 
-#: What was found in this process, by the backend's folder.
+#: Files that this process has used, by the backend's folder.
 _found: dict[Path, Found] = {}
 
 
