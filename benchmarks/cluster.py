@@ -229,17 +229,20 @@ def compare(sessions: Sessions, made: Cluster, repeats: int) -> float:
         sessions.run(Path(folder, "warm"), "-n", str(made.nodes))
         made.fill()
         for number in range(repeats):
-            local = sessions.run(Path(folder, f"local{number}"), "-n", str(made.nodes))
-            times["local pool"].append(local)
-            times["cluster"].append(sessions.run(Path(folder, f"nodes{number}"), *on(made)))
+            for name, words in (("local pool", ("-n", str(made.nodes))), ("cluster", on(made))):
+                found = sessions.run(Path(folder, f"{name}{number}"), *words)
+                times[name].append(found)
+                print(
+                    f"{name}, session {number + 1}: {1000 * found.cell:.1f} ms a cell", flush=True
+                )
     print(f"{sessions.backend}, {sessions.models}: the fastest of {repeats}")
     print(f"{'':12}{'ms a cell':>12}{'first cell, s':>16}{'session, s':>12}")
-    for name, found in times.items():
+    for name, each in times.items():
         print(
-            f"{name:12}{1000 * min(t.cell for t in found):12.1f}"
-            f"{min(t.first for t in found):16.1f}{min(t.whole for t in found):12.1f}"
+            f"{name:12}{1000 * min(t.cell for t in each):12.1f}"
+            f"{min(t.first for t in each):16.1f}{min(t.whole for t in each):12.1f}"
         )
-    fastest = {name: min(t.cell for t in found) for name, found in times.items()}
+    fastest = {name: min(t.cell for t in each) for name, each in times.items()}
     return fastest["cluster"] / fastest["local pool"]
 
 

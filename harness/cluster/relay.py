@@ -32,7 +32,7 @@ HELD = "harness_relays"
 LEASE = 60.0
 
 #: Seconds in which lines are gathered to be sent at once.
-GATHER = 0.03
+GATHER = 0.1
 
 #: The most characters that are sent at once, unless one line has more.
 MOST = 1_000_000

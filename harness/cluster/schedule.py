@@ -113,12 +113,16 @@ class Schedule:
         free = [(name, node) for name, node in self._nodes.items() if not node.alone]
         for _, node in sorted(free, key=lambda pair: len(pair[1].held))[:wanted]:
             free = [pair for pair in free if pair[1] is not node]
+        filled: set[str] = set()
         while self._waiting and free:
             name, node = min(free, key=lambda pair: len(pair[1].held) / pair[1].slots)
             ahead = min(AHEAD, len(self._waiting) // (2 * len(self._nodes)))
-            if len(node.held) >= node.slots + ahead:
+            # Filled when half is left: handing out costs the same for one cell and for many.
+            most = node.slots + (ahead if name in filled else ahead // 2)
+            if len(node.held) >= most:
                 free = [pair for pair in free if pair[1] is not node]
                 continue
+            filled.add(name)
             ticket = self._waiting.popleft()
             node.held[ticket] = None
             given.setdefault(name, []).append(ticket)
