@@ -223,6 +223,8 @@ class Bridge:
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if self._client is None or self._client.status != "running":
+                return  # the scheduler is lost, which is told by itself
             reason, lasting = f"its task failed: {type(error).__name__}: {_line(error)}", True
         if self._futures.get(node) is not future or not reason:
             return

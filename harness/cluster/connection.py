@@ -348,7 +348,8 @@ class Connection:
         told = [*self.notes.refused, *self.notes.lost]
         found = "none" if not told else f"{len(told)} that cannot be used:\n" + "\n".join(told)
         address = self._options.address
-        start = f"dask worker {address.text}" if not address.nodes else "see the reason of each"
+        by = f"--scheduler-file {address}" if address.text.endswith(".json") else address.text
+        start = "see the reason of each" if address.nodes else f"nox -s cluster -- worker {by}"
         raise HarnessError(
             f"expected a node of {address} that serves this session, found {found}\nWhat was "
             f"stored before is kept. Fix: {start}; then the same command with --changed runs the "
