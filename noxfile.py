@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 from harness.nox_sessions.backend_folder import Machine, find_backends  # noqa: E402
 from harness.nox_sessions.backend_session import add_backend  # noqa: E402
-from harness.nox_sessions.engine_environment import ENGINE, FOLDER  # noqa: E402
+from harness.nox_sessions.engine_environment import ENGINE, FOLDER, SETTINGS  # noqa: E402
 from harness.nox_sessions.environment import Environment, install, reusable, run, shown  # noqa: E402
 from harness.nox_sessions.pins import select, write_pins  # noqa: E402
 
@@ -177,7 +177,7 @@ def cluster(session: nox.Session) -> None:
     """Project: a command of the engine of --cluster, -- scheduler or -- worker ADDRESS."""
     install(session, ENGINE)
     if session.posargs:
-        run(session, "dask", *session.posargs)
+        run(session, "dask", *session.posargs, **SETTINGS)
 
 
 # --- Pins -----------------------------------------------------------------------------------------

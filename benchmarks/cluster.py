@@ -35,6 +35,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: Settings of the engine's processes, as `nox -s cluster` has them.
+SETTINGS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+
 #: How many nodes there are, with one cell at once each, and how many in a quick run.
 NODES, FEW_NODES = 3, 2
 
@@ -72,9 +75,11 @@ class Cluster:
         self._count += 1
         log = (self._folder / f"{self._count}.log").open("wb")
         command = [str(self._dask), *words, "--host", "127.0.0.1", "--no-dashboard"]
+        environment = {**os.environ, **SETTINGS}
         return subprocess.Popen(
-            command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
-        )
+            command, cwd=self._folder, env=environment, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
 
     def fill(self) -> None:
         """Start workers until there are enough, and wait until each has its connection."""

@@ -83,6 +83,8 @@ class Bridge:
 
         cloudpickle.register_pickle_by_value(relay)
         dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT}s"})
+        # It would look at the task that holds a node, a hundred times a second.
+        dask.config.set({"distributed.worker.profile.enabled": False})
         address: Any = self._opening["address"]
         if address.startswith(LOCAL):
             self._cluster = address = await self._local(int(address.removeprefix(LOCAL)))
