@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -25,9 +26,9 @@ NAME = "cluster"
 #: The engine's pins lie in a folder as a backend's do, so that the same code compiles them.
 FOLDER = BackendFolder(Path(__file__).resolve().parents[1] / "cluster", "dask.distributed")
 
-#: Settings of the engine's own processes: its profiler looks at every task a hundred times a second,
-#: and the task that holds a node lasts as long as a session.
-SETTINGS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+#: Settings of the engine's own processes: its profiler looks at every task a hundred times a
+#: second, and the task that holds a node lasts as long as a session.
+SETTINGS: dict[str, Any] = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 
 #: The packages of the engine.
 ENGINE = Environment(FOLDER.requirements)
