@@ -278,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ratio = compare(sessions, made, args.repeats)
             holds = holds and ratio <= MOST
             print(f"a cell on nodes takes {ratio:.2f} of its time in the local pool")
-    claim = f"0 cells lost or doubled, at most {MOST:g} of the local pool's time a cell"
+    claims = ["0 cells lost or doubled"] if args.trials else []
+    claims += [f"at most {MOST:g} of the local pool's time a cell"] if args.repeats else []
+    claim = ", ".join(claims)
     print(f"{'claim holds' if holds else 'NOT MET'}: {claim}")
     return 0 if holds else 1
 
