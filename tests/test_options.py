@@ -53,7 +53,7 @@ def test_a_value_out_of_its_range_is_refused(word: str, message: str) -> None:
     assert len(str(error.value)) < 300
 
 
-@pytest.mark.parametrize("words", [["--size", "wide"], ["--checks", "deep"]])
+@pytest.mark.parametrize("words", [["--size", "wide"], ["--checks", "deep"], ["--seed", "7"]])
 def test_expectations_are_rewritten_from_tiny_models_alone(words: list[str]) -> None:
     options_of(config(words), "good")
     with pytest.raises(HarnessError, match=f"found {' '.join(words)}: rows .* would be lost"):

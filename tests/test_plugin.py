@@ -247,7 +247,7 @@ def test_expectations_are_written_judged_and_kept(workplace: Workplace) -> None:
     assert "it passed before" in third.stdout
 
 
-def test_rows_of_tiny_models_need_not_show_at_another_size(workplace: Workplace) -> None:
+def test_rows_of_tiny_models_need_not_show_at_another_size_or_seed(workplace: Workplace) -> None:
     backends = workplace.folder / "fakes"
     shutil.copytree(FAKES, backends, ignore=shutil.ignore_patterns("__pycache__"))
     row = '[[expect]]\nentry = "bert"\nstage = "verify"\nowner = "ours"\nreason = "It was so."\n'
@@ -263,6 +263,7 @@ def test_rows_of_tiny_models_need_not_show_at_another_size(workplace: Workplace)
     assert verdicts() == {"bert": "improved", "vit": "ok"}
     assert verdicts("--checks=deep") == {"bert": "improved", "vit": "improved"}
     assert verdicts("--size=wide") == {"bert": "ok", "vit": "ok"}
+    assert verdicts("--seed=7") == {"bert": "ok", "vit": "ok"}
 
 
 def test_a_backend_may_name_what_it_runs_by_itself(workplace: Workplace) -> None:

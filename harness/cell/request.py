@@ -11,6 +11,9 @@ from harness.contract import Cell, Device, Precision
 #: The size that shrinks each architecture, and the one that leaves it whole; wide lies between.
 TINY, FULL = "tiny", "full"
 
+#: The seed of weights and inputs, where no other is asked for.
+SEED = 0
+
 #: Sets of checks, as `--checks` takes them.
 DEFAULT, DEEP = "default", "deep"
 

@@ -108,7 +108,8 @@ class Expectations:
         device: the text of the run's device; None where it is not known, and every row counts.
         checks: the run's set of checks; None where it is not known, and every row counts.
         must_show: whether a cell that passes in spite of a row is `improved`. Rows are about tiny
-            models: at another size such a failure is expected where it shows, and need not show.
+            models with the default seed: at another size or seed such a failure is expected where
+            it shows, and need not show.
     """
 
     rows: tuple[Expectation, ...] = ()

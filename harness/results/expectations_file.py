@@ -23,8 +23,8 @@ runs with that set of checks. A cell may have several failures, as at verify and
 for each, told apart by `stage` or `match`. A failure that no row names makes the cell red. A cell
 that fails now here, now there has a row for each stage, too.
 
-Rows are about tiny models. At `--size wide` or `full`, and with real weights, a failure that a row
-names is expected where it shows, and need not show.
+Rows are about tiny models with the default seed. At `--size wide` or `full`, with another `--seed`
+or with real weights, a failure that a row names is expected where it shows, and need not show.
 
 `model_lists/expectations.toml` has the same rows about faults of the libraries: `generate()` counts
 the positions of `roberta_decoder` wrong on every backend. Such a row stands beside those of each

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement
 
 from harness.catalog import backend_spec
 from harness.catalog.chosen_lists import OURS, ChosenLists, chosen
-from harness.cell.request import DEFAULT, TINY
+from harness.cell.request import DEFAULT, SEED, TINY
 from harness.cluster.address import ClusterOptions, address_of
 from harness.contract import HarnessError
 from harness.environments.pins import apart, package_of
@@ -78,7 +78,7 @@ class Options:
     heads: str = ""  # base, tasks, all or names of tasks; empty: those of backend.toml
     size: str = TINY
     checks: str = DEFAULT  # or deep
-    seed: int = 0
+    seed: int = SEED
     limits: Limits = field(default_factory=Limits)
     workers: int = field(default_factory=cores)
     own_limits: bool = False  # whether cells have limits on time by what they took before
@@ -136,7 +136,14 @@ def options_of(config: pytest.Config, backend: str) -> Options:
     workers = cells_at_once(given("workers", "1" if alone else "auto"))
     _check_alone(workers, measured=measured)
     if config.getoption("update_expectations"):
-        _check_updatable(given("size", TINY), given("checks", DEFAULT), weights)
+        _check_updatable(
+            {
+                "--size": (given("size", TINY), TINY),
+                "--checks": (given("checks", DEFAULT), DEFAULT),
+                "--seed": (given("seed", SEED), SEED),
+                "--weights": (weights, SEEDED),
+            }
+        )
     usual = Limits() if pretrained is None else limits_of_real_models(workers)
     seconds = max(usual.seconds, MEASURED_SECONDS) if measured else usual.seconds
     limits = Limits(
@@ -324,19 +331,22 @@ def _check_alone(workers: int, *, measured: bool) -> None:
         )
 
 
-def _check_updatable(size: str, checks: str, weights: str) -> None:
+def _check_updatable(given: Mapping[str, tuple[object, object]]) -> None:
     """Refuse to rewrite expectations, which are about tiny models, after a run of others.
+
+    Args:
+        given: the value of an option, and the only one that serves, by its name.
 
     Raises:
         HarnessError: they would lose rows whose failures such a run does not show.
     """
-    usual = {"--size": (size, TINY), "--checks": (checks, DEFAULT), "--weights": (weights, SEEDED)}
-    asked = [f"{option} {value}" for option, (value, plain) in usual.items() if value != plain]
+    asked = [f"{option} {value}" for option, (value, plain) in given.items() if value != plain]
     if asked:
         raise HarnessError(
-            f"expected --update-expectations with tiny models and the default checks, found "
-            f"{', '.join(asked)}: rows that it does not show would be lost. Fix: leave it out, and "
-            'write what the deep checks alone find by hand, with checks = "deep"'
+            "expected --update-expectations with the tiny models, checks and seed that are the "
+            f"default, found {', '.join(asked)}: rows that it does not show would be lost. Fix: "
+            "leave it out, and write what the deep checks alone find by hand, with "
+            'checks = "deep"'
         )
 
 
