@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from workplace import Workplace
 
 from harness.contract import CellResult, Outcome, RunInfo, Stage
+from harness.workers import fork_server
 
 # pytest reads this file in a backend's session too, whose environment has no hypothesis.
 if find_spec("hypothesis"):
@@ -24,12 +26,22 @@ if find_spec("hypothesis"):
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Ctrl-C works in what the tests start, also where a shell put the tests in the background.
+    """Ctrl-C and SIGHUP work in what the tests start, also in the background and behind nohup.
 
-    Such a shell has them ignore it, and what ignores a signal passes that on to its children.
+    A shell has what it puts there ignore them, which is passed on to its children.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_fork_server() -> Iterator[None]:
+    """Each module begins without a fork server: another one's has imported other modules."""
+    yield
+    if sys.platform != "win32":
+        fork_server.end_server()
 
 
 @pytest.fixture
