@@ -483,6 +483,40 @@ def test_row_of_a_set_of_checks_counts_with_no_other(
     assert library.judge(cell(outcome=outcome), None) is verdict
 
 
+IN_BFLOAT16 = ROW.replace("owner", 'dtype = "bfloat16"\nowner')
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "outcome", "verdict"),
+    [
+        ({"default": "bfloat16"}, Outcome.FAIL, Verdict.XFAIL),
+        ({"default": "bfloat16"}, Outcome.PASS, Verdict.IMPROVED),
+        ({"default": "float32"}, Outcome.FAIL, Verdict.NEW),
+        ({"default": "float32"}, Outcome.PASS, Verdict.OK),
+        ({}, Outcome.FAIL, Verdict.XFAIL),
+    ],
+)
+def test_row_of_a_dtype_follows_the_arithmetic(
+    dtypes: dict[str, str], outcome: Outcome, verdict: Verdict, tmp_path: Path
+) -> None:
+    known = replace(read(tmp_path, IN_BFLOAT16), dtypes=dtypes)
+    assert known.judge(cell(outcome=outcome), None) is verdict
+
+
+def test_row_of_a_dtype_is_narrower_than_one_of_any(tmp_path: Path) -> None:
+    wide = ROW.replace("run", "verify").replace("no kernel", "off")
+    known = replace(read(tmp_path, wide + IN_BFLOAT16), dtypes={"default": "bfloat16"})
+    off = cell(stage=Stage.VERIFY, cause="RuntimeError: off")
+    assert known.judge(off, None) is Verdict.CHANGED
+    there = replace(known, dtypes={"default": "float32"})
+    assert there.judge(off, None) is Verdict.XFAIL
+
+
+def test_rewriting_keeps_rows_of_other_dtypes(tmp_path: Path) -> None:
+    known = replace(read(tmp_path, IN_BFLOAT16), dtypes={"default": "float32"})
+    assert 'dtype = "bfloat16"' in updated(known, [cell(outcome=Outcome.PASS)])
+
+
 def test_rewriting_keeps_rows_of_other_checks(tmp_path: Path) -> None:
     known = replace(read(tmp_path, DEEP_ALONE), checks="default")
     assert 'checks = "deep"' in updated(known, [cell(outcome=Outcome.PASS)])

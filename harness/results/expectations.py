@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from harness.contract import CellFailure, CellResult, Device, Outcome, Stage, Verdict
 
@@ -54,12 +54,14 @@ class Scope:
         precision: of the cell.
         device: a piece of `device_text`.
         checks: the set of checks that shows it, as `deep`; empty for any.
+        dtype: that the cell's precision computes in on the device; empty for any.
     """
 
     head: str = ""
     precision: str = ""
     device: str = ""
     checks: str = ""
+    dtype: str = ""
 
     @property
     def narrowness(self) -> int:
@@ -67,7 +69,7 @@ class Scope:
 
         A device and a set of checks are no part of it.
         """
-        return bool(self.head) + bool(self.precision)
+        return bool(self.head) + bool(self.precision or self.dtype)
 
     def holds(self, head: str, precision: str) -> bool:
         """Whether the cell lies in this scope."""
@@ -107,6 +109,8 @@ class Expectations:
         promised: the entries that the backend's pins are meant to have; None: all of them.
         device: the text of the run's device; None where it is not known, and every row counts.
         checks: the run's set of checks; None where it is not known, and every row counts.
+        dtypes: that the device computes in, by precision; a row of a dtype counts in every
+            precision that is not among them.
         must_show: whether a cell that passes in spite of a row is `improved`. Rows are about tiny
             models with the default seed: at another size or seed such a failure is expected where
             it shows, and need not show.
@@ -120,6 +124,7 @@ class Expectations:
     promised: Collection[str] | None = None
     device: str | None = None
     checks: str | None = None
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     must_show: bool = True
 
     def judge(self, result: CellResult, history: Outcome | None) -> Verdict:
@@ -162,18 +167,20 @@ class Expectations:
 
     def about(self, result: CellResult) -> list[Expectation]:
         """The backend's narrowest rows whose scope holds the cell of a result."""
-        rows = [row for row in _about(self.rows, result) if self.counts(row)]
+        rows = [row for row in _about(self.rows, result) if self.counts(row, result.precision)]
         narrowest = max((row.scope.narrowness for row in rows), default=0)
         return [row for row in rows if row.scope.narrowness == narrowest]
 
     def of_library(self, result: CellResult) -> list[Expectation]:
         """The rows about faults of the libraries whose scope holds the cell of a result."""
-        return [row for row in _about(self.library, result) if self.counts(row)]
+        return [row for row in _about(self.library, result) if self.counts(row, result.precision)]
 
-    def counts(self, row: Expectation) -> bool:
-        """Whether a row counts on the run's device, and with its set of checks."""
-        on_device = self.device is None or row.scope.device in self.device
-        return on_device and (self.checks is None or row.scope.checks in ("", self.checks))
+    def counts(self, row: Expectation, precision: str) -> bool:
+        """Whether a row counts in a precision on the run's device, and with its set of checks."""
+        scope = row.scope
+        on_device = self.device is None or scope.device in self.device
+        in_dtype = scope.dtype in ("", self.dtypes.get(precision, scope.dtype))
+        return on_device and in_dtype and (self.checks is None or scope.checks in ("", self.checks))
 
 
 def _about(rows: Iterable[Expectation], result: CellResult) -> list[Expectation]:

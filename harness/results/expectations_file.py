@@ -9,6 +9,7 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     outcome = "fail"                            # optional; any but pass; flaky: it may pass or fail
     match = "linalg_solve_triangular"           # optional; a piece of the cause, reason or error
     precision = "f16"                           # optional; every precision otherwise
+    dtype = "bfloat16"                          # optional; that the precision computes in here
     head = "fill-mask"                          # optional; every head otherwise
     device = "emulated"                         # optional; a piece of the device's name or driver
     checks = "deep"                             # optional; with --checks deep alone
@@ -16,12 +17,14 @@ pass. One `[[expect]]` names one cause, and every entry that the cause blocks:
     reason = "OpenVINO's front end has no translation for this op."
     issue = ""                                  # optional; a link
 
-`match` is a plain piece of text, no pattern: error messages are full of brackets and dots.
-A narrower row (one that names a precision, a head or both) goes before a wider one. A row with a
-`device` counts on no other: a fault of SwiftShader is none of a GPU. One with `checks` counts in
-runs with that set of checks. A cell may have several failures, as at verify and at generate: a row
-for each, told apart by `stage` or `match`. A failure that no row names makes the cell red. A cell
-that fails now here, now there has a row for each stage, too.
+`match` is a plain piece of text, no pattern: error messages are full of brackets and dots. A
+narrower row (one that names a precision or dtype, a head or both) goes before a wider one. What a
+device computes in is not the same everywhere: OpenVINO's `default` is bfloat16 on some CPUs and
+float32 on others, and a row with a `dtype` follows the arithmetic. A row with a `device` counts on
+no other: a fault of SwiftShader is none of a GPU. One with `checks` counts in runs with that set of
+checks. A cell may have several failures, as at verify and at generate: a row for each, told apart
+by `stage` or `match`. A failure that no row names makes the cell red. A cell that fails now here,
+now there has a row for each stage, too.
 
 Rows are about tiny models with the default seed. At `--size wide` or `full`, with another `--seed`
 or with real weights, a failure that a row names is expected where it shows, and need not show.
@@ -42,7 +45,7 @@ from typing import Any
 
 from harness.catalog import model_lists
 from harness.catalog.selection import Catalog
-from harness.contract import HarnessError, Outcome, Stage
+from harness.contract import DTYPES, HarnessError, Outcome, Stage
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure, Scope
 from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.toml_file import TomlFile
@@ -64,6 +67,10 @@ KEYS: Mapping[str, Key] = {
     "entries": Key("The entries that the cause blocks; or `entry`, where it is one.", STRINGS),
     "entry": Key("The entry that the cause blocks; or `entries`."),
     "precision": Key("The precision that it is about; by default every one."),
+    "dtype": Key(
+        "The dtype that the cell's precision computes in on the device; by default any.",
+        choices=tuple(DTYPES),
+    ),
     "head": Key("The head that it is about, base for none; by default every one."),
     "device": Key(
         "A piece of the device's kind, name or driver, or emulated; by default any device."
@@ -134,6 +141,7 @@ def as_keys(scope: Scope, failure: Failure) -> dict[str, str]:
     return {
         "head": scope.head,
         "precision": scope.precision,
+        "dtype": scope.dtype,
         "device": scope.device,
         "checks": scope.checks,
         "stage": failure.stage.value,
@@ -186,8 +194,8 @@ class ExpectationsReader:
                         "one row a cell, stage and match",
                         f"a second one for {row.entry!r} (the first is at line "
                         f"{self._line(double)})",
-                        "drop one, or tell them apart by `precision`, `head`, `device`, `checks`, "
-                        "`stage` or `match`",
+                        "drop one, or tell them apart by `precision`, `dtype`, `head`, `device`, "
+                        "`checks`, `stage` or `match`",
                     )
                 rows.append(row)
             if not table["reason"].strip():
@@ -199,7 +207,9 @@ class ExpectationsReader:
         return Expectations(tuple(rows), header=header, warnings=tuple(warnings))
 
     def _rows(self, index: int, table: Any) -> list[Expectation]:
-        scope = Scope(*(table.get(key, "") for key in ("head", "precision", "device", "checks")))
+        scope = Scope(
+            *(table.get(key, "") for key in ("head", "precision", "device", "checks", "dtype"))
+        )
         outcome = Outcome(table["outcome"]) if "outcome" in table else None
         cause = table.get("match", ""), table["owner"], table["reason"], table.get("issue", "")
         failures = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from harness.contract import CellFailure, CellResult, Outcome, Stage
 from harness.results.expectations import Expectation, Expectations, Failure, Scope
@@ -55,7 +55,7 @@ def _rows_of_entry(
     untouched = [
         row
         for row in own
-        if not (expectations.counts(row) and any(row.scope.holds(*cell) for cell in cells))
+        if not any(expectations.counts(row, c[1]) and row.scope.holds(*c) for c in cells)
     ]
     failures: dict[Failure, set[tuple[str, str]]] = {}
     kept: dict[Failure, set[Scope]] = {}
@@ -87,9 +87,7 @@ def _rows_of_entry(
             if row.failure == failure and row.scope in old
         }
         scopes = old if covered == failed else _scopes(failed, set(cells))
-        ordered = sorted(
-            scopes, key=lambda scope: (scope.head, scope.precision, scope.device, scope.checks)
-        )
+        ordered = sorted(scopes, key=astuple)
         rows += [Expectation(entry, scope, failure) for scope in ordered]
     still = {row.scope for row in rows if row in own}
     # A cell that fails now here, now there was seen at one of its stages.

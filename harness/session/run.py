@@ -195,7 +195,8 @@ class Run:
         if self.device is not None:
             check_precisions(self.spec, self.options, self.device)
             here = device_text(self.device.device)
-            self.expectations = replace(self.expectations, device=here)
+            dtypes = {precision.name: precision.dtype for precision in self.device.precisions}
+            self.expectations = replace(self.expectations, device=here, dtypes=dtypes)
 
     def _ask_device(self) -> DeviceReport:
         if self.cluster is not None:
