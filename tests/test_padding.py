@@ -225,3 +225,41 @@ def test_selected_leaves_what_has_another_shape_to_the_comparison() -> None:
     found = padded_outputs.selected(made, mask)
     assert found["y"].tolist() == [0, 2, 5]
     assert found["z"] is made["z"]
+
+
+# ---- what a mask hides
+
+
+def heard(size: int, hidden: int, *further: int) -> tuple[Arrays, Arrays]:
+    """A whole recording, and one with its end hidden."""
+    mask = np.ones((ROWS, size), dtype=np.int64)
+    whole = {"input_features": np.ones((ROWS, size, *further)), "input_features_mask": mask}
+    less = mask.copy()
+    less[:, size - hidden :] = 0
+    return whole, {**whole, "input_features_mask": less}
+
+
+def test_the_far_half_of_what_is_hidden_is_emptied() -> None:
+    whole, inputs = heard(16, 6, 3)
+    made = padded_inputs.emptied(inputs, whole, ROWS)["input_features"]
+    assert made[:-1].all()
+    assert made[-1, :13].all()
+    assert not made[-1, 13:].any()
+    assert inputs["input_features"].all()
+
+
+def test_the_height_of_a_square_image_is_what_is_hidden() -> None:
+    pixels = np.ones((ROWS, 2, 3, 8, 8))
+    mask = np.ones((ROWS, 2, 8, 8), dtype=np.bool_)
+    less = mask.copy()
+    less[:, :, 4:] = False
+    whole = {"pixel_values": pixels, "pixel_attention_mask": mask}
+    made = padded_inputs.emptied({**whole, "pixel_attention_mask": less}, whole, ROWS)
+    assert made["pixel_values"][-1, :, :, :6].all()
+    assert not made["pixel_values"][-1, :, :, 6:].any()
+
+
+def test_what_a_mask_may_speak_of_in_two_ways_stays() -> None:
+    whole, inputs = heard(16, 6, 16)
+    assert padded_inputs.emptied(inputs, whole, ROWS)["input_features"].all()
+    assert padded_inputs.emptied(whole, whole, ROWS)["input_features"].all()

@@ -18,6 +18,7 @@ from harness.checks import (
     long_text,
     negative_control,
     sanity,
+    ungiven,
     variants,
 )
 from harness.checks.known_answers.answer import NAME as KNOWN
@@ -110,6 +111,9 @@ def make_reference(
         with progress.kept():
             how = case.generation if job.cell.head != BASE else None
             long_text.check(case, how, causal="causal" in given)
+    if job.asks_library and not _exempt(ungiven.NAME, job):
+        for fault in ungiven.faults(case, base, want, dtype):
+            progress.keep(fault)
     known = None
     if job.checkpoints is not None and dynamic:
         with progress.kept():

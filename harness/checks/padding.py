@@ -131,6 +131,8 @@ class Padding:
                     continue
                 brief = case.reference(short, self.dtype)
                 inputs = padded_inputs.joined(whole, short, rows, case.padding())
+                if kind == HIDDEN:
+                    inputs = padded_inputs.emptied(inputs, whole, rows)
             except Exception as error:  # whatever the library says to a size it does not take
                 self.found.left_out[name] = f"{type(error).__name__}: {error}"
                 continue

@@ -9,7 +9,6 @@ import argparse
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from harness.catalog import backends
 from harness.cell.request import Job
@@ -26,10 +25,9 @@ from harness.contract import (
     HarnessError,
     Stage,
 )
+from harness.inputs import ungiven
 from harness.toolkit.printable import show
 from harness.toolkit.text_table import plain_table
-from harness.toolkit.toml_file import TomlFile
-from harness.toolkit.toml_keys import Key
 from harness.workers.task_endings import task_endings
 
 #: The variants of a case's inputs that may have arguments which the plain ones lack.
@@ -42,8 +40,6 @@ VARIANTS = (
 #: How many models of a row are named.
 NAMED = 4
 
-REASONS = Path(__file__).with_suffix(".toml")
-
 
 def arguments_of(job: Job, report: Callable[[Stage], None]) -> list[tuple[str, bool]]:
     """Arguments that no variant gives, each with whether a processor sends it; runs in a child."""
@@ -53,7 +49,7 @@ def arguments_of(job: Job, report: Callable[[Stage], None]) -> list[tuple[str, b
     case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
     taken = inspect.signature(case.module().forward).parameters.values()
     report(Stage.INPUTS)
-    given = {*case.inputs(), *case.options()}
+    given = {*case.inputs(), *case.options(), *(each.name for each in case.ungiven())}
     for variant in VARIANTS:
         try:
             given |= case.inputs(variant).keys()
@@ -62,13 +58,6 @@ def arguments_of(job: Job, report: Callable[[Stage], None]) -> list[tuple[str, b
     sent = processor_keys.sent(job.cell.entry.architecture)
     kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return [(p.name, p.name in sent) for p in taken if p.kind not in kinds and p.name not in given]
-
-
-def reasons() -> Mapping[str, str]:
-    """Arguments that no cell needs to give, with the reason why; from `arguments.toml`."""
-    source = TomlFile(REASONS)
-    source.check_tables({"reason": Key("Why no cell gives the argument.", required=True)})
-    return {name: table["reason"] for name, table in source.tables.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,37 +93,34 @@ def main(args: argparse.Namespace) -> int:
         if not isinstance(ending.value, list):
             problems.append(f"{label}: {ending.reason}")
             continue
+        architecture = jobs[label].cell.entry.architecture
         for name, sent in ending.value:
             senders[name] += sent
-            if sent or not args.sent:
+            if (sent or not args.sent) and (args.all or not ungiven.reason(architecture, name)):
                 lacking[name].append(label)
     if len(problems) == len(jobs):
         raise HarnessError(
             f"expected a model that builds, found none ({min(problems)}). Fix: run this in the "
             f"environment of {spec.install}"
         )
-    for line in table(lacking, senders, {} if args.all else reasons()):
+    for line in table(lacking, senders):
         show(line)
     built = len(jobs) - len(problems)
     show(f"{built} of {len(jobs)} models built here; `--all` shows arguments with a reason too")
     return 0
 
 
-def table(
-    lacking: Mapping[str, list[str]], senders: Mapping[str, int], known: Mapping[str, str]
-) -> list[str]:
+def table(lacking: Mapping[str, list[str]], senders: Mapping[str, int]) -> list[str]:
     """The lines of a table of arguments.
 
     Args:
         lacking: argument -> the entries that take it and have no input with it.
         senders: argument -> how many entries' processors send it.
-        known: arguments that are left out.
     """
     order = sorted(lacking.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = [
         [name, str(len(entries)), str(senders.get(name, 0)), _some(entries)]
         for name, entries in order
-        if name not in known
     ]
     return plain_table([["argument", "models", "sent by processors of", "such as"], *rows])
 

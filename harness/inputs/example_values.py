@@ -59,6 +59,15 @@ class ExampleValues:
         """
         return _part(size, step) if self.variant == SHORT + medium else size
 
+    def fewer(self, medium: str, count: int) -> int:
+        """How many features of a medium are no padding in this variant, by how many it has.
+
+        Args:
+            medium: one of `harness.contract.MASKED_MEDIA`; another hides none.
+            count: in the plain inputs.
+        """
+        return _part(count, 1) if self.variant in (SHORT + medium, HIDDEN + medium) else count
+
     def hidden(self, medium: str, mask: Array, axis: int) -> Array:
         """A mask of a medium; the end is hidden in the variant that hides it.
 

@@ -94,7 +94,8 @@ class InputMaker(MediaReader):
             if not held or token is None:
                 continue
             counted.update(held)
-            count = self.recipe.options.get(f"{kind}_tokens") or self.feature_rows(kind)
+            known = self.recipe.options.get(f"{kind}_tokens")
+            count = self.fewer(medium.fewer, int(known)) if known else self.feature_rows(kind)
             if count:
                 found[token] = found.get(token, 0) + int(count)
         return found

@@ -21,6 +21,7 @@ class Medium:
     arguments: tuple[str, ...]
     ids: tuple[str, ...]
     companions: tuple[str, ...]
+    fewer: str = ""
 
 
 @cache

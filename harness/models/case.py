@@ -31,6 +31,8 @@ from harness.contract import (
     PipelineCase,
     Unsupported,
 )
+from harness.inputs import ungiven
+from harness.inputs.ungiven import Ungiven
 from harness.models import (
     calibrate,
     damaged_cache,
@@ -361,6 +363,28 @@ class TinyCase:
         plain = {"use_cache": False, "return_dict": True}
         recipe = inputs_.recipe_of(self._config, type(module).__name__)
         return {**{k: v for k, v in plain.items() if k in accepted}, **recipe.arguments}
+
+    def ungiven(self) -> Sequence[Ungiven]:
+        """Arguments of forward that no example has, with values to try, each by itself."""
+        forward, model = self._template.forward, self.entry.architecture
+        return list(ungiven.values(forward, self.inputs(), self.options(), model))
+
+    def reference_with(
+        self, inputs: Mapping[str, Array], further: Ungiven, dtype: str = "float64"
+    ) -> Arrays:
+        """The reference on some inputs and one further argument, in a dtype."""
+        given, value = dict(inputs), further.value
+        options = {}
+        if isinstance(value, np.ndarray):
+            given[further.name] = value
+        else:
+            options[further.name] = value
+        return self._outputs(
+            lambda: self._eager.outputs(given, dtype, 0, options),
+            given,
+            dtype=dtype,
+            further=str(further),
+        )
 
     def outputs(self, raw: Any) -> Arrays:
         """Named host arrays of what a module's forward returned."""

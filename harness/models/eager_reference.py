@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,21 +50,40 @@ class EagerReference:
         self._seed = seed
         self._modules: dict[str, Any] = {}  # plain modules by dtype, and jittered ones
 
-    def outputs(self, inputs: Mapping[str, Array], dtype: str, seed: int) -> Arrays:
-        """Outputs in a dtype or one of the formats; see `harness.contract.Case.reference`."""
+    def outputs(
+        self,
+        inputs: Mapping[str, Array],
+        dtype: str,
+        seed: int,
+        further: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Arrays:
+        """Outputs in a dtype or one of the formats; see `harness.contract.Case.reference`.
+
+        Args:
+            inputs: by argument name.
+            dtype: or a format.
+            seed: of the global random generators.
+            further: arguments of forward that are no arrays, beside those of the model.
+        """
         module = self._module(dtype)
         seed_cpu(seed)
         np.random.seed(seed)  # noqa: NPY002 (the generator that modeling code may draw from)
-        return self._forward(module, inputs, dtype)
+        return self._forward(module, inputs, dtype, further)
 
-    def _forward(self, module: Any, inputs: Mapping[str, Array], dtype: str) -> Arrays:
+    def _forward(
+        self,
+        module: Any,
+        inputs: Mapping[str, Array],
+        dtype: str,
+        further: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Arrays:
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         # A library without a choice of attention calls PyTorch's; this is the plain form of it.
         given = tensors(inputs, compute_dtype(dtype))
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), rounded_products.rounding(dtype):
-            raw = module(**given, **self._options)
+            raw = module(**given, **self._options, **further)
         return flatten(raw)
 
     def _module(self, dtype: str) -> Any:

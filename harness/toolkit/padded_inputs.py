@@ -151,10 +151,16 @@ def masks_a_medium(inputs: Arrays) -> bool:
 
 def rows_of_medium(whole: Arrays, short: Arrays) -> int | None:
     """The rows of a batch, as the mask has them that differs between two inputs, if any does."""
-    for name in _masks_of_media(whole):
-        if not np.array_equal(whole[name], short.get(name, whole[name])):
-            return len(whole[name])
-    return None
+    return next((len(whole[name]) for name in _other_masks(whole, short)), None)
+
+
+def _other_masks(whole: Arrays, short: Arrays) -> list[str]:
+    """The masks of media that differ between two inputs."""
+    return [
+        name
+        for name in _masks_of_media(whole)
+        if not np.array_equal(whole[name], short.get(name, whole[name]))
+    ]
 
 
 def _masks_of_media(inputs: Arrays) -> list[str]:
@@ -193,6 +199,48 @@ def joined(whole: Arrays, short: Arrays, rows: int, token: int) -> Arrays:
         target[...] = token if name == "input_ids" else 0
         target[tuple(slice(0, n) for n in row.shape)] = row
     return made
+
+
+def emptied(inputs: Arrays, whole: Arrays, rows: int) -> Arrays:
+    """Inputs with zeros for what a mask hides of the last row, from the middle of it on.
+
+    What stands there may be anything. The half before it stays as it is: a convolution or a patch
+    at the border reads some of it, where the mask counts what comes of both.
+
+    Args:
+        inputs: the last row of which has something hidden.
+        whole: the same with nothing hidden.
+        rows: of the batch.
+    """
+    made = dict(inputs)
+    for mask in _other_masks(whole, inputs):
+        row = inputs[mask][-1]
+        for axis, size in enumerate(row.shape if len(inputs[mask]) == rows else ()):
+            shown = np.flatnonzero(np.moveaxis(row, axis, 0).reshape(size, -1).any(axis=1))
+            border = int(shown[-1]) + 1 if len(shown) else 0
+            if border == size:
+                continue
+            for name, array in inputs.items():
+                along = _axis_of(array, rows, size, first=row.ndim > 1)
+                if along is not None:
+                    made[name] = made[name].copy()
+                    np.moveaxis(made[name][-1], along - 1, 0)[(border + size + 1) // 2 :] = 0
+    return made
+
+
+def _axis_of(array: Array, rows: int, size: int, *, first: bool) -> int | None:
+    """The axis of floating values that a mask of that size speaks of, if it can be told.
+
+    Args:
+        array: some input.
+        rows: of the batch.
+        size: of the axis of the mask.
+        first: whether of several such axes the first is meant, as the height of a square image.
+    """
+    if array.dtype.kind != "f" or len(array) != rows:
+        return None
+    found = [axis for axis in range(1, array.ndim) if array.shape[axis] == size]
+    return found[0] if len(found) == 1 or (found and first) else None
 
 
 def is_per_token(base: Arrays, name: str) -> bool:
