@@ -248,9 +248,16 @@ def test_the_far_half_of_what_is_hidden_is_emptied() -> None:
     assert inputs["input_features"].all()
 
 
-def test_the_height_of_a_square_image_is_what_is_hidden() -> None:
-    pixels = np.ones((ROWS, 2, 3, 8, 8))
-    mask = np.ones((ROWS, 2, 8, 8), dtype=np.bool_)
+def test_of_axes_of_one_length_what_lies_far_along_all_is_emptied() -> None:
+    whole, inputs = heard(16, 6, 16)
+    made = padded_inputs.emptied(inputs, whole, ROWS)["input_features"][-1]
+    assert not made[13:, 13:].any()
+    assert made.sum() == 16**2 - 3**2
+
+
+def test_what_is_hidden_of_an_image_is_emptied_in_all_its_channels() -> None:
+    pixels = np.ones((ROWS, 2, 3, 8, 6))
+    mask = np.ones((ROWS, 2, 8, 6), dtype=np.bool_)
     less = mask.copy()
     less[:, :, 4:] = False
     whole = {"pixel_values": pixels, "pixel_attention_mask": mask}
@@ -259,7 +266,6 @@ def test_the_height_of_a_square_image_is_what_is_hidden() -> None:
     assert not made["pixel_values"][-1, :, :, 6:].any()
 
 
-def test_what_a_mask_may_speak_of_in_two_ways_stays() -> None:
-    whole, inputs = heard(16, 6, 16)
-    assert padded_inputs.emptied(inputs, whole, ROWS)["input_features"].all()
+def test_where_nothing_is_hidden_nothing_is_emptied() -> None:
+    whole, _ = heard(16, 6, 3)
     assert padded_inputs.emptied(whole, whole, ROWS)["input_features"].all()

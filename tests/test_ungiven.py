@@ -24,7 +24,7 @@ BASE: Arrays = {
 
 def tried(forward: Callable[..., Any], model: str = "plain") -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for each in ungiven.values(forward, BASE, {"use_cache": False}, model):
+    for each in ungiven.values(forward, BASE, {}, {"use_cache": False}, model):
         found.setdefault(each.name, []).append(each.value)
     return found
 
@@ -36,7 +36,7 @@ def test_every_row_says_why() -> None:
     assert all(len(row["reason"]) > 15 for row in ungiven.rows().values())
     assert ungiven.reason("bert", "labels") == "It only makes a loss."
     assert not ungiven.reason("bert", "interpolate_pos_encoding")
-    assert not ungiven.reason("bert", "window_size")
+    assert not ungiven.reason("bert", "span")
 
 
 def test_a_flag_is_turned_and_a_number_given() -> None:
@@ -45,7 +45,7 @@ def test_a_flag_is_turned_and_a_number_given() -> None:
         use_cache: bool | None = None,
         flip: bool | None = None,
         merge: bool = True,
-        window_size: int | None = None,
+        span: int | None = None,
         steps: int = 10,
         layers: int | list[int] | None = None,
         temperature: float | None = None,
@@ -56,14 +56,14 @@ def test_a_flag_is_turned_and_a_number_given() -> None:
     ) -> None:
         pass
 
-    assert tried(forward) == {"flip": [True], "merge": [False], "window_size": [2]}
+    assert tried(forward) == {"flip": [True], "merge": [False], "span": [2]}
 
 
 def test_a_row_gives_the_value() -> None:
     def forward(interpolate_pos_encoding: bool = False) -> None:
         pass
 
-    found = list(ungiven.values(forward, BASE, {}, "vit"))
+    found = list(ungiven.values(forward, BASE, {}, {}, "vit"))
     assert [(each.value, each.same) for each in found] == [(True, True)]
     assert str(found[0]) == "interpolate_pos_encoding = True"
 
@@ -92,7 +92,7 @@ def test_a_mask_has_a_token_for_each_one_that_it_is_applied_to() -> None:
                 Another.
         """
 
-    found = list(ungiven.values(forward, BASE, {}, "unet"))
+    found = list(ungiven.values(forward, BASE, {}, {}, "unet"))
     assert [each.name for each in found] == [
         *["attention_mask"] * 2,
         *["decoder_attention_mask"] * 2,
@@ -112,6 +112,34 @@ def test_a_mask_whose_neutral_value_is_0() -> None:
     assert other.sum() == other[-1, -1] == 1
 
 
+def test_a_mask_of_an_output_has_its_shape_and_the_type_of_the_annotation() -> None:
+    def forward(attention_mask: Any = None, past_observed_mask: np.bool_ | None = None) -> None:
+        pass
+
+    inputs: Arrays = {"past_values": np.ones((2, 5, 3), dtype=np.float32)}
+    outputs: Arrays = {"last_hidden_state": np.ones((2, 4, 8), dtype=np.float32)}
+    found = list(ungiven.values(forward, inputs, {}, {}, "vit"))
+    assert {each.name for each in found} == {"past_observed_mask"}
+    forward.__annotations__["past_observed_mask"] = "torch.BoolTensor | None"
+    inputs["pixel_values"] = np.ones((2, 3, 8, 8), dtype=np.float32)
+    found = list(ungiven.values(forward, inputs, outputs, {}, "vit"))
+    assert [each.value.shape for each in found] == [(2, 4), (2, 4), (2, 5, 3), (2, 5, 3)]
+    assert [each.value.dtype for each in found] == [np.int64, np.int64, np.bool_, np.bool_]
+
+
+def test_a_plain_mask_that_hides_nothing_is_turned_at_its_end() -> None:
+    def forward(attention_mask: Any, image_mask: Any, sparse_mask: Any, states: Any) -> None:
+        pass
+
+    whole = np.ones((2, 3), dtype=np.bool_)
+    sparse = np.array([[1, 0], [1, 1]])
+    inputs: Arrays = {"attention_mask": whole, "image_mask": whole, "sparse_mask": sparse}
+    (turned,) = ungiven.values(forward, inputs, {}, {}, "plain")
+    assert (turned.name, turned.same) == ("image_mask", False)
+    assert turned.value.tolist() == [[True] * 3, [True, True, False]]
+    assert whole.all()
+
+
 # ---- what is wrong with them
 
 
@@ -122,7 +150,7 @@ class Trying(LanguageCase):
         super().__init__()
         self.change, self.same = change, same
 
-    def ungiven(self) -> Sequence[Ungiven]:
+    def ungiven(self, outputs: Arrays) -> Sequence[Ungiven]:
         return [Ungiven("window_size", 4, "= 4", self.same)]
 
     def reference_with(self, inputs: Arrays, further: Ungiven, dtype: str) -> Arrays:
@@ -164,7 +192,6 @@ def test_an_argument_that_the_modeling_code_stumbles_over_is_found() -> None:
     [
         ValueError("window_size has to be odd"),
         NotImplementedError("no windows yet"),
-        RuntimeError("windows are not supported"),
     ],
 )
 def test_an_argument_that_is_refused_in_plain_words_is_none(error: Exception) -> None:

@@ -6,7 +6,7 @@ without padding. `toolkit/padding_exemptions.toml` says which models need not, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.checks import padded_outputs
 from harness.checks.variant import ONE_SHAPE, OTHER_ARGUMENTS, Variant, Variants
@@ -26,6 +26,9 @@ from harness.toolkit.padding_exemptions import NO_EXEMPTION, PADDED, PADDED_ROW,
 
 #: Why a mask that the plain inputs have too is not tried on a converted program.
 CONVERTED = "masks of media are tried where programs take whatever forward takes"
+
+#: What PyTorch calls float64 where two operands differ in their dtypes.
+DOUBLE = "Double"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class Padding:
         self._text(want, dynamic=dynamic)
         for medium in MASKED_MEDIA:
             self._medium(medium, any_arguments=any_arguments)
+            if DOUBLE in self.found.left_out.get(padded_inputs.MEDIA[medium], ""):
+                single = replace(self, dtype="float32")  # the mask's code alone refuses float64
+                single._medium(medium, any_arguments=any_arguments)
         if self.wrong:
             self.found.padding_fault = LibraryFault("; ".join(self.wrong))
 
@@ -131,7 +137,7 @@ class Padding:
                     continue
                 brief = case.reference(short, self.dtype)
                 inputs = padded_inputs.joined(whole, short, rows, case.padding())
-                if kind == HIDDEN:
+                if kind == HIDDEN and padded_inputs.COUNTED[medium] not in exemptions_of(case):
                     inputs = padded_inputs.emptied(inputs, whole, rows)
             except Exception as error:  # whatever the library says to a size it does not take
                 self.found.left_out[name] = f"{type(error).__name__}: {error}"

@@ -49,7 +49,8 @@ def arguments_of(job: Job, report: Callable[[Stage], None]) -> list[tuple[str, b
     case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
     taken = inspect.signature(case.module().forward).parameters.values()
     report(Stage.INPUTS)
-    given = {*case.inputs(), *case.options(), *(each.name for each in case.ungiven())}
+    outputs = case.reference(case.inputs(), "float32")
+    given = {*case.inputs(), *case.options(), *(each.name for each in case.ungiven(outputs))}
     for variant in VARIANTS:
         try:
             given |= case.inputs(variant).keys()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Array, Arrays
+from harness.inputs.wanted import MASKS
 from harness.toolkit.toml_file import TomlFile
 from harness.toolkit.toml_keys import ANY, BOOLEAN, INTEGER, STRINGS, Key
 
@@ -24,10 +25,16 @@ from harness.toolkit.toml_keys import ANY, BOOLEAN, INTEGER, STRINGS, Key
 KEYS: Mapping[str, Key] = {
     "reason": Key("Why no example has it, or why it is given this value.", required=True),
     "value": Key("To give; without one, the argument is given nowhere.", ANY),
-    "mask_of": Key("Inputs, the first of which has a token for each element of the mask.", STRINGS),
+    "mask_of": Key("Inputs or outputs, of which the first that there is has the mask.", STRINGS),
+    "beside": Key("Plain inputs without which there is no such mask.", STRINGS),
+    "axes": Key("How many of its first axes the mask has; 2, if left out.", INTEGER),
     "neutral": Key("The value of the mask that changes nothing; 1, if left out.", INTEGER),
+    "without": Key("Plain inputs that are left out with the value.", STRINGS),
     "same": Key("Whether the outputs must stay as they are without the value.", BOOLEAN),
 }
+
+#: Masks that variants of the inputs have.
+VARIED = frozenset(name for masks in MASKS.values() for name in masks)
 
 #: A whole number where None is the default: it fits most counts, and differs from one.
 NUMBER = 2
@@ -42,12 +49,14 @@ class Ungiven:
         value: a flag, a number, a word or a mask.
         about: the value in words.
         same: whether the outputs must stay as they are without it.
+        without: plain inputs that do not go with it.
     """
 
     name: str
     value: Any
     about: str
     same: bool = False
+    without: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.about}"
@@ -67,29 +76,65 @@ def reason(architecture: str, name: str) -> str:
     return "" if {"value", "mask_of"} & row.keys() else row.get("reason", "")
 
 
-def values(forward: Any, base: Arrays, known: Mapping[str, Any], model: str) -> Iterator[Ungiven]:
-    """The arguments to try, each by itself, in the order of the signature.
+def values(
+    forward: Any, base: Arrays, outputs: Arrays, known: Mapping[str, Any], model: str
+) -> Iterator[Ungiven]:
+    """The arguments to try, each by itself.
 
     Args:
         forward: of a model.
         base: its plain inputs.
-        known: arguments that are given with them.
+        outputs: of the reference on them; without them, masks of outputs are left out.
+        known: arguments that are given with the inputs.
         model: the model type.
     """
     for name, parameter in inspect.signature(forward).parameters.items():
-        variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if name in base or name in known or variable:
+        if name in known or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        row = _row(model, name)
-        if "value" in row:
-            value = row["value"]
-            yield Ungiven(name, value, f"= {value!r}", row.get("same", False))
-        elif "mask_of" in row or not row:
-            held = row.get("mask_of") or _documented(forward, name)
-            yield from _masks(name, base, held, row.get("neutral", 1))
-            value = None if held else _other_value(parameter)
-            if value is not None:
-                yield Ungiven(name, value, f"= {value!r}")
+        if name not in base:
+            row = _row(model, name)
+            beside = all(n in base for n in row.get("beside", ()))
+            held = _documented(forward, name) or (row.get("mask_of", ()) if beside else ())
+            yield from _values(parameter, {**row, "mask_of": held}, {**outputs, **base})
+        elif name not in VARIED and not _row(model, name):
+            yield from _turned(name, base[name])
+
+
+def _values(
+    parameter: inspect.Parameter, row: Mapping[str, Any], there: Arrays
+) -> Iterator[Ungiven]:
+    """The values of an argument that the plain inputs lack.
+
+    Args:
+        parameter: the argument.
+        row: of `ungiven.toml`, with what the documentation says.
+        there: inputs and outputs.
+    """
+    name, without = parameter.name, tuple(row.get("without", ()))
+    held = next((there[n] for n in row["mask_of"] if n in there), None)
+    if "value" in row:
+        value = row["value"]
+        yield Ungiven(name, value, f"= {value!r}", row.get("same", False), without)
+    elif held is not None:
+        dtype = np.bool_ if "Bool" in _annotation(parameter) else np.int64
+        neutral: Array = np.full(held.shape[: row.get("axes", 2)], row.get("neutral", 1), dtype)
+        yield Ungiven(name, neutral, "that changes nothing", same=True, without=without)
+        yield from _turned(name, neutral, without)
+    elif "reason" not in row:
+        value = _other_value(parameter)
+        if value is not None:
+            yield Ungiven(name, value, f"= {value!r}")
+
+
+def _turned(name: str, mask: Array, without: tuple[str, ...] = ()) -> Iterator[Ungiven]:
+    """A mask that is the same throughout, with another value at the end of its last row."""
+    if "mask" not in name or mask.ndim < 2 or mask.shape[0] == 0 or mask.shape[1] < 2:
+        return
+    first = mask.flat[0]
+    if first in (0, 1) and (mask == first).all():
+        turned = mask.copy()
+        turned[-1, -1] = 1 - int(first)
+        yield Ungiven(name, turned, "with its end turned", without=without)
 
 
 def _row(model: str, name: str) -> Mapping[str, Any]:
@@ -106,23 +151,16 @@ def _documented(forward: Any, name: str) -> list[str]:
     return [shaped[1]] if shaped and "mask" in name else []
 
 
-def _masks(name: str, base: Arrays, held: list[str], neutral: int) -> Iterator[Ungiven]:
-    """A mask that changes nothing, and one that hides the last token of the last row."""
-    shape = next((base[n].shape[:2] for n in held if n in base and base[n].ndim > 1), None)
-    if shape is None or shape[1] < 2:
-        return
-    mask: Array = np.full(shape, neutral, dtype=np.int64)
-    yield Ungiven(name, mask, f"of {neutral} throughout", same=True)
-    mask = mask.copy()
-    mask[-1, -1] = 1 - neutral
-    yield Ungiven(name, mask, f"of {neutral}, and {1 - neutral} at the end of a row")
+def _annotation(parameter: inspect.Parameter) -> str:
+    found = parameter.annotation
+    return found if isinstance(found, str) else inspect.formatannotation(found)
 
 
 def _other_value(parameter: inspect.Parameter) -> Any:
     """A value other than the default, of an argument whose annotation names a plain type alone."""
-    default, annotation = parameter.default, parameter.annotation
-    said = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    kinds = {kind.strip() for kind in re.sub(r"Optional\[(\w+)\]", r"\1", said).split("|")}
+    default = parameter.default
+    said = re.sub(r"Optional\[(\w+)\]", r"\1", _annotation(parameter))
+    kinds = {kind.strip() for kind in said.split("|")}
     match kinds - {"None"}:
         case found if found == {"bool"} and default in (None, True, False):
             return not default

@@ -364,16 +364,20 @@ class TinyCase:
         recipe = inputs_.recipe_of(self._config, type(module).__name__)
         return {**{k: v for k, v in plain.items() if k in accepted}, **recipe.arguments}
 
-    def ungiven(self) -> Sequence[Ungiven]:
-        """Arguments of forward that no example has, with values to try, each by itself."""
+    def ungiven(self, outputs: Arrays) -> Sequence[Ungiven]:
+        """Arguments of forward that no example has, with values to try, each by itself.
+
+        Args:
+            outputs: on the plain inputs; without them, some masks are left out.
+        """
         forward, model = self._template.forward, self.entry.architecture
-        return list(ungiven.values(forward, self.inputs(), self.options(), model))
+        return list(ungiven.values(forward, self.inputs(), outputs, self.options(), model))
 
     def reference_with(
         self, inputs: Mapping[str, Array], further: Ungiven, dtype: str = "float64"
     ) -> Arrays:
         """The reference on some inputs and one further argument, in a dtype."""
-        given, value = dict(inputs), further.value
+        given, value = {n: a for n, a in inputs.items() if n not in further.without}, further.value
         options = {}
         if isinstance(value, np.ndarray):
             given[further.name] = value

@@ -25,6 +25,9 @@ ROWS: Mapping[str, str] = {"left-padded": "left-padded-row", "right-padded": "ri
 #: Variants whose last row has less of a medium, by medium; padding stands at its end.
 MEDIA: Mapping[str, str] = {medium: f"{medium}-padded" for medium in MASKED_MEDIA}
 
+#: What exempts a model in which something counts that a mask of a medium hides, by medium.
+COUNTED: Mapping[str, str] = {medium: f"{medium}-hidden" for medium in MASKED_MEDIA}
+
 MASK = "attention_mask"
 
 #: Arguments whose tokens the mask speaks of; the first that the inputs have.
@@ -205,7 +208,9 @@ def emptied(inputs: Arrays, whole: Arrays, rows: int) -> Arrays:
     """Inputs with zeros for what a mask hides of the last row, from the middle of it on.
 
     What stands there may be anything. The half before it stays as it is: a convolution or a patch
-    at the border reads some of it, where the mask counts what comes of both.
+    at the border reads some of it, where the mask counts what comes of both. Where several axes
+    are as long as the mask, as those of 128 frames of 128 bands, what lies far along all of them is
+    hidden whichever is meant.
 
     Args:
         inputs: the last row of which has something hidden.
@@ -218,29 +223,13 @@ def emptied(inputs: Arrays, whole: Arrays, rows: int) -> Arrays:
         for axis, size in enumerate(row.shape if len(inputs[mask]) == rows else ()):
             shown = np.flatnonzero(np.moveaxis(row, axis, 0).reshape(size, -1).any(axis=1))
             border = int(shown[-1]) + 1 if len(shown) else 0
-            if border == size:
-                continue
-            for name, array in inputs.items():
-                along = _axis_of(array, rows, size, first=row.ndim > 1)
-                if along is not None:
+            far = slice((border + size + 1) // 2, None)
+            for name, array in inputs.items() if border < size else ():
+                shape = array.shape[1:]
+                if array.dtype.kind == "f" and len(array) == rows and size in shape:
                     made[name] = made[name].copy()
-                    np.moveaxis(made[name][-1], along - 1, 0)[(border + size + 1) // 2 :] = 0
+                    made[name][-1][tuple(far if n == size else slice(None) for n in shape)] = 0
     return made
-
-
-def _axis_of(array: Array, rows: int, size: int, *, first: bool) -> int | None:
-    """The axis of floating values that a mask of that size speaks of, if it can be told.
-
-    Args:
-        array: some input.
-        rows: of the batch.
-        size: of the axis of the mask.
-        first: whether of several such axes the first is meant, as the height of a square image.
-    """
-    if array.dtype.kind != "f" or len(array) != rows:
-        return None
-    found = [axis for axis in range(1, array.ndim) if array.shape[axis] == size]
-    return found[0] if len(found) == 1 or (found and first) else None
 
 
 def is_per_token(base: Arrays, name: str) -> bool:
