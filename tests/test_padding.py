@@ -241,7 +241,10 @@ def heard(size: int, hidden: int, *further: int) -> tuple[Arrays, Arrays]:
 
 def test_the_far_half_of_what_is_hidden_is_emptied() -> None:
     whole, inputs = heard(16, 6, 3)
-    made = padded_inputs.emptied(inputs, whole, ROWS)["input_features"]
+    whole["pixel_values"] = inputs["pixel_values"] = np.ones((ROWS, 3, 16, 16))
+    found = padded_inputs.emptied(inputs, whole, ROWS, "sound")
+    assert found["pixel_values"].all()
+    made = found["input_features"]
     assert made[:-1].all()
     assert made[-1, :13].all()
     assert not made[-1, 13:].any()
@@ -250,7 +253,7 @@ def test_the_far_half_of_what_is_hidden_is_emptied() -> None:
 
 def test_of_axes_of_one_length_what_lies_far_along_all_is_emptied() -> None:
     whole, inputs = heard(16, 6, 16)
-    made = padded_inputs.emptied(inputs, whole, ROWS)["input_features"][-1]
+    made = padded_inputs.emptied(inputs, whole, ROWS, "sound")["input_features"][-1]
     assert not made[13:, 13:].any()
     assert made.sum() == 16**2 - 3**2
 
@@ -261,11 +264,12 @@ def test_what_is_hidden_of_an_image_is_emptied_in_all_its_channels() -> None:
     less = mask.copy()
     less[:, :, 4:] = False
     whole = {"pixel_values": pixels, "pixel_attention_mask": mask}
-    made = padded_inputs.emptied({**whole, "pixel_attention_mask": less}, whole, ROWS)
+    hidden = {**whole, "pixel_attention_mask": less}
+    made = padded_inputs.emptied(hidden, whole, ROWS, "image")
     assert made["pixel_values"][-1, :, :, :6].all()
     assert not made["pixel_values"][-1, :, :, 6:].any()
 
 
 def test_where_nothing_is_hidden_nothing_is_emptied() -> None:
     whole, _ = heard(16, 6, 3)
-    assert padded_inputs.emptied(whole, whole, ROWS)["input_features"].all()
+    assert padded_inputs.emptied(whole, whole, ROWS, "sound")["input_features"].all()

@@ -98,6 +98,7 @@ def test_a_mask_has_a_token_for_each_one_that_it_is_applied_to() -> None:
         *["decoder_attention_mask"] * 2,
     ]
     assert [each.same for each in found] == [True, False] * 2
+    assert [each.moves for each in found] == [False, True] * 2
     assert found[0].value.tolist() == [[1] * 5] * 2
     assert found[1].value.tolist() == [[1] * 5, [1] * 4 + [0]]
     assert found[3].value.shape == (2, 4)
@@ -146,20 +147,25 @@ def test_a_plain_mask_that_hides_nothing_is_turned_at_its_end() -> None:
 class Trying(LanguageCase):
     """The decoder with one further argument, which makes its outputs go through `change`."""
 
-    def __init__(self, change: Callable[[Arrays], Arrays], *, same: bool = False) -> None:
+    def __init__(
+        self, change: Callable[[Arrays], Arrays], *, same: bool = False, moves: bool = False
+    ) -> None:
         super().__init__()
-        self.change, self.same = change, same
+        self.change, self.same, self.moves = change, same, moves
 
     def ungiven(self, outputs: Arrays) -> Sequence[Ungiven]:
-        return [Ungiven("window_size", 4, "= 4", self.same)]
+        assert outputs
+        return [Ungiven("window_size", 4, "= 4", self.same, self.moves)]
 
     def reference_with(self, inputs: Arrays, further: Ungiven, dtype: str) -> Arrays:
         assert further.value == 4
         return self.change(self.reference(inputs, dtype))
 
 
-def found(change: Callable[[Arrays], Arrays], *, same: bool = False) -> list[str]:
-    case: Any = Trying(change, same=same)
+def found(
+    change: Callable[[Arrays], Arrays], *, same: bool = False, moves: bool = False
+) -> list[str]:
+    case: Any = Trying(change, same=same, moves=moves)
     base = case.inputs()
     want = case.reference(base)
     return [str(fault) for fault in check.faults(case, base, want, "float64")]
@@ -209,6 +215,18 @@ def test_what_must_stay_the_same_must_not_move() -> None:
     assert found(lambda outputs: outputs, same=True) == []
     (said,) = found(moved, same=True)
     assert "expected the outputs as they are without it, found: " in said
+
+
+def test_other_shapes_are_not_the_same() -> None:
+    (said,) = found(lambda outputs: {n: a[:, 1:] for n, a in outputs.items()}, same=True)
+    assert "expected the outputs as they are without it, found: " in said
+    assert found(lambda outputs: {n: a[:, 1:] for n, a in outputs.items()}, moves=True) == []
+
+
+def test_a_mask_that_is_not_read_is_found() -> None:
+    assert found(moved, moves=True) == []
+    (said,) = found(lambda outputs: outputs, moves=True)
+    assert said.endswith("expected it to change the outputs, which stayed the same")
 
 
 def test_a_case_without_such_arguments_is_left_alone() -> None:

@@ -138,7 +138,7 @@ class Padding:
                 brief = case.reference(short, self.dtype)
                 inputs = padded_inputs.joined(whole, short, rows, case.padding())
                 if kind == HIDDEN and padded_inputs.COUNTED[medium] not in exemptions_of(case):
-                    inputs = padded_inputs.emptied(inputs, whole, rows)
+                    inputs = padded_inputs.emptied(inputs, whole, rows, medium)
             except Exception as error:  # whatever the library says to a size it does not take
                 self.found.left_out[name] = f"{type(error).__name__}: {error}"
                 continue

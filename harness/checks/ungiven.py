@@ -2,8 +2,8 @@
 
 A branch that only such an argument takes is run by no other check: TimesFM 2.5 once called a
 method by another model's name where a window was asked for. An argument must be taken, or refused
-in words that are meant for users; what comes out must be numbers; and a mask that hides nothing
-changes nothing.
+in words that are meant for users; what comes out must be numbers; a mask that hides nothing changes
+nothing, and one that hides something changes something.
 """
 
 from __future__ import annotations
@@ -81,9 +81,13 @@ def _wrong(outputs: Arrays, want: Arrays, further: Ungiven) -> str:
     unlike = [n for n in unlike if n not in want or not np.isnan(want[n]).any()]
     if unlike:
         return f"expected numbers, found NaN in {', '.join(unlike)}"
+    alike = {n: outputs[n] for n in want if n in outputs and outputs[n].shape == want[n].shape}
+    if further.moves and alike.keys() == want.keys():
+        still = all(np.array_equal(a, want[n], equal_nan=is_floating(a)) for n, a in alike.items())
+        return "expected it to change the outputs, which stayed the same" if still else ""
     if not further.same:
         return ""
-    found = numerics.difference({n: outputs[n] for n in want if n in outputs}, want)
+    found = numerics.difference(outputs, want)
     if found.faults or found.error > TOLERANCE:
         moved = "; ".join(found.faults) or f"{found.output} is off by {found.error:.2g}"
         return f"expected the outputs as they are without it, found: {moved}"

@@ -29,6 +29,7 @@ KEYS: Mapping[str, Key] = {
     "beside": Key("Plain inputs without which there is no such mask.", STRINGS),
     "axes": Key("How many of its first axes the mask has; 2, if left out.", INTEGER),
     "neutral": Key("The value of the mask that changes nothing; 1, if left out.", INTEGER),
+    "idle": Key("Whether a mask may change nothing, whatever it hides.", BOOLEAN),
     "without": Key("Plain inputs that are left out with the value.", STRINGS),
     "same": Key("Whether the outputs must stay as they are without the value.", BOOLEAN),
 }
@@ -49,6 +50,7 @@ class Ungiven:
         value: a flag, a number, a word or a mask.
         about: the value in words.
         same: whether the outputs must stay as they are without it.
+        moves: whether some output must differ.
         without: plain inputs that do not go with it.
     """
 
@@ -56,6 +58,7 @@ class Ungiven:
     value: Any
     about: str
     same: bool = False
+    moves: bool = False
     without: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -114,19 +117,21 @@ def _values(
     held = next((there[n] for n in row["mask_of"] if n in there), None)
     if "value" in row:
         value = row["value"]
-        yield Ungiven(name, value, f"= {value!r}", row.get("same", False), without)
+        yield Ungiven(name, value, f"= {value!r}", row.get("same", False), without=without)
     elif held is not None:
         dtype = np.bool_ if "Bool" in _annotation(parameter) else np.int64
         neutral: Array = np.full(held.shape[: row.get("axes", 2)], row.get("neutral", 1), dtype)
         yield Ungiven(name, neutral, "that changes nothing", same=True, without=without)
-        yield from _turned(name, neutral, without)
+        yield from _turned(name, neutral, without, idle=row.get("idle", False))
     elif "reason" not in row:
         value = _other_value(parameter)
         if value is not None:
             yield Ungiven(name, value, f"= {value!r}")
 
 
-def _turned(name: str, mask: Array, without: tuple[str, ...] = ()) -> Iterator[Ungiven]:
+def _turned(
+    name: str, mask: Array, without: tuple[str, ...] = (), *, idle: bool = False
+) -> Iterator[Ungiven]:
     """A mask that is the same throughout, with another value at the end of its last row."""
     if "mask" not in name or mask.ndim < 2 or mask.shape[0] == 0 or mask.shape[1] < 2:
         return
@@ -134,7 +139,7 @@ def _turned(name: str, mask: Array, without: tuple[str, ...] = ()) -> Iterator[U
     if first in (0, 1) and (mask == first).all():
         turned = mask.copy()
         turned[-1, -1] = 1 - int(first)
-        yield Ungiven(name, turned, "with its end turned", without=without)
+        yield Ungiven(name, turned, "with its end turned", moves=not idle, without=without)
 
 
 def _row(model: str, name: str) -> Mapping[str, Any]:

@@ -28,6 +28,13 @@ MEDIA: Mapping[str, str] = {medium: f"{medium}-padded" for medium in MASKED_MEDI
 #: What exempts a model in which something counts that a mask of a medium hides, by medium.
 COUNTED: Mapping[str, str] = {medium: f"{medium}-hidden" for medium in MASKED_MEDIA}
 
+#: How the names of the arguments begin that hold a medium.
+HELD: Mapping[str, tuple[str, ...]] = {
+    "sound": ("input_features", "input_values", "audio"),
+    "image": ("pixel_values",),
+    "condition": ("encoder_hidden_states",),
+}
+
 MASK = "attention_mask"
 
 #: Arguments whose tokens the mask speaks of; the first that the inputs have.
@@ -204,8 +211,8 @@ def joined(whole: Arrays, short: Arrays, rows: int, token: int) -> Arrays:
     return made
 
 
-def emptied(inputs: Arrays, whole: Arrays, rows: int) -> Arrays:
-    """Inputs with zeros for what a mask hides of the last row, from the middle of it on.
+def emptied(inputs: Arrays, whole: Arrays, rows: int, medium: str) -> Arrays:
+    """Inputs with zeros for what a mask hides of a medium in the last row, from its middle on.
 
     What stands there may be anything. The half before it stays as it is: a convolution or a patch
     at the border reads some of it, where the mask counts what comes of both. Where several axes
@@ -216,17 +223,19 @@ def emptied(inputs: Arrays, whole: Arrays, rows: int) -> Arrays:
         inputs: the last row of which has something hidden.
         whole: the same with nothing hidden.
         rows: of the batch.
+        medium: one of `harness.contract.MASKED_MEDIA`.
     """
     made = dict(inputs)
+    holders = {n: a for n, a in inputs.items() if n.startswith(HELD[medium]) and len(a) == rows}
     for mask in _other_masks(whole, inputs):
         row = inputs[mask][-1]
         for axis, size in enumerate(row.shape if len(inputs[mask]) == rows else ()):
             shown = np.flatnonzero(np.moveaxis(row, axis, 0).reshape(size, -1).any(axis=1))
             border = int(shown[-1]) + 1 if len(shown) else 0
             far = slice((border + size + 1) // 2, None)
-            for name, array in inputs.items() if border < size else ():
+            for name, array in holders.items() if border < size else ():
                 shape = array.shape[1:]
-                if array.dtype.kind == "f" and len(array) == rows and size in shape:
+                if array.dtype.kind == "f" and size in shape:
                     made[name] = made[name].copy()
                     made[name][-1][tuple(far if n == size else slice(None) for n in shape)] = 0
     return made
