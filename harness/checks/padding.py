@@ -27,7 +27,7 @@ from harness.toolkit.padding_exemptions import NO_EXEMPTION, PADDED, PADDED_ROW,
 #: Why a mask that the plain inputs have too is not tried on a converted program.
 CONVERTED = "masks of media are tried where programs take whatever forward takes"
 
-#: What PyTorch calls float64 where two operands differ in their dtypes.
+#: The name of float64 in an error of PyTorch about operands of two dtypes.
 DOUBLE = "Double"
 
 

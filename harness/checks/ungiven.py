@@ -42,7 +42,7 @@ class UngivenCase(Protocol):
 
 
 def faults(case: Case, base: Arrays, want: Arrays, dtype: str) -> Iterator[LibraryFault]:
-    """What is wrong with each argument.
+    """Faults of the modeling code, one for each argument that shows one.
 
     Args:
         case: whose modeling code is meant; an `UngivenCase`, or there is nothing to check.
@@ -76,7 +76,7 @@ def _is_meant(error: Exception) -> bool:
 
 
 def _wrong(outputs: Arrays, want: Arrays, further: Ungiven) -> str:
-    """What is wrong with the outputs; empty if nothing is."""
+    """The fault in outputs with an argument; empty if there is none."""
     unlike = [n for n, a in outputs.items() if is_floating(a) and np.isnan(a).any()]
     unlike = [n for n in unlike if n not in want or not np.isnan(want[n]).any()]
     if unlike:

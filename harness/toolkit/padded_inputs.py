@@ -25,7 +25,7 @@ ROWS: Mapping[str, str] = {"left-padded": "left-padded-row", "right-padded": "ri
 #: Variants whose last row has less of a medium, by medium; padding stands at its end.
 MEDIA: Mapping[str, str] = {medium: f"{medium}-padded" for medium in MASKED_MEDIA}
 
-#: What exempts a model in which something counts that a mask of a medium hides, by medium.
+#: Names of the exemption of models in which something counts that a mask hides, by medium.
 COUNTED: Mapping[str, str] = {medium: f"{medium}-hidden" for medium in MASKED_MEDIA}
 
 #: How the names of the arguments begin that hold a medium.
