@@ -71,6 +71,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "operators": ("harness.commands.operators", "which unsupported operator blocks which entries"),
     "seeds": ("harness.commands.seeds", "example inputs that are far from ties, by trying"),
     "arguments": ("harness.commands.arguments", "arguments of forward that no input of a cell has"),
+    "generating": (
+        "harness.commands.generating",
+        "classes with a generate() that no cell lets generate",
+    ),
     "record": ("harness.commands.record", "the models' signatures, for the mock backend"),
     "record-checkpoints": (
         "harness.commands.record_checkpoints",

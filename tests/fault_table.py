@@ -158,8 +158,11 @@ def _applies(fault: Fault, entry: Entry) -> bool:
     """Whether a model has what the fault is about."""
     from harness.models.case import TinyCase
 
+    head = _head(fault, entry)
+    if fault.where.name == "WRITTEN":
+        return head != BASE and TinyCase(entry, head=head).pipeline() is not None
     if fault.where.name == "GENERATED":
-        return _head(fault, entry) != BASE
+        return head != BASE
     return not fault.needs or fault.needs in TinyCase(entry).inputs()
 
 
@@ -167,7 +170,7 @@ def _head(fault: Fault, entry: Entry) -> str:
     """The head that generates, for a fault of generation; else none."""
     from harness.models.case import TinyCase
 
-    if fault.where.name != "GENERATED":
+    if fault.where.name not in ("GENERATED", "WRITTEN"):
         return BASE
     heads = (head for head in entry.heads if TinyCase(entry, head=head).generation is not None)
     return next(heads, BASE)

@@ -11,9 +11,11 @@ import pytest
 from function_backend import Runner, cast
 from language_backend import LanguageBackend, LanguageCase, language
 
+from harness.catalog import model_lists
 from harness.checks import long_text
-from harness.contract import Array, Arrays, Generated, GenerationRequest, LibraryFault
+from harness.contract import Array, Arrays, Generated, Generation, GenerationRequest, LibraryFault
 from harness.models import long_texts
+from harness.models.case import RESHAPED_LENGTH, TinyCase
 from harness.models.long_texts import LongText
 
 LONG = 40
@@ -28,6 +30,7 @@ class LongCase(LanguageCase):
         forgets: how many of the tokens before it its cache forgets in a long text.
         control: inputs that must run first; a text of usual length, if left out.
         only_generated: whether the text shows only what is generated after it.
+        forgets_always: how many it forgets in any text.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class LongCase(LanguageCase):
         control: Arrays | None = None,
         *,
         only_generated: bool = False,
+        forgets_always: int = 0,
     ) -> None:
         super().__init__()
         self.function = lambda x, w: usual(
             beyond(language(x, w)) if x["input_ids"].shape[1] >= LONG else language(x, w)
         )
         self.forgets, self.control, self.only_generated = forgets, control, only_generated
+        self.forgets_always = forgets_always
 
     def long_texts(self) -> Iterator[LongText]:
         ids = np.arange(1, LONG + 1)[None] % 7 + 1
@@ -59,7 +64,8 @@ class LongCase(LanguageCase):
     def with_damaged_cache(self, request: GenerationRequest, damage: str | None) -> Generated:
         ids, steps = request.inputs["input_ids"], list[Array]()
         for _ in range(request.tokens):
-            known = ids[:, self.forgets :] if ids.shape[1] >= LONG else ids
+            forgets = self.forgets if ids.shape[1] >= LONG else self.forgets_always
+            known = ids[:, forgets:]
             given = {"input_ids": known, "attention_mask": np.ones_like(known)}
             steps.append(self.function(given, cast(self.module(), "float32"))["logits"][:, -1])
             ids = np.concatenate([ids, steps[-1].argmax(axis=-1)[:, None]], axis=1)
@@ -108,6 +114,10 @@ def test_a_model_that_does_not_run_on_one_row_is_left_alone(generates: bool) -> 
     check(LongCase(usual=raises), generates=generates)
 
 
+def test_a_head_that_generates_wrongly_after_any_text_is_left_alone() -> None:
+    check(LongCase(forgets=30, forgets_always=4), generates=True)
+
+
 def test_a_model_that_refuses_the_control_is_left_alone() -> None:
     refused = {"input_ids": np.full((1, 3), 1), "attention_mask": np.ones((1, 2), dtype=np.int64)}
     check(LongCase(raises, control=refused))
@@ -133,6 +143,54 @@ def test_the_check_is_one_of_sessions_on_the_library_itself(
     result = run(backend, checks_library=True)
     assert result.reason.startswith("long-text: 40 tokens")
     assert [failure.stage for failure in result.further] == []
+
+
+# ---- the texts of a small model
+
+
+def texts(name: str) -> dict[str, LongText]:
+    """By the first words of their claims, of the entry's first head."""
+    entry = model_lists.load().entries[name]
+    case = TinyCase(entry, head=entry.heads[0])
+    return {text.claim.split()[0]: text for text in case.long_texts()}
+
+
+def test_a_text_fills_its_places_with_those_of_an_image_among_them() -> None:
+    found = texts("kosmos_2_5")["fill"]
+    assert (found.inputs["input_ids"].shape, found.usual["input_ids"].shape) == ((1, 127), (1, 24))
+    assert found.control["image_embeds_position_mask"].shape == (1, 133)
+
+
+def test_the_places_of_an_encoder_decoder_are_those_of_its_decoder() -> None:
+    found = texts("m2m_100")["fill"]
+    assert found.of_decoder
+    assert found.inputs["decoder_input_ids"].shape == (1, 127)
+    assert found.inputs["input_ids"].shape == found.usual["input_ids"].shape
+    check_of_decoder(found)
+
+
+def check_of_decoder(text: LongText) -> None:
+    """The decoder goes on from all of its text, and not from the first token."""
+    asked: list[Arrays] = []
+
+    class Written(LongCase):
+        def long_texts(self) -> Iterator[LongText]:
+            yield text
+
+        def preferred(self, inputs: Arrays) -> Arrays:
+            return {"logits": np.zeros((1, inputs["decoder_input_ids"].shape[1], 8))}
+
+        def with_damaged_cache(self, request: GenerationRequest, damage: str | None) -> Generated:
+            ids = request.inputs["decoder_input_ids"]
+            asked.append(dict(request.inputs))
+            more = np.zeros((1, request.tokens), dtype=ids.dtype)
+            logits = np.full((1, request.tokens, 8), float(ids.shape[1] > LONG))
+            return Generated(np.concatenate([ids, more], axis=1), logits)
+
+    case: Any = Written()
+    with pytest.raises(LibraryFault, match=r"^long-text: 127 tokens, which fill the 128 places"):
+        long_text.check(case, Generation("decoder_input_ids"), causal=False)
+    assert [given["decoder_input_ids"].shape[1] for given in asked] == [RESHAPED_LENGTH, 127]
 
 
 # ---- the windows that a config class declares

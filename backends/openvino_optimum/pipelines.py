@@ -34,7 +34,9 @@ def answer(model: Any, case: Case) -> tuple[Arrays, Arrays] | None:
             asked.task, model=model, accelerator="openvino", **asked.components
         )
         # transformers 5.5, which optimum-intel pins, does not read generation_config here.
-        answered = pipe(asked.raw, **asked.arguments, **asked.settings)
+        answered = pipeline_outputs.answered(
+            lambda: pipe(asked.raw, **asked.arguments, **asked.settings), fed, case
+        )
     finally:
         del model.forward
     return pipeline_outputs.arrays(asked, answered, fed, case)

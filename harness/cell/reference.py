@@ -17,6 +17,7 @@ from harness.checks import (
     half_precision,
     long_text,
     negative_control,
+    own_generate,
     sanity,
     ungiven,
     variants,
@@ -109,8 +110,10 @@ def make_reference(
             _judge_probe(probe, want, answer, entry.family)
     if _asks_for_long_text(job):
         with progress.kept():
-            how = case.generation if job.cell.head != BASE else None
-            long_text.check(case, how, causal="causal" in given)
+            long_text.check(case, case.generation, causal="causal" in given)
+    if job.asks_library and not _exempt(own_generate.NAME, job):
+        with progress.kept():
+            own_generate.check(case, base)
     if job.asks_library and not _exempt(ungiven.NAME, job):
         for fault in ungiven.faults(case, base, want, dtype):
             progress.keep(fault)

@@ -233,6 +233,7 @@ def _own_case(job: Job) -> Case:
         trusted=job.trusted,
         cache=Cache.of(job.options).within(FOLDER, LOOKS_EVERY),
         audited=job.audited,
+        generates_headless=job.asks_library,
     )
     if job.size != TINY and job.checkpoints is None:
         needed = room.room_of(job.cell.entry, job.cell.head, job.size)
@@ -276,7 +277,7 @@ def other_ways(
             answered = border.answered(pipeline(case, precision))
             if answered is not None:
                 got, fed = answered
-                if case.generation is not None:
+                if case.generation is not None and case.generation.argument in got:
                     made = border.continued(got, fed, case.generation.argument)
                     generation.check_count(made.sequences, fed[case.generation.argument])
                     GenerationJudge(case, case.generation, reference, progress).plain(fed, made)

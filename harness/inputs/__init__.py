@@ -59,7 +59,7 @@ def example_inputs(
         seed,
         variant,
         recipe.batch or batch,
-        recipe.length or length,
+        max(recipe.length or 0, length),
         recipe,
         ARGUMENTS,
     )

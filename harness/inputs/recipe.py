@@ -31,7 +31,7 @@ class Recipe:
     plain_attention: str = "eager"  # what the reference computes attention with
     reference: str = "float64"  # the widest dtype that the reference is computed in
     generated: Mapping[str, int] = field(default_factory=dict)  # an argument at each new token; 0
-    length: int | None = None
+    length: int | None = None  # the least
     batch: int | None = None
     reason: str = ""
 

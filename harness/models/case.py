@@ -40,6 +40,7 @@ from harness.models import (
     function_defaults,
     libraries,
     long_texts,
+    own_generation,
     slices,
 )
 from harness.models import outputs as outputs_
@@ -57,8 +58,8 @@ from harness.toolkit.signature import BATCHES, LENGTHS
 BATCH, RESHAPED_BATCH = BATCHES
 LENGTH, RESHAPED_LENGTH = LENGTHS
 
-#: The argument with a text, and how many tokens of a long one are beyond the longest window.
-TEXT, BEYOND = "input_ids", 5
+#: The arguments with a text and with a decoder's, and how many tokens of a long text are beyond.
+TEXT, DECODER_TEXT, BEYOND = "input_ids", "decoder_input_ids", 5
 
 #: The last stage of a small CNN is one pixel; fewer images than this say nothing about a spread.
 CALIBRATION_BATCH = 8
@@ -81,6 +82,7 @@ class TinyCase:
             that are not named, and 4 of a stage.
         cache: where references are kept; None keeps none. Those of real weights never are.
         audited: whether kept references are computed again all the same, and must be alike.
+        generates_headless: whether a model that stands for that of its entry's task generates.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class TinyCase:
         layers: Mapping[str, int] | None = None,
         cache: Cache | None = None,
         audited: bool = False,
+        generates_headless: bool = True,
     ) -> None:
+        self._generates_headless = generates_headless
         self._layers = dict(layers or {})
         self.checkpoints = checkpoints
         self.revision = revision
@@ -295,25 +299,52 @@ class TinyCase:
     def long_texts(self) -> Iterator[LongText]:
         """Texts of one row that leave each declared window, or reach the last place of a text.
 
-        None of them where the config class declares neither, or the model reads no text.
+        None of them where the config class declares neither, or the model reads no text. The places
+        of an encoder-decoder are those of what its decoder has written.
         """
-        if TEXT not in self.inputs():
-            return
-        window, places = long_texts.longest_declared(self._config), long_texts.places(self._config)
-        usual = self._one_row(RESHAPED_LENGTH)
-        if window:
+        examples = self.inputs()
+        window = long_texts.longest_declared(self._config)
+        if window and TEXT in examples:
+            usual = self._one_row(RESHAPED_LENGTH)
             claim = "leave each window that the config class declares"
             yield LongText(claim, self._one_row(window + BEYOND), usual, usual)
-        if places is not None and places <= long_texts.LONGEST:
-            claim = f"fill the {places} places of its config, beyond which it reads too"
-            beyond, last = self._one_row(places + BEYOND), self._one_row(places - 1)
-            yield LongText(claim, last, usual, beyond, only_generated=True)
+        of_decoder = DECODER_TEXT in examples
+        fields = long_texts.DECODER_PLACES if of_decoder else long_texts.PLACES
+        places = long_texts.places(self._config, fields)
+        if places is None or places > long_texts.LONGEST or not {TEXT, DECODER_TEXT} & {*examples}:
+            return
+        row = self._one_decoders_row if of_decoder else self._one_row
+        claim = f"fill the {places} places of its config, beyond which it reads too"
+        yield LongText(
+            claim,
+            row(places - 1),
+            usual=row(RESHAPED_LENGTH),
+            control=row(places + BEYOND),
+            only_generated=True,
+            of_decoder=of_decoder,
+        )
 
     def _one_row(self, length: int) -> Arrays:
+        """A text of so many tokens, those of an image or a sound among them where it has any."""
         made = self._example(self._template, "long", 1, length, self.example_seed)
+        more = made[TEXT].shape[1] - length
+        if 0 < more < length:
+            made = self._example(self._template, "long", 1, length - more, self.example_seed)
         found = made[TEXT].shape[1]
         if found < length:
             raise Unsupported(f"its text has {found} tokens, whatever length is asked for")
+        return made
+
+    def _one_decoders_row(self, length: int) -> Arrays:
+        """What an encoder reads, and so many tokens of its decoder."""
+        usual, long = (
+            self._example(self._template, "long", 1, asked, self.example_seed)
+            for asked in (RESHAPED_LENGTH, 2 * length)  # a decoder's text is half as long
+        )
+        made = {name: long.get(name, a) if name.startswith("decoder_") else a
+                for name, a in usual.items()}  # fmt: skip
+        if made[DECODER_TEXT].shape != (1, length):
+            raise Unsupported(f"its decoder's text has the shape {made[DECODER_TEXT].shape}")
         return made
 
     def preferred(self, inputs: Mapping[str, Array]) -> Arrays:
@@ -462,11 +493,17 @@ class TinyCase:
 
     @cached_property
     def generation(self) -> Generation | None:
-        """How `generate()` goes on, where the head's row and the model's class say that it can."""
-        if self.head == BASE or "generate" in self._spared:
+        """How `generate()` goes on, where the head's row and the model's class say that it can.
+
+        An entry without heads has a model that stands for that of its task, as Llama 4's.
+        """
+        stands = self.head == BASE and not self.entry.heads and self._generates_headless
+        task = self.entry.task if stands else self.head
+        row = heads.known_heads().get(task)
+        if row is None or not row.generates or "generate" in self._spared:
             return None
         # Some models of a task that goes on with its text have an encoder for it.
-        wanted = heads.known_heads()[self.head].generates
+        wanted = row.generates
         argument = f"decoder_{wanted}" if f"decoder_{wanted}" in self.inputs() else wanted
         able = getattr(self._template, "can_generate", None)
         if argument not in self.inputs() or able is None or not able():
@@ -502,12 +539,41 @@ class TinyCase:
             )
         return Generated(found["sequences"], found.get("logits")) if found else None
 
+    def own_answer(
+        self,
+        inputs: Arrays,
+        settings: Mapping[str, Any],
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> Arrays | None:
+        """Answer of the class's own `generate()`; see `harness.models.own_generation`.
+
+        Args:
+            inputs: by argument of forward.
+            settings: further keyword arguments of `generate()`.
+            dtype: float32 or float64.
+            seed: of what is drawn at random.
+
+        Returns:
+            None where the class has none, or where `generation` says how each token is judged.
+        """
+        if self.generation is not None or not own_generation.generates(type(self._template)):
+            return None
+
+        def made() -> Arrays:
+            module = own_generation.in_dtype(self.module(), dtype)
+            return own_generation.answer(module, inputs, seed, settings)
+
+        own = {name: repr(value) for name, value in settings.items()}
+        return self._outputs(made, inputs, own_answer=dtype, seed=seed, settings=own)
+
     def pipeline(self) -> PipelineCase | None:
         """Raw input for `transformers.pipeline`; None where this model has no pipeline."""
         asked = self._library.pipeline(self.entry.architecture, self.head, self.inputs(), self.seed)
         if asked is None or f"pipeline:{asked.task}" in self._spared:
             return None
-        if self.generation is not None and self.generation.suppressed and asked.inputs is not None:
+        if self.generation is not None and self.generation.suppressed and asked.settings:
             # A token of padding that a RoBERTa writes has no position: with its cache it has one.
             suppressed = {"suppress_tokens": list(self.generation.suppressed)}
             return replace(asked, arguments={**asked.arguments, **suppressed})

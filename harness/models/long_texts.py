@@ -24,6 +24,9 @@ WINDOW = re.compile(
 #: Fields that say how many places a text may have; one without them may have any number.
 PLACES = re.compile(r"max_(\w+_)?position_embeddings|n_positions")
 
+#: Fields that say it of a decoder's text.
+DECODER_PLACES = re.compile(rf"{PLACES.pattern}|max_target_positions")
+
 #: The longest window that a text leaves: its attention has 17 million scores for each head.
 LONGEST = 4096
 
@@ -38,6 +41,7 @@ class LongText:
         usual: inputs with one of usual length, after which the model must be able to generate.
         control: inputs that must run.
         only_generated: whether the text shows nothing but what is generated after it.
+        of_decoder: whether the decoder behind an encoder has read the text, and goes on with it.
     """
 
     claim: str
@@ -45,6 +49,7 @@ class LongText:
     usual: Arrays
     control: Arrays
     only_generated: bool = False
+    of_decoder: bool = False
 
 
 def longest_declared(config: Any) -> int:
@@ -72,13 +77,18 @@ def longest_declared(config: Any) -> int:
     return found
 
 
-def places(config: Any) -> int | None:
-    """The fewest places that a config or a part of it gives a text; None where none says so."""
+def places(config: Any, fields: re.Pattern[str] = PLACES) -> int | None:
+    """The fewest places that a config or a part of it gives a text; None where none says so.
+
+    Args:
+        config: of a model.
+        fields: that say so.
+    """
     found = [
         value
         for part in _parts(config)
         for name, value in vars(part).items()
-        if PLACES.fullmatch(name) and type(value) is int and value
+        if fields.fullmatch(name) and type(value) is int and value
     ]
     return min(found, default=None)
 

@@ -170,7 +170,9 @@ class TorchBackend:
         )
         pipe = pipeline(asked.task, model=module, device=self.device, **asked.components)
         with autocast(self.device, mode):
-            answer = pipe(asked.raw, **asked.arguments)
+            answer = pipeline_outputs.answered(
+                lambda: pipe(asked.raw, **asked.arguments), fed, case
+            )
         return pipeline_outputs.arrays(asked, answer, fed, case)
 
     def generator(self, case: Case, precision: Precision) -> Generator:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fakes.vendor.faults import FAULTS, Fault, FaultyProgram, Where
 
-from backends._shared.torch.backend import MODES, CpuBackend, TorchProgram
+from backends._shared.torch.backend import MODES, CpuBackend, Mode, TorchProgram
 from harness.contract import Case, GenerationRequest, Precision
 from harness.models.case import TinyCase
 
@@ -23,6 +23,9 @@ class Backend(CpuBackend):
     """Implements `harness.contract.Backend`."""
 
     precisions = tuple(Precision(name, fault.dtype) for name, fault in FAULTS.items())
+
+    #: Tokens that a pipeline generates; 0 for as many as the model says.
+    told = 0
 
     def prepare(self, case: Case, precision: Precision) -> Any:
         """The small model, wrong as the precision says."""
@@ -36,7 +39,8 @@ class Backend(CpuBackend):
     def pipeline(self, case: Case, precision: Precision) -> Any:
         """The model's answer to the other example, as if it had been raw, and that example."""
         if case.generation is not None:
-            return None
+            self.told = _fault(precision).told
+            return super().pipeline(case, Precision("f32", "float32")) if self.told else None
         fed = case.inputs("other")
         made = self._program(case.module(), case, precision, Where.PIPELINE)(fed)
         return made if _fault(precision).bare else (made, fed)
@@ -55,6 +59,13 @@ class Backend(CpuBackend):
             return fault.call(None, right(fault.asked(request)))
 
         return generate
+
+    def _module(self, case: Case, mode: Mode) -> Any:
+        """The small model, which says how many tokens it generates."""
+        module = super()._module(case, mode)
+        if self.told:
+            module.generation_config.max_new_tokens = self.told
+        return module
 
     def memory(self) -> Any:
         """No bytes at all, on the CPU."""

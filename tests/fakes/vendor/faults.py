@@ -42,6 +42,7 @@ class Where(enum.Enum):
     LOADED = "from_pretrained"
     PIPELINE = "pipeline"
     GENERATED = "generate"
+    WRITTEN = "pipeline that generates"
 
 
 class FaultyProgram(TorchProgram):
@@ -525,6 +526,7 @@ class Fault:
         damage: to the cache before each step of `generate()`, of `harness.models.damaged_cache`.
         when: the texts that are generated so.
         asked: the text that is generated in the place of another.
+        told: how many tokens a pipeline generates, whatever the model says.
         needs: the input that a model must have.
         bare: the pipeline's answer is returned without the arrays behind it.
         patience: a share of the limit on time that is enough.
@@ -542,6 +544,7 @@ class Fault:
     damage: str = ""
     when: Callable[[GenerationRequest], bool] = always
     asked: Callable[[GenerationRequest], GenerationRequest] = as_it_is
+    told: int = 0
     needs: str = ""
     bare: bool = False
     patience: float = 1.0
@@ -555,6 +558,7 @@ OUTPUTS = "fail at run: .*contract: outputs: "
 DTYPE = "fail at run: .*contract: dtype: .*found "
 PLACEMENT = "fail at verify: contract: placement: "
 WROTE = "fail at run: .*contract: wrote into its input"
+MORE_TOKENS = "fail at pipeline: pipeline: expected max_new_tokens = 8"
 ALIASED = "fail at run: .*contract: aliased outputs"
 LATER = "fail at verify: nondeterminism: inference"
 LOGITS = "fail at generate: on input 'while generating': .*relative error"
@@ -724,6 +728,10 @@ FAULTS: Mapping[str, Fault] = {
         "fail at pipeline: .*relative error", each(by(1.001)), where=Where.PIPELINE),
     "pipeline-bare": Fault("`pipeline()` returns outputs alone",
         "fail at pipeline: contract: pipeline: .*found dict", where=Where.PIPELINE, bare=True),
+    "pipeline-ignores-settings": Fault("`pipeline()` makes 20 tokens, whatever the model says",
+        MORE_TOKENS + ".*found 20 new tokens", where=Where.WRITTEN, told=20),
+    "pipeline-never-ends": Fault("`pipeline()` goes on until the model has no place left",
+        MORE_TOKENS + ".*found IndexError after", where=Where.WRITTEN, told=100_000),
     "load-wrong": Fault("only `from_pretrained()` is wrong, by one weight",
         "fail at roundtrip: .*relative error", prepared=weights(one_weight), where=Where.LOADED),
     "load-none": Fault("`from_pretrained()` returns None",
