@@ -36,7 +36,7 @@ class OwnGenerationCase(Protocol):
         dtype: str = "float32",
         seed: int = 0,
     ) -> Arrays | None:
-        """What `generate()` answers; None where there is none, or where each token is judged."""
+        """Answer of `generate()`; None where there is none, or where each token is judged."""
 
 
 def check(case: Case, inputs: Arrays) -> None:

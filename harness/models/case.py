@@ -336,7 +336,7 @@ class TinyCase:
         return made
 
     def _one_decoders_row(self, length: int) -> Arrays:
-        """What an encoder reads, and so many tokens of its decoder."""
+        """An example whose decoder has so many tokens."""
         usual, long = (
             self._example(self._template, "long", 1, asked, self.example_seed)
             for asked in (RESHAPED_LENGTH, 2 * length)  # a decoder's text is half as long
