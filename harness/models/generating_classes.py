@@ -60,7 +60,9 @@ def of_cells(entries: Iterable[Entry]) -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     for entry, head, cls in _cells(entries):
-        how = _how(entry, head, set(inspect.signature(cls.forward).parameters))
+        # A method that stands in for `forward` is a property; no such model is judged by tokens.
+        taken = inspect.signature(cls.forward).parameters if callable(cls.forward) else ()
+        how = _how(entry, head, set(taken))
         if how and found.get(cls.__name__) != TOKENS:
             found[cls.__name__] = how
     return found
