@@ -310,7 +310,7 @@ def test_a_closed_pool_gives_the_value_so_far(tmp_path: Path) -> None:
     pool: Pool[str] = Pool(lambda task, ending: "so far", settings, lambda task, value: True)
     with pool:
         endless, waiting = pool.start(tasks)
-        while endless not in pool._values:
+        while not pool._futures.has_value(endless):
             assert not waiting.done()
     assert endless.result(timeout=0) == "so far"
     assert waiting.cancelled()

@@ -26,13 +26,14 @@ from harness.cluster.messages import Began, Declined, Hello, Running, RunningCel
 from harness.cluster.requests import AgentSettings, NodeTask, tasks_of
 from harness.contract import HarnessError, Unavailable
 from harness.toolkit.checkout import ROOT
-from harness.workers import device_probe, fork_server, frames, ld_preload
+from harness.workers import device_probe, fork_server, frames
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
 from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task
+from harness.workers.task_endings import settings_of
 
 #: Seconds between two messages about the cells that run; they also show that the agent lives.
 STATUS = 1.0
@@ -127,15 +128,12 @@ class Agent:
 
     def _worker_settings(self, spec: BackendSpec) -> WorkerSettings:
         given = self._settings
-        return WorkerSettings(
-            workers=given.workers,
+        return replace(
+            settings_of(spec, given.seconds, given.workers),
             beside=given.beside,
             limits=Limits(given.seconds, given.memory_mb),
-            start_method=spec.start_method,
             shared=spec.worker == "shared",
             preload=tuple(given.preload),
-            paths=spec.search_path,
-            variables={**spec.environment, **ld_preload.shim_variables(spec)},
         )
 
     def _request(self, spec: BackendSpec) -> ProbeRequest:

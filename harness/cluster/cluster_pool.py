@@ -22,6 +22,7 @@ from harness.contract import HarnessError, Outcome, Stage
 from harness.toolkit import printable
 from harness.workers.ending import Ending
 from harness.workers.task import T, Task, TaskStatus
+from harness.workers.task_futures import TaskFutures
 
 
 class ClusterPool(Listener, Generic[T]):
@@ -32,8 +33,6 @@ class ClusterPool(Listener, Generic[T]):
         connection: with a cluster, which has found its device.
         repeat: as for `Pool`.
 
-    Attributes:
-        error: the exception that stopped the pool; None where it was not stopped.
     """
 
     def __init__(
@@ -42,31 +41,31 @@ class ClusterPool(Listener, Generic[T]):
         connection: Connection,
         repeat: Callable[[Task, T], bool] | None = None,
     ) -> None:
-        self.error: BaseException | None = None
         self.schedule = Schedule()
-        self._finish = finish
-        self._repeat = repeat
+        self._futures = TaskFutures(finish, repeat)
         self._connection = connection
         self._numbers = itertools.count(1)
         self._tasks: dict[int, tuple[Task, Future[T]]] = {}  # by ticket, without an ending
-        self._values: dict[Future[T], T] = {}  # so far, of tasks that are run again
         self._again: deque[tuple[Task, Future[T]]] = deque()
-        self._futures: list[Future[T]] = []
         self._running: dict[str, tuple[float, Running]] = {}
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="harness-finish")
 
     # --- For the session ----------------------------------------------------------------------
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that stopped the pool; None where it was not stopped."""
+        return self._futures.error
 
     def start(self, tasks: Sequence[Task]) -> list[Future[T]]:
         """Begin, and return one future a task. Call it once.
 
         A future raises the exception of `finish`, or `CancelledError` where its task was not run.
         """
-        pairs = [(task, Future[T]()) for task in tasks]
-        self._futures = [future for _, future in pairs]
+        pairs = [(task, self._futures.new()) for task in tasks]
         self.schedule.add([self._ticket(task, future) for task, future in pairs])
         self._connection.listen(self)
-        return list(self._futures)
+        return [future for _, future in pairs]
 
     def running(self) -> list[TaskStatus]:
         """The tasks that are running now, the longest first."""
@@ -84,7 +83,7 @@ class ClusterPool(Listener, Generic[T]):
         """Cancel waiting tasks, end the nodes' agents, finish ended ones. Safe to call twice."""
         self._connection.close()
         self._finisher.shutdown(wait=True)
-        self._cancel_all()
+        self._futures.settle_all()
 
     def __enter__(self) -> ClusterPool[T]:
         return self
@@ -175,36 +174,11 @@ class ClusterPool(Listener, Generic[T]):
         self._finisher.submit(self._call_finish, task, future, ending)
 
     def _call_finish(self, task: Task, future: Future[T], ending: Ending) -> None:
-        if self.error is not None:
-            self._settle(future)
-        if future.done():
-            return
-        try:
-            value = self._finish(task, ending)
-            again = self._repeat is not None and self._repeat(task, value)
-        except BaseException as error:
-            self.error = error
-            future.set_exception(error)
-            self._cancel_all()
-        else:
-            self._values[future] = value
-            if again:
-                self._again.append((task, future))
-            else:
-                future.set_result(value)
+        if self._futures.conclude(task, future, ending):
+            self._again.append((task, future))
+        elif self.error is not None:
+            self._futures.settle_all()
 
     def _stop(self, error: HarnessError) -> None:
-        self.error = self.error or error
-        self._cancel_all()
-
-    def _cancel_all(self) -> None:
-        """Cancel the futures of all tasks that have no result."""
-        for future in self._futures:
-            self._settle(future)
-
-    def _settle(self, future: Future[T]) -> None:
-        """Close a future: with its value so far where its task was to be run again."""
-        if future in self._values and not future.done():
-            future.set_result(self._values[future])
-        else:
-            future.cancel()
+        self._futures.fail(error)
+        self._futures.settle_all()

@@ -16,7 +16,7 @@ from harness.catalog.backend_spec import BackendSpec
 from harness.cluster.messages import NodeFacts
 from harness.environments.locks import name_of
 from harness.toolkit import machine
-from harness.toolkit.checkout import PACKAGE, ROOT, git_commit
+from harness.toolkit.checkout import DIRTY, PACKAGE, ROOT, git_commit
 
 #: Files that a run reads, by the ends of their names.
 READ = (".py", ".toml", ".txt", ".c", ".jinja")
@@ -133,7 +133,7 @@ def _other_packages(session: Mapping[str, str], node: Mapping[str, str]) -> str:
 
 
 def _fix_of_code(session: NodeFacts, node: NodeFacts) -> str:
-    clean = session.commit and not session.commit.endswith("-dirty")
+    clean = session.commit and not session.commit.endswith(DIRTY)
     if clean and node.commit:
         commit = session.commit
         return f"git -C {node.checkout} fetch && git -C {node.checkout} checkout {commit}"
@@ -142,7 +142,7 @@ def _fix_of_code(session: NodeFacts, node: NodeFacts) -> str:
 
 def _version(facts: NodeFacts) -> str:
     commit = f"commit {facts.commit[:12]}" if facts.commit else "no commit"
-    dirty = " with changes" if facts.commit.endswith("-dirty") else ""
+    dirty = " with changes" if facts.commit.endswith(DIRTY) else ""
     return f"{commit}{dirty}, digest {facts.code[:12]}"
 
 

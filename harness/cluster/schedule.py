@@ -65,12 +65,6 @@ class Schedule:
         else:
             self._waiting.extend(added)
 
-    def drop(self, ticket: int) -> None:
-        """Forget a ticket that its owner has cancelled, unless a node has it."""
-        if ticket in self._waiting:
-            self._waiting.remove(ticket)
-            self._open.discard(ticket)
-
     def join(self, name: str, slots: int) -> None:
         """Take on a node that runs so many cells at once."""
         self._nodes[name] = NodeQueue(slots)
@@ -149,10 +143,6 @@ class Schedule:
             if ticket in waiting:  # its node was taken for lost
                 waiting.remove(ticket)
         return True
-
-    def losses(self, ticket: int) -> int:
-        """With how many nodes a cell was lost."""
-        return self._losses.get(ticket, 0)
 
     def _is_held(self, ticket: int) -> bool:
         return any(ticket in node.held for node in self._nodes.values())

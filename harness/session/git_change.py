@@ -11,12 +11,9 @@ from pathlib import Path
 
 from harness.catalog.backend_spec import BackendSpec
 from harness.cell.used_code import is_used
-from harness.toolkit.checkout import PACKAGE, ROOT, is_installed
+from harness.toolkit.checkout import DIRTY, PACKAGE, ROOT, is_installed
 from harness.toolkit.git_repository import GitRepository
 from harness.toolkit.source_files import AROUND, OWN, label_of
-
-#: Ends the name of a commit in a checkout that had changes.
-DIRTY = "-dirty"
 
 
 class GitChange:

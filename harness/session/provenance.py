@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from harness.catalog.backend_spec import BackendSpec
 from harness.contract import Device, RunInfo
 from harness.session.options import Options
-from harness.toolkit.checkout import INSTALLED, git_commit
+from harness.toolkit.checkout import DIRTY, INSTALLED, git_commit
 from harness.toolkit.printable import kept_name
 from harness.toolkit.version import DISTRIBUTION, identity
 from harness.workers.settings import cores
@@ -67,4 +67,4 @@ def is_same_harness(commit: str, versions: Mapping[str, str]) -> bool:
     if INSTALLED:
         return versions.get(DISTRIBUTION) == kept_name(identity())
     now = git_commit()
-    return bool(now) and now == commit and not now.endswith("-dirty")
+    return bool(now) and now == commit and not now.endswith(DIRTY)

@@ -54,13 +54,13 @@ from harness.session.time_limits import with_own_limit
 from harness.session.untouched import Untouched
 from harness.toolkit.cache import Cache
 from harness.toolkit.process_memory import MB
-from harness.workers import cell_result, device_probe, fork_server, ld_preload
+from harness.workers import cell_result, device_probe, fork_server
 from harness.workers.ending import Ending
 from harness.workers.limits import Limits
 from harness.workers.pool import Pool
-from harness.workers.settings import WorkerSettings
 from harness.workers.shared_pool import SharedPool
 from harness.workers.task import Task, TaskStatus
+from harness.workers.task_endings import settings_of
 
 
 class Run:
@@ -99,23 +99,14 @@ class Run:
             self.spec, options, self.catalog, chosen.usual
         )
         self.results: list[CellResult] = []
-        self.absence: Unavailable | None = (
-            None
-            if options.cluster is not None  # whose nodes are asked
-            else self.spec.missing_platform()
-            if options.backend_options.get("fallback")  # its SDK is asked, here too
-            else self.spec.missing_hardware()
-        )
+        self.absence = _absence_here(self.spec, options)
         self.device: DeviceReport | None = None
         self.cache = Cache.of(options.backend_options)
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        self.settings = WorkerSettings(
-            workers=options.workers,
+        self.settings = replace(
+            settings_of(self.spec, options.limits.seconds, options.workers),
             limits=options.limits,
-            start_method=self.spec.start_method,
             shared=self.spec.worker == "shared",
-            paths=self.spec.search_path,
-            variables={**self.spec.environment, **ld_preload.shim_variables(self.spec)},
             # Which cells a change touches, and what these need, is not known yet.
             preload=(
                 ()
@@ -497,6 +488,15 @@ class Run:
     def flaky_runs(self, result: CellResult) -> int:
         """In how many runs before this one the cell of a result was flaky."""
         return self._flaky_runs.get(name_of(result), 0)
+
+
+def _absence_here(spec: BackendSpec, options: Options) -> Unavailable | None:
+    """Why the backend cannot run on this machine, as far as that is known without its SDK."""
+    if options.cluster is not None:  # whose nodes are asked
+        return None
+    if options.backend_options.get("fallback"):  # its SDK is asked, here too
+        return spec.missing_platform()
+    return spec.missing_hardware()
 
 
 def _not_run() -> Future[CellResult]:

@@ -21,6 +21,9 @@ INSTALLED = (PACKAGE / "model_lists").is_dir()
 #: The folder with `backends/` and `model_lists/`: the checkout, or the installed package.
 ROOT = PACKAGE if INSTALLED else PACKAGE.parent
 
+#: Ends the name of a commit in a checkout that had changes.
+DIRTY = "-dirty"
+
 
 def results_folder(root: Path = ROOT) -> Path:
     """The folder of results where none is named: `results/` of a checkout, or in the current one.
@@ -62,10 +65,10 @@ def shown_path(path: Path) -> str:
 
 
 def git_commit() -> str:
-    """The commit of this checkout, with `-dirty` where it has changes; empty elsewhere."""
+    """The commit of this checkout, with `DIRTY` where it has changes; empty elsewhere."""
     if INSTALLED:
         return ""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "describe", "--always", f"--dirty={DIRTY}", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False

@@ -41,6 +41,7 @@ from harness.workers.running_child import GRACE, OUTPUT, RunningChild
 from harness.workers.second_tries import SecondTries
 from harness.workers.settings import WorkerSettings
 from harness.workers.task import T, Task, TaskStatus
+from harness.workers.task_futures import TaskFutures
 
 #: A process, the parent's end of its pipe, its own ends of all pipes, and its folder.
 _Process = tuple[BaseProcess, Connection, Sequence[Connection], Path]
@@ -70,8 +71,6 @@ class Pool(Generic[T]):
         admit: the task to run in a task's place, or None while it has to wait and those behind it
             too; called again and again, in the dispatcher's thread. None: each may run as it is.
 
-    Attributes:
-        error: the exception that stopped the pool; None where it was not stopped.
     """
 
     def __init__(
@@ -82,18 +81,14 @@ class Pool(Generic[T]):
         admit: Callable[[Task], Task | None] | None = None,
     ) -> None:
         self._admit = admit
-        self.error: BaseException | None = None
-        self._finish = finish
-        self._repeat = repeat
+        self._futures = TaskFutures(finish, repeat)
         self._finishing: set[object] = set()  # a token for each ending that waits for `finish`
         self._repeated: deque[tuple[Task, Future[T]]] = deque()  # to be run again
-        self._values: dict[Future[T], T] = {}  # so far, of tasks that are run again
         self._settings = settings
         self._context: Any = context(settings)
         self._waiting: deque[tuple[Task, Future[T]]] = deque()
         self._second_tries = SecondTries()
         self._again: deque[tuple[Task, Future[T], Ending, int]] = deque()  # ended from outside
-        self._futures: list[Future[T]] = []
         self._running: list[RunningChild[T]] = []
         self._stopping = False
         self._more = False  # whether `add` may bring further tasks
@@ -106,6 +101,11 @@ class Pool(Generic[T]):
         self._dispatcher = threading.Thread(
             target=self._dispatch, name="harness-dispatch", daemon=True
         )
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that stopped the pool; None where it was not stopped."""
+        return self._futures.error
 
     def start(self, tasks: Sequence[Task], *, more: bool = False) -> list[Future[T]]:
         """Begin, and return one future a task. Call it once.
@@ -128,11 +128,9 @@ class Pool(Generic[T]):
         return futures
 
     def _take_in(self, tasks: Sequence[Task]) -> list[Future[T]]:
-        pairs = [(task, Future[T]()) for task in tasks]
-        futures = [future for _, future in pairs]
-        self._futures.extend(futures)
+        pairs = [(task, self._futures.new()) for task in tasks]
         self._waiting.extend(pairs)
-        return futures
+        return [future for _, future in pairs]
 
     def running(self) -> list[TaskStatus]:
         """The tasks that are running now, the longest first."""
@@ -152,7 +150,7 @@ class Pool(Generic[T]):
         if not self._dispatcher.is_alive():
             self._wake_read.close()
             self._wake_write.close()
-        self._cancel_all()
+        self._futures.settle_all()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Pool[T]:
@@ -168,31 +166,16 @@ class Pool(Generic[T]):
                 self._look_after()
         except BaseException as error:  # a fault of ours: no future may stay open
             # After all endings before it, whose results count.
-            self._finisher.submit(self._fail, error).result()
+            self._finisher.submit(self._futures.fail, error).result()
         finally:
             for running in self._running:
                 running.kill()
             for running in self._running:
                 running.process.join(GRACE)
-                self._settle(running.future)
+                self._futures.settle(running.future)
                 running.release()
             self._running.clear()
-            self._finisher.submit(self._cancel_all)
-
-    def _fail(self, error: BaseException) -> None:
-        self.error = self.error or error
-
-    def _cancel_all(self) -> None:
-        """Cancel the futures of all tasks that have no result."""
-        for future in list(self._futures):
-            self._settle(future)
-
-    def _settle(self, future: Future[T]) -> None:
-        """Close a future: with its value so far where its task was to be run again."""
-        if future in self._values and not future.done():
-            future.set_result(self._values[future])
-        else:
-            future.cancel()
+            self._finisher.submit(self._futures.settle_all)
 
     def _wake(self) -> None:
         """Have the dispatcher look up."""
@@ -347,29 +330,13 @@ class Pool(Generic[T]):
 
     def _call_finish(self, task: Task, future: Future[T], ending: Ending, token: object) -> None:
         try:
-            self._finish_or_repeat(task, future, ending)
+            if self._futures.conclude(task, future, ending):
+                self._repeated.append((task, future))
+            elif self.error is not None:
+                self._stopping = True
         finally:
             self._finishing.discard(token)
             self._wake()
-
-    def _finish_or_repeat(self, task: Task, future: Future[T], ending: Ending) -> None:
-        if self.error is not None:
-            self._settle(future)
-        if future.done():
-            return
-        try:
-            value = self._finish(task, ending)
-            again = self._repeat is not None and self._repeat(task, value)
-        except BaseException as error:
-            self.error = error
-            self._stopping = True
-            future.set_exception(error)
-        else:
-            self._values[future] = value
-            if again:
-                self._repeated.append((task, future))
-            else:
-                future.set_result(value)
 
 
 def run_one(task: Task, settings: WorkerSettings) -> Ending:

@@ -273,5 +273,5 @@ class SharedPool(Pool[T]):
         self._finisher.submit(self._stop, error).result()
 
     def _stop(self, error: HarnessError) -> None:
-        self.error = error
+        self._futures.fail(error)
         self._stopping = True
