@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -476,6 +477,41 @@ def test_an_environment_is_made_once_and_anew_with_other_pins(
     assert swapped.pins_of(python) == "a==1\n"
     assert swapped.interpreter_of(spec, "a==2\n") != python
     assert len(ran) == 4
+
+
+def test_an_environment_holds_copies_of_local_folders_and_is_made_anew_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def run_uv(command: Sequence[str]) -> str:
+        if command[1] == "venv":
+            Path(command[-1]).mkdir(parents=True)
+        else:
+            asked.append(Path(command[-1]).read_text(encoding="utf-8"))
+        return ""
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(swapped, "run_uv", run_uv)
+    checkout = tmp_path / "checkout"
+    package = checkout / "backends" / "sdk"
+    package.mkdir(parents=True)
+    (package / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
+    (package / "sdk.egg-info").mkdir()
+    lock = checkout / "backends" / "thing" / "requirements.txt"
+    monkeypatch.setattr(swapped, "working_folder", lambda: checkout)
+    spec = dataclasses.replace(backend(), folder=lock.parent)
+    pins = "a==1\n-e ./backends/sdk\n"
+
+    python = swapped.interpreter_of(spec, pins)
+    copy = python.parents[1] / "local" / "sdk"
+    assert asked == [f"a==1\n{copy}\n\n"]
+    assert [path.name for path in copy.iterdir()] == ["pyproject.toml"]
+    swapped.interpreter_of(spec, pins)
+    assert len(asked) == 1
+    (package / "pyproject.toml").write_text("[project]\nname = 'sdk'\n", encoding="utf-8")
+    swapped.interpreter_of(spec, pins)
+    assert len(asked) == 2
 
 
 def test_an_environment_that_was_cut_short_is_made_anew(

@@ -308,7 +308,7 @@ def test_cells_run_on_nodes(place: Workplace) -> None:
 
 
 def test_a_node_that_is_killed_costs_no_cell(place: Workplace) -> None:
-    printed = run(place, nodes=2, kill={"0": 2})
+    printed = run(place, nodes=2, kill={"0": 1})
     assert "exit status 0" in printed, printed
     assert "NOTE: a node was lost, node0 on " in printed
     assert "its agent ended with exit status -9" in printed

@@ -270,6 +270,24 @@ def test_a_model_saved_under_another_name_fails(recorded: Make) -> None:
         check(replace(found, dropped=(name,), added=published), "bert")
 
 
+def test_a_model_that_was_not_loaded_is_saved_alike_too(
+    recorded: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = recorded("bert", BASE)
+    make = reading.fresh
+
+    def renamed(model: Any) -> Any:
+        made = make(model)
+        made.embedding = made.embeddings
+        del made.embeddings
+        return made
+
+    monkeypatch.setattr(reading, "fresh", renamed)
+    with pytest.raises(CheckFailed, match=r"saved name: .* built of its config, and not loaded"):
+        check(found, "bert")
+    check(replace(found, version="4.57.6"), "bert")
+
+
 def test_an_alias_that_is_read_no_longer_fails(recorded: Make) -> None:
     found = recorded("gpt2", "text-generation")[0]
     other = {"lm_head.other": "transformer.wte.weight"}

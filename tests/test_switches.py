@@ -17,11 +17,13 @@ SOURCE = """\
 class Model:
     def __init__(self, config):
         self.gated = config.gated
+        self.turns = config.num_blocks
         self.scale = config.hidden_size**-0.5
-        self.shared = range(config.num_kv_shared_layers)
+        self.shared = 2 * config.num_kv_shared_layers
         if config.window is not None and not config.act in ("relu", "gelu"):
             self.window = 1
         self.norm = 1 if getattr(config, "qk_norm", False) else 0
+        self.blocks = [i % self.turns for i in range(config.num_layers)]
 
     def forward(self, x, output_attentions=False):
         if self.gated and output_attentions or self.config.output_attentions:
@@ -49,7 +51,11 @@ def test_each_test_of_a_field_is_found(found: dict[str, Switch]) -> None:
         "act": "value in ('relu', 'gelu')",
         "qk_norm": "value",
     }
-    assert [name for name, switch in found.items() if not switch.tested] == ["num_kv_shared_layers"]
+    assert {name: switch.test for name, switch in found.items() if not switch.tested} == {
+        "num_kv_shared_layers": "value",
+        "num_blocks": "value > 1",
+        "num_layers": "value > 1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,9 @@ def test_each_test_of_a_field_is_found(found: dict[str, Switch]) -> None:
         ("num_kv_shared_layers", [0], {False}),
         ("num_kv_shared_layers", [2], set()),  # a size
         ("num_kv_shared_layers", [0, 2], {False, True}),
+        ("num_blocks", [1], {False}),
+        ("num_blocks", [2], set()),  # no cell misses a branch where it is always more than one
+        ("num_blocks", [1, 2], {False, True}),
     ],
 )
 def test_which_answers_occur(

@@ -37,7 +37,7 @@ from harness.toolkit.version import DISTRIBUTION
 #: File in an environment that holds the pins that it was made from.
 STAMP = "pins.txt"
 
-#: File in an environment with digests of the distributions that were copied into it.
+#: File in an environment with digests of the distributions and folders that were copied into it.
 COPIED = "copied.txt"
 
 
@@ -204,16 +204,19 @@ def _made(environment: Path, wanted: str, spec: BackendSpec) -> Path:
     """The Python of an environment with pins, which is made unless it was made from them before.
 
     Comments count for nothing: they name the file that the pins were compiled from. What is
-    installed here of this project, and of the backend's distribution, is copied.
+    installed here of this project, and of the backend's distribution, is copied, and so are the
+    backend's local folders: the environment outlives the checkout that it was made from.
     """
     places = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
     python = environment.joinpath(*places)
     stamp, copied = environment / STAMP, environment / COPIED
     names = [*([DISTRIBUTION] if INSTALLED else []), *filter(None, [distribution_of(spec)])]
     try:
-        digests = "".join(f"{name} {installed_copy.fingerprint(name)}\n" for name in names)
+        of = {name: installed_copy.fingerprint(name) for name in names}
     except installed_copy.NotCopied as error:
         raise HarnessError(str(error)) from error
+    local = LocalFolders(spec.lock, environment / "local", None)
+    digests = "".join(f"{name} {each}\n" for name, each in (of | local.digests(wanted)).items())
     if (
         stamp.is_file()
         and locks.pins(stamp.read_text(encoding="utf-8")) == locks.pins(wanted)
@@ -223,7 +226,6 @@ def _made(environment: Path, wanted: str, spec: BackendSpec) -> Path:
     shutil.rmtree(environment, ignore_errors=True)
     run_uv(["uv", "venv", "--quiet", "--python", locks.PYTHON, str(environment)])
     pins = environment / "requirements.txt"
-    local = LocalFolders(spec.lock, environment / "local", working_folder())
     own = [" ".join(installed_copy.requirement(name, environment)) for name in names]
     pins.write_text("\n".join([local.copied(wanted), *own, ""]), encoding="utf-8")
     index = wheel_options(os.environ)

@@ -3,7 +3,9 @@
 A switch is one test on one field of a config, found in the syntax tree of the file: `config.x`,
 `config.x is None`, `config.x == "gelu"`, or the same of an attribute to which a constructor has
 assigned the field. A field that is only read is a switch too where some config has it off: 0, None
-or empty, as `num_kv_shared_layers`. Held against the values that small configs have, a switch is
+or empty, as `num_kv_shared_layers`. And so is a field that counts, by which code repeats
+(`range(config.num_mem_blocks)`) or takes turns (`i % config.num_mem_blocks`): at one, the code does
+neither. Held against the values that small configs have, a switch is
 turned (both answers occur), or one answer is missing: then a branch, which some published config
 may take, is built by no cell.
 """
@@ -27,6 +29,9 @@ from harness.models.shrink.configs import is_config
 #: The name of the field in a test, as `Switch.test` spells it.
 _VALUE = "value"
 
+#: The test of a field that counts.
+_SEVERAL = f"{_VALUE} > 1"
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -35,7 +40,7 @@ class Switch:
     field: str
     test: str  # an expression of `value`
     line: int  # where it stands first
-    tested: bool = True  # by an `if` or conditional expression; else only read
+    tested: bool = True  # by an `if` or conditional expression; else only read, or counted by
 
     def answer(self, value: Any) -> bool | None:
         """The test's answer for a value of the field; None where it cannot be asked."""
@@ -63,6 +68,10 @@ def switches(path: Path) -> list[Switch]:
                     and not modeling_code.unreachable().no_switches.fullmatch(switch.field)
                 ):
                     found.setdefault((switch.field, switch.test), switch)
+    for owner in tree.body:
+        for name, line in _counts(owner, _assigned(owner)):
+            if line in reachable and not modeling_code.unreachable().no_switches.fullmatch(name):
+                found.setdefault((name, _SEVERAL), Switch(name, _SEVERAL, line, tested=False))
     asked = {switch.field for switch in found.values()}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute | ast.Call):
@@ -163,6 +172,22 @@ def _atoms(test: ast.expr) -> Iterator[ast.expr]:
         yield from _atoms(test.operand)
     else:
         yield test
+
+
+def _counts(owner: ast.AST, assigned: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """The fields by which code repeats or takes turns, with the lines where it does."""
+    for node in ast.walk(owner):
+        match node:
+            case ast.Call(func=ast.Name(id="range"), args=counts):
+                pass
+            case ast.BinOp(op=ast.Mod(), right=count):
+                counts = [count]
+            case _:
+                continue
+        for each in counts:
+            name = _field(each, assigned)
+            if name:
+                yield name, node.lineno
 
 
 def _assigned(owner: ast.AST) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,6 @@ from harness.models.eager_reference import EagerReference, tensors
 from harness.models.module_copy import ModuleCopies
 from harness.models.outputs import flatten
 from harness.models.recorded import digests, files, values
-from harness.models.recorded.names import TensorSpec
 from harness.models.recorded.record import CHANGED, RecordedCheckpoint
 from harness.toolkit.cpu_seed import seed_cpu
 from harness.toolkit.seeded_values import uniform
@@ -32,6 +32,10 @@ SHOWN = 5
 def check(record: RecordedCheckpoint, architecture: str, head: str) -> None:
     """Hold a model class to a recorded checkpoint: it loads, computes the same, and is saved alike.
 
+    A model that was loaded may be saved under the names that it was loaded by. So one that was
+    built of its config alone, as a training begins, is saved too, where its recorded checkpoint was
+    made so by this major version: another one may name the parts of a model otherwise.
+
     Args:
         record: of any version; one of a later major version than this library's is passed over.
         architecture: the model type.
@@ -44,15 +48,16 @@ def check(record: RecordedCheckpoint, architecture: str, head: str) -> None:
     import transformers
     from transformers.utils import logging
 
-    if Version(transformers.__version__).major < Version(record.version).major:
+    here, there = Version(transformers.__version__).major, Version(record.version).major
+    if here < there:
         return
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     cls = model_class.of(architecture, head)
     model = read(record, cls, sharded=CHANGED not in record.label)
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, Path(folder))
-        _saved_alike(files.tensors_in(Path(folder)), record.saved)
+    _saved_alike(model, record)
+    if here == there:
+        _saved_alike(fresh(model), record, "; the model was built of its config, and not loaded")
     for alias in record.aliases:
         read_alias(record, cls, alias, model)
 
@@ -147,6 +152,12 @@ def load(
     return model.requires_grad_(False).eval(), checkpoint.LoadedTensors.of(info)
 
 
+def fresh(model: Any) -> Any:
+    """A model of the same class and config that was loaded from nowhere."""
+    seed_cpu(0)
+    return type(model)(copy.deepcopy(model.config)).requires_grad_(False).eval()
+
+
 def save(model: Any, folder: Path) -> None:
     """`save_pretrained` as safetensors, which versions before 4.35 write where asked to."""
     if getattr(model, "generation_config", None) is not None:
@@ -237,14 +248,18 @@ def options(record: RecordedCheckpoint, model: Any) -> dict[str, Any]:
     return {**plain, **record.arguments}
 
 
-def _saved_alike(found: Mapping[str, TensorSpec], wanted: Mapping[str, TensorSpec]) -> None:
+def _saved_alike(model: Any, record: RecordedCheckpoint, how: str = "") -> None:
+    wanted = record.saved
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder))
+        found = files.tensors_in(Path(folder))
     if found == wanted:
         return
     lacking = [f"{name} {spec}" for name, spec in wanted.items() if found.get(name) != spec]
     further = [f"{name} {spec}" for name, spec in found.items() if wanted.get(name) != spec]
     raise CheckFailed(
         f"saved name: expected the checkpoint key {_listed(lacking) or '(no further one)'}, found "
-        f"{_listed(further) or 'none'}; if the change is meant, `python -m harness "
+        f"{_listed(further) or 'none'}{how}; if the change is meant, `python -m harness "
         "record-checkpoints` writes it down",
         fault="saved name: expected the checkpoint keys that published checkpoints have",
     )
