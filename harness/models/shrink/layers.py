@@ -13,6 +13,9 @@ MAX_LAYERS = 6
 #: Lists of kinds of layers that repeat until there are as many as layers, as RecurrentGemma's.
 _PATTERN = re.compile(r"(block|layer)s?_(types?|pattern)")
 
+#: Lists of the kind of each layer, which few layers are all kept for.
+_KINDS = re.compile(r"layer_types|layers_block_type")
+
 #: Lists of the layers that attend globally (SAM's `global_attn_indexes`) or hand on their output:
 #: the last layer of a small model.
 LAYER_INDICES = re.compile(
@@ -43,12 +46,19 @@ class KeptLayers:
 def kept_layers(plain: Config) -> KeptLayers | None:
     """The first layer of each kind, and more up to the least number that makes a model.
 
-    None where layers aren't counted by one number (stage models, as Swin, have `depths`).
+    None where layers aren't counted by one number (stage models, as Swin, have `depths`). A config
+    that names the kind of each of a few layers means just these, as a branch whose layers share
+    weights in turns: all are kept.
     """
     count = layer_count(plain)
     if count is None or "depths" in vars(plain):
         return None
     lists = [value for name, value in vars(plain).items() if is_per_layer(name, value, plain)]
+    if count <= MAX_LAYERS and any(
+        _KINDS.fullmatch(name) and is_per_layer(name, value, plain)
+        for name, value in vars(plain).items()
+    ):
+        return KeptLayers(count, tuple(range(count)))
     for name, value in vars(plain).items():
         if SHARED_LAYERS.fullmatch(name) and isinstance(value, int) and 0 < value < count:
             lists.append([i >= count - value for i in range(count)])
