@@ -372,7 +372,10 @@ def test_threads_are_shared_out_and_the_network_is_off(monkeypatch: pytest.Monke
     chosen = WorkerSettings(workers=4).environment()
     assert chosen["OMP_NUM_THREADS"] == "1"
     assert "MKL_NUM_THREADS" not in chosen  # the user's own stays
-    assert WorkerSettings(workers=2).environment()["OMP_NUM_THREADS"] == "3"
+    assert chosen["OMP_WAIT_POLICY"] == "passive"
+    shared = WorkerSettings(workers=2).environment()
+    assert shared["OMP_NUM_THREADS"] == "3"
+    assert "OMP_WAIT_POLICY" not in shared
     assert WorkerSettings(workers=8).environment()["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert WorkerSettings(workers=2).threads == 5

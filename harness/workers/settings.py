@@ -25,6 +25,11 @@ ENVIRONMENT: Mapping[str, str] = {
     "THP_MEM_ALLOC_ENABLE": "1",  # PyTorch asks for pages of 2 MB: large tensors are made faster
 }
 
+#: Set where a child has one thread, unless the user has set it. It has a second one only while its
+#: outputs on two are compared (`harness.cell.threads`), which is not to spin on a neighbour's core:
+#: OpenMP's threads do so between two operators.
+OF_ONE_THREAD: Mapping[str, str] = {"OMP_WAIT_POLICY": "passive"}
+
 #: Environment variables with the number of threads of a numerical library, such as OpenBLAS.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -67,7 +72,8 @@ class WorkerSettings:
     def environment(self) -> dict[str, str]:
         """The variables that fork server and children have beyond, or other than, the parent's."""
         threads = dict.fromkeys(THREADS, str(self.threads))
-        chosen = {**ENVIRONMENT, **threads, **self.variables}
+        waiting = OF_ONE_THREAD if self.threads == 1 else {}
+        chosen = {**ENVIRONMENT, **threads, **waiting, **self.variables}
         mine = {name: value for name, value in chosen.items() if name not in os.environ}
         # An installed package is on the path of every process already.
         own = [*([] if INSTALLED else [ROOT]), *self.paths]
