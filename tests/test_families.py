@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.catalog import exemptions, model_lists
-from harness.checks import families, half_precision
+from harness.checks import families, half_precision, own_generate
 from harness.checks.families import probe as probing
 from harness.checks.families.probe import Probe
 from harness.checks.known_answers import answer
@@ -354,7 +354,13 @@ def test_every_exception_has_a_reason_and_names_what_exists() -> None:
         assert architecture in listed | labels, f"no entry has the architecture {architecture}"
         for check, reason in checks.items():
             # Each argument of a model may have a check of its own.
-            known = check in {*names, "generate", half_precision.NAME, answer.NAME}
+            known = check in {
+                *names,
+                "generate",
+                half_precision.NAME,
+                answer.NAME,
+                own_generate.NAME,
+            }
             known = known or check.startswith("pipeline:")
             own = check.endswith("-counts") or check.startswith(exemptions.SCALE)
             assert known or own, f"{architecture}: {check}"

@@ -234,8 +234,10 @@ def test_a_recipe_adds_drops_and_sets(recipe: Callable[..., None]) -> None:
 
 
 def test_a_recipe_sets_batch_and_length(recipe: Callable[..., None]) -> None:
-    recipe(batch=1, length=9)
-    assert made(text)["input_ids"].shape == (1, 9)
+    recipe(batch=1, length=24)
+    assert made(text)["input_ids"].shape == (1, 24)
+    recipe(batch=1, length=9)  # the least: a longer text that is asked for stays
+    assert made(text)["input_ids"].shape == (1, 16)
 
 
 def test_a_recipe_makes_an_image_smaller_that_still_varies(recipe: Callable[..., None]) -> None:
