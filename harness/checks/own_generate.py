@@ -5,7 +5,8 @@ Such an answer is held to itself: with the cache and without it, and row by row 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,8 +55,9 @@ def check(case: Case, inputs: Arrays) -> None:
     """
     if not isinstance(case, OwnGenerationCase):
         return
+    whole = cache(lambda dtype: case.own_answer(inputs, {}, dtype=dtype))
     try:
-        plain = case.own_answer(inputs, {})
+        plain = whole(DTYPES[0])
     except Exception as error:
         if cache_ways.refusal(error):
             return
@@ -66,32 +68,43 @@ def check(case: Case, inputs: Arrays) -> None:
     again = case.own_answer(inputs, {}, seed=1)
     if again is None or _differ(plain, again):
         return  # it is drawn at random
-    _hold(case, inputs, inputs, {"use_cache": False}, "without the cache")
-    for row, alone in enumerate(_rows(inputs)):
-        _hold(case, inputs, alone, {}, f"of row {row} alone", row=row)
+    _hold(case, whole, inputs, {"use_cache": False}, "without the cache")
+    alone = _rows(inputs)
+    for row, given in enumerate(alone):
+        _hold(case, whole, given, {}, f"of row {row} alone", row=row, rows=len(alone))
 
 
 def _hold(
     case: OwnGenerationCase,
-    inputs: Arrays,
+    whole: Callable[[str], Arrays | None],
     others: Arrays,
     settings: Mapping[str, Any],
     named: str,
     *,
     row: int | None = None,
+    rows: int = 0,
 ) -> None:
-    """Hold an answer to the plain one, in each dtype; one that does not come says nothing."""
+    """Hold an answer to the plain one, in each dtype; one that does not come says nothing.
+
+    Args:
+        case: whose class answers.
+        whole: the plain answer, by dtype.
+        others: the inputs of the other answer.
+        settings: of the other answer.
+        named: which answer it is.
+        row: that the other answer is of; None for all.
+        rows: that the plain answer is of.
+    """
     moved = ""
     for dtype in DTYPES:
         try:
-            plain = case.own_answer(inputs, {}, dtype=dtype)
+            plain = whole(dtype)
             other = case.own_answer(others, settings, dtype=dtype)
         except Exception:  # a dtype, an argument, or a batch of one that it does not take
             break
         if plain is None or other is None:
             raise Unsupported("generate() answered before, and does no more")
         if row is not None:
-            rows = len(next(iter(inputs.values())))
             if any(len(array) != rows for array in plain.values() if array.ndim):
                 return  # no answer for each row
             plain = {name: array[row : row + 1] for name, array in plain.items() if array.ndim}

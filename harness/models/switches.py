@@ -68,8 +68,7 @@ def switches(path: Path) -> list[Switch]:
                     and not modeling_code.unreachable().no_switches.fullmatch(switch.field)
                 ):
                     found.setdefault((switch.field, switch.test), switch)
-    for owner in tree.body:
-        for name, line in _counts(owner, _assigned(owner)):
+        for name, line in _counts(owner, assigned):
             if line in reachable and not modeling_code.unreachable().no_switches.fullmatch(name):
                 found.setdefault((name, _SEVERAL), Switch(name, _SEVERAL, line, tested=False))
     asked = {switch.field for switch in found.values()}
