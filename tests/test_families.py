@@ -281,6 +281,27 @@ def test_the_end_of_a_medium_counts(
         assert wrong == ["whole-input" if axis == -1 else f"whole-input{axis}"]
 
 
+def test_a_codec_may_round_a_small_change_away() -> None:
+    """A recording of one frame, of which a quarter leaves all codes, as in Mimi at seed 70031."""
+    base, other = ({"input_values": np.full((BATCH, 1, 16), value)} for value in (0.1, 0.3))
+    (probe,) = families.probes("speech", "plain", base, other)
+
+    def codec(given: Arrays, reads: int = 16) -> Arrays:
+        return {"y": np.round(given["input_values"][..., :reads].mean(-1)) + np.arange(4.0)}
+
+    assert probe.violation(codec(base), codec(probe.inputs)) is not None
+    asked = probe.ask(codec, codec(base))
+    assert asked.violation is None
+    assert asked.inputs["input_values"][..., -1].max() == 0.3 * probing.STRONGER
+    assert np.array_equal(asked.outputs["y"], codec(asked.inputs)["y"])
+
+    def nearsighted(given: Arrays) -> Arrays:
+        return codec(given, reads=12)
+
+    asked = probe.ask(nearsighted, nearsighted(base))
+    assert asked.violation is not None
+
+
 def test_the_distant_past_counts() -> None:
     def recent(given: Arrays) -> Arrays:
         return {"y": total(given["past_values"][:, 10:]) + np.arange(4)}

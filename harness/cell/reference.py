@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,9 @@ def make_reference(
     entry, given = job.cell.entry, dict(inputs)
     for probe in _probes(job, inputs):
         with progress.kept():
-            answer = case.reference(probe.inputs, dtype)
-            given[probe.name], outputs[probe.name] = probe.inputs, answer
-            _judge_probe(probe, want, answer, entry.family)
+            asked = probe.ask(partial(case.reference, dtype=dtype), want)
+            given[probe.name], outputs[probe.name] = asked.inputs, asked.outputs
+            _judge_probe(probe, asked, entry.family)
     if _asks_for_long_text(job):
         with progress.kept():
             long_text.check(case, case.generation, causal="causal" in given)
@@ -182,18 +183,17 @@ def _answered(known: KnownAnswer, outputs: Arrays, progress: CellProgress) -> Kn
     return known if right else None
 
 
-def _judge_probe(probe: families.Probe, want: Arrays, answer: Arrays, family: str) -> None:
+def _judge_probe(probe: families.Probe, asked: families.Asked, family: str) -> None:
     """Hold the reference on a family's further input against the one on the plain inputs.
 
     Raises:
         LibraryFault: its claim on tokens is wrong, as that later ones change nothing before them.
         CheckFailed: another claim of it is wrong.
     """
-    violation = probe.violation(want, answer)
-    if violation:
+    if asked.violation:
         check = f"{family} check {probe.name!r}"
         kind = LibraryFault if probe.of_tokens else CheckFailed
-        raise kind(f"{check}: {violation}", fault=check)
+        raise kind(f"{check}: {asked.violation}", fault=check)
 
 
 def _asks_for_half(precision: Precision, job: Job) -> bool:

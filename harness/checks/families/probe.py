@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from harness.toolkit.numerics import comparable, has_value
 
 #: Relative: what a change of an input must at least move, and what rounding may.
 MOVED, STILL = 1e-6, 1e-9
+
+#: How much larger the values of a stronger change are. A codec such as Mimi rounds each frame to
+#: the nearest codes: where a recording is one frame, a quarter of it may leave all of them.
+STRONGER = 8
 
 MEDIA = (
     "pixel_values",
@@ -26,6 +31,14 @@ MEDIA = (
 Property = Callable[[Arrays, Arrays], "str | None"]
 
 
+class Asked(NamedTuple):
+    """The inputs on which a probe was judged, the outputs, and what is wrong with them."""
+
+    inputs: Arrays
+    outputs: Arrays
+    violation: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A further input, and what the reference's outputs on it must be like."""
@@ -34,6 +47,20 @@ class Probe:
     inputs: Arrays
     violation: Property  # (outputs on base, outputs on this) -> what is wrong, or None
     of_tokens: bool = False  # other tokens of a text are right in any case: the library's fault
+    stronger: Arrays | None = None  # instead of the inputs, where those show a violation
+
+    def ask(self, model: Callable[[Arrays], Arrays], before: Arrays) -> Asked:
+        """Run a model on the probe's inputs, and on the stronger ones where those show too little.
+
+        Args:
+            model: outputs of inputs.
+            before: its outputs on the plain inputs.
+        """
+        asked = Asked(self.inputs, model(self.inputs), None)
+        asked = asked._replace(violation=self.violation(before, asked.outputs))
+        if self.stronger is None or asked.violation is None:
+            return asked
+        return replace(self, inputs=self.stronger, stronger=None).ask(model, before)
 
 
 def swapped(base: Arrays, other: Arrays, names: Collection[str]) -> Arrays:
@@ -155,10 +182,16 @@ def end_counts(base: Arrays, other: Arrays, name: str, axis: int) -> Iterator[Pr
     """
     size = base[name].shape[axis]
     if size >= 4:
-        inputs = changed_from(base, other, name, axis, size * 3 // 4)
+        start = size * 3 // 4
+        inputs = changed_from(base, other, name, axis, start)
+        stronger = None
+        if base[name].dtype.kind == "f":
+            louder = {name: other[name] * base[name].dtype.type(STRONGER)}
+            stronger = changed_from(base, louder, name, axis, start)
         where = "" if axis == -1 else f" along axis {axis}"
         probe = "whole-input" if axis == -1 else f"whole-input{axis}"
-        yield Probe(probe, inputs, moves(f"the last quarter of {name}{where}"))
+        claim = moves(f"the last quarter of {name}{where}")
+        yield Probe(probe, inputs, claim, stronger=stronger)
 
 
 def every_end_counts(base: Arrays, other: Arrays, name: str) -> Iterator[Probe]:
