@@ -295,6 +295,32 @@ def test_an_alias_that_is_read_no_longer_fails(recorded: Make) -> None:
         check(replace(found, aliases=other), "gpt2", "text-generation")
 
 
+def test_aliases_of_several_tensors_are_read_together(
+    recorded: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = recorded("gpt2", "text-generation")[0]
+    final = {"transformer.ln_f.other": "transformer.ln_f.bias"}
+    both = replace(found, aliases={**found.aliases, **final})
+    read = []
+
+    def counted(record: Any, cls: Any, aliases: Any, right: Any) -> None:
+        read.append(list(aliases))
+        if "wrong" in aliases:
+            raise CheckFailed("wrong", fault="wrong")
+
+    with pytest.raises(
+        CheckFailed, match=r"with transformer\.ln_f\.other for the tied transformer"
+    ):
+        check(both, "gpt2", "text-generation")
+    monkeypatch.setattr(reading, "read_aliases", counted)
+    check(replace(found, aliases={"a": "x", "b": "x", "c": "y"}), "gpt2", "text-generation")
+    assert read == [["a", "c"], ["b"]]
+    read.clear()
+    with pytest.raises(CheckFailed, match="wrong"):
+        check(replace(found, aliases={"a": "x", "wrong": "y"}), "gpt2", "text-generation")
+    assert read == [["a", "wrong"], ["a"], ["wrong"]]
+
+
 def test_a_checkpoint_of_a_newer_version_is_passed_over(recorded: Make) -> None:
     (found,) = recorded("bert", BASE)
     check(replace(found, version="99.0", tensors={}), "bert")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ SHARDS = 3
 
 
 def write(
-    record: RecordedCheckpoint, folder: Path, *, sharded: bool = False, alias: str = ""
+    record: RecordedCheckpoint, folder: Path, *, sharded: bool = False, aliases: Iterable[str] = ()
 ) -> None:
     """Write a checkpoint as it was recorded, with its seeded data.
 
@@ -30,12 +30,12 @@ def write(
         folder: an empty folder.
         sharded: in three files with an index, floats in 16 bits, as large checkpoints are
             published; otherwise in one file.
-        alias: one of the record's aliases, under which that tensor is written.
+        aliases: some of the record's, under which their tensors are written.
     """
     config = {**record.config, "architectures": [record.model]}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     data = values.tensors(record.tensors)
-    if alias:
+    for alias in aliases:
         data[alias] = data.pop(record.aliases[alias])
     if not sharded:
         save_file(data, folder / "model.safetensors", {"format": "pt"})

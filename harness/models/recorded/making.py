@@ -154,7 +154,9 @@ def _aliases(made: RecordedCheckpoint, module: Any, cls: Any, loaded: Any) -> di
         for alias in names:
             if alias not in saved:
                 with suppress(Exception):  # this version does not read it
-                    reading.read_alias(replace(made, aliases={alias: saved[0]}), cls, alias, loaded)
+                    reading.read_aliases(
+                        replace(made, aliases={alias: saved[0]}), cls, [alias], loaded
+                    )
                     found[alias] = saved[0]
     return found
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,12 @@ def check(record: RecordedCheckpoint, architecture: str, head: str) -> None:
     _saved_alike(model, record)
     if here == there:
         _saved_alike(fresh(model), record, "; the model was built of its config, and not loaded")
-    for alias in record.aliases:
-        read_alias(record, cls, alias, model)
+    for together in _rounds(record.aliases):
+        try:
+            read_aliases(record, cls, together, model)
+        except Exception:  # whatever it is, it is told of the alias that has it alone
+            for alias in together:
+                read_aliases(record, cls, [alias], model)
 
 
 def read(record: RecordedCheckpoint, cls: Any, *, sharded: bool = False) -> Any:
@@ -99,15 +104,15 @@ def read(record: RecordedCheckpoint, cls: Any, *, sharded: bool = False) -> Any:
     return model
 
 
-def read_alias(record: RecordedCheckpoint, cls: Any, alias: str, right: Any) -> None:
-    """Read the checkpoint with a tied tensor under another of its names.
+def read_aliases(record: RecordedCheckpoint, cls: Any, aliases: Sequence[str], right: Any) -> None:
+    """Read the checkpoint with tied tensors under others of their names.
 
     A version writes one name of several; which one, differs between versions.
 
     Args:
         record: the checkpoint.
         cls: the model class.
-        alias: the other name.
+        aliases: the other names, each of another tensor.
         right: the model that was read of the checkpoint as it was recorded.
 
     Raises:
@@ -115,33 +120,46 @@ def read_alias(record: RecordedCheckpoint, cls: Any, alias: str, right: Any) -> 
     """
     import torch
 
-    source = f"{_source(record)} with {alias} for the tied {record.aliases[alias]}"
-    model, _ = load(record, cls, alias=alias)
+    model, _ = load(record, cls, aliases=aliases)
     found = model.state_dict()
     wrong = [name for name, t in right.state_dict().items() if not torch.equal(t, found[name])]
     if wrong:
+        named = ", ".join(f"{alias} for the tied {record.aliases[alias]}" for alias in aliases)
         raise CheckFailed(
-            f"old checkpoint: expected {source} to load alike, found other values in "
-            f"{_listed(wrong)}",
+            f"old checkpoint: expected {_source(record)} with {named} to load alike, found other "
+            f"values in {_listed(wrong)}",
             fault="old checkpoint: expected a tied tensor to load by each of its names",
         )
 
 
+def _rounds(aliases: Mapping[str, str]) -> list[list[str]]:
+    """Aliases in as few rounds as there are of one tensor: a file has one name for each of them.
+
+    D-FINE ties eight heads, each under one further name: one round.
+    """
+    of_tensor: dict[str, list[str]] = {}
+    for alias, recorded in aliases.items():
+        of_tensor.setdefault(recorded, []).append(alias)
+    return [
+        [alias for alias in each if alias is not None] for each in zip_longest(*of_tensor.values())
+    ]
+
+
 def load(
-    record: RecordedCheckpoint, cls: Any, *, sharded: bool = False, alias: str = ""
+    record: RecordedCheckpoint, cls: Any, *, sharded: bool = False, aliases: Sequence[str] = ()
 ) -> tuple[Any, checkpoint.LoadedTensors]:
     """The model that `from_pretrained` makes of a recorded checkpoint, in float32.
 
     Args:
         record: the checkpoint.
         cls: the model class.
-        sharded: how it is written, see `files.write`; so `alias`.
-        alias: another name for a tensor that others share.
+        sharded: how it is written, see `files.write`; so `aliases`.
+        aliases: other names for tensors that others share.
     """
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
-        files.write(record, Path(folder), sharded=sharded, alias=alias)
+        files.write(record, Path(folder), sharded=sharded, aliases=aliases)
         model, info = cls.from_pretrained(
             folder,
             torch_dtype=torch.float32,
