@@ -623,9 +623,9 @@ class TestCommand:
         pytest.importorskip("xdist")
         session = FakeSession(checkout, "-n", "1", "-v", venv_backend="none")
         noxfile.tests(session)
-        command = session.commands[1]
-        assert command[:2] == ("coverage", "run")
-        done = python(*command[2:], cwd=checkout)
+        (command,) = session.commands
+        assert command[0] == "python"
+        done = python(*command[1:], cwd=checkout)
         assert done.returncode == 0, done.stdout
         assert "[gw0]" in done.stdout
         assert "1 passed" in done.stdout
@@ -633,10 +633,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("posargs", "reports"),
         [
-            ((), True),
-            (("-x", "-k", "one"), True),
-            (("tests/test_one.py",), False),
-            (("tests/test_one.py::test_one", "-x"), False),
+            ((), None),
+            (("--cov",), True),
+            (("-x", "--cov", "-k", "one"), True),
+            (("--cov", "tests/test_one.py"), False),
+            (("tests/test_one.py::test_one", "--cov", "-x"), False),
         ],
     )
     def test_coverage_is_that_of_all_tests(
@@ -645,12 +646,18 @@ class TestCommand:
         checkout: Path,
         monkeypatch: pytest.MonkeyPatch,
         posargs: tuple[str, ...],
-        reports: bool,
+        reports: bool | None,
     ) -> None:
         monkeypatch.chdir(checkout)
         session = FakeSession(checkout, *posargs, venv_backend="none")
         noxfile.tests(session)
-        assert (("coverage", "report") in session.commands) is reports
+        measured = [command for command in session.commands if command[0] == "coverage"]
+        if reports is None:
+            assert not measured
+            return
+        assert measured[1][:4] == ("coverage", "run", "-m", "pytest")
+        assert "--cov" not in measured[1]
+        assert (("coverage", "report") in measured) is reports
 
     def test_the_harness_keeps_its_short_option_beside_xdist(
         self, monkeypatch: pytest.MonkeyPatch
