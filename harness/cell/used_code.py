@@ -58,6 +58,16 @@ class Found:
 _found: dict[Path, Found] = {}
 
 
+def preload(folder: str) -> None:
+    """Look at what the fork server has imported, so that no child does, which would copy its pages.
+
+    Args:
+        folder: the backend's own.
+    """
+    _found.setdefault(Path(folder), Found()).look(Path(folder))
+    _own(Path(folder))
+
+
 def used_code(case: Case | None, folder: Path) -> list[str]:
     """The files that this process has used so far, by label, in alphabetical order.
 

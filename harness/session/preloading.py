@@ -14,6 +14,9 @@ ALWAYS = ("harness.cell.stages",)
 #: torch-cpu, names it in its `preload`; each selected architecture is then preloaded too.
 ARCHITECTURES = "harness.models.preload"
 
+#: Module that looks at all that was imported, and so comes last.
+USED_CODE = "harness.cell.used_code"
+
 
 def preloaded_modules(
     spec: BackendSpec, precisions: Iterable[str], entries: Iterable[Entry]
@@ -35,4 +38,5 @@ def preloaded_modules(
     architectures: set[str] = set()
     if ARCHITECTURES in spec.preload:
         architectures = {f"{ARCHITECTURES}:{e.library}/{e.architecture}" for e in entries}
-    return (*spec.preload, *for_precisions, *ALWAYS, *sorted(architectures))
+    last = f"{USED_CODE}:{spec.folder}"
+    return (*spec.preload, *for_precisions, *ALWAYS, *sorted(architectures), last)
