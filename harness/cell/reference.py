@@ -183,7 +183,7 @@ def _answered(known: KnownAnswer, outputs: Arrays, progress: CellProgress) -> Kn
     return known if right else None
 
 
-def _judge_probe(probe: families.Probe, asked: families.Asked, family: str) -> None:
+def _judge_probe(probe: families.Probe, asked: families.ProbeAnswer, family: str) -> None:
     """Hold the reference on a family's further input against the one on the plain inputs.
 
     Raises:

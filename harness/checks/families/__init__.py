@@ -16,14 +16,14 @@ from typing import Any
 
 from harness.catalog.exemptions import exempt_checks
 from harness.checks.families.loop import Call, Loop
-from harness.checks.families.probe import Asked, Probe
+from harness.checks.families.probe import Probe, ProbeAnswer
 from harness.contract import BASE, Arrays
 
 __all__ = [
-    "Asked",
     "Call",
     "Loop",
     "Probe",
+    "ProbeAnswer",
     "loop",
     "probes",
 ]

@@ -31,7 +31,7 @@ MEDIA = (
 Property = Callable[[Arrays, Arrays], "str | None"]
 
 
-class Asked(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """The inputs on which a probe was judged, the outputs, and what is wrong with them."""
 
     inputs: Arrays
@@ -49,14 +49,14 @@ class Probe:
     of_tokens: bool = False  # other tokens of a text are right in any case: the library's fault
     stronger: Arrays | None = None  # instead of the inputs, where those show a violation
 
-    def ask(self, model: Callable[[Arrays], Arrays], before: Arrays) -> Asked:
+    def ask(self, model: Callable[[Arrays], Arrays], before: Arrays) -> ProbeAnswer:
         """Run a model on the probe's inputs, and on the stronger ones where those show too little.
 
         Args:
             model: outputs of inputs.
             before: its outputs on the plain inputs.
         """
-        asked = Asked(self.inputs, model(self.inputs), None)
+        asked = ProbeAnswer(self.inputs, model(self.inputs), None)
         asked = asked._replace(violation=self.violation(before, asked.outputs))
         if self.stronger is None or asked.violation is None:
             return asked
