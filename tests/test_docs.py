@@ -287,8 +287,8 @@ def check_module(module: str, words: list[str], checkout: Path, capsys: Any) -> 
     elif module == "pytest":
         paths = [word for word in words if not word.startswith("-")]
         assert all((ROOT / path).is_file() for path in paths), paths
-        # --installed is the session's own.
-        options = [word for word in words if word not in {*paths, "--help", "--installed"}]
+        own = {"--help", "--installed", "--cov"}  # the session's
+        options = [word for word in words if word not in {*paths, *own}]
         # Of no test at all: with an option that pytest does not know, the status is another one.
         empty = ["--co", "-q", "--ignore-glob=*", f"--rootdir={ROOT}", "-c", "pyproject.toml"]
         status = quiet_pytest([*empty, *options], cwd=ROOT)
