@@ -281,7 +281,10 @@ def test_options_that_tell_of_files_are_read_in_both_spellings() -> None:
 def test_two_builds_of_one_version_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     class Distribution:
         version = "0.1.0"
-        record = "a.py,sha256=1,2\nx.dist-info/METADATA,sha256=3,4\na.pyc,,\n"
+        record = (
+            "a.py,sha256=1,2\nx.dist-info/METADATA,sha256=3,4\na.pyc,,\n"
+            "../../../bin/hf-hardware-matrix,sha256=6,7\n"
+        )
 
         def read_text(self, _: str) -> str:
             return self.record
@@ -290,5 +293,7 @@ def test_two_builds_of_one_version_are_told_apart(monkeypatch: pytest.MonkeyPatc
     one = identity()
     Distribution.record = Distribution.record.replace("sha256=3", "sha256=5")
     assert identity() == one, "the metadata has the place that it was installed from"
+    Distribution.record = Distribution.record.replace("sha256=6", "sha256=8")
+    assert identity() == one, "a script begins with the path of its environment's Python"
     Distribution.record = Distribution.record.replace("sha256=1", "sha256=5")
     assert identity() != one

@@ -66,6 +66,10 @@ def test_a_cell_is_run_again_from_where_the_user_is(
     lists.write_text('[bert]\narchitecture = "bert"\nfamily = "encoder-only"\n', encoding="utf-8")
     run = Run(Options("good", backends=FAKES, lists=chosen(str(lists))))
     line = run.rerun(make_result("bert"))
+    elsewhere = Run(Options("good", backends=FAKES, results=tmp_path / "other results"))
+    assert f"--results={tmp_path / 'other results'}" in shlex.split(
+        elsewhere.rerun(make_result("bert"))
+    )
     assert shlex.split(line) == [
         *("python", "-m", "hf_hardware_matrix", "run", "good", "--models", "bert"),
         *(f"--backends-dir={FAKES}", f"--lists={lists}"),

@@ -64,14 +64,28 @@ class ChosenLists:
             catalog: of these lists.
             usual: those of this project that the backend runs; empty for all.
         """
+        usual = self.usual(catalog, usual)
         if self.own and not self.beside:
-            try:
-                return [entry.name for entry in catalog.select(usual or ALL)]
-            except HarnessError:  # a subset of this project's, which lists of one's own lack
-                return list(catalog.entries)
+            return [entry.name for entry in catalog.select(usual or ALL)]
         own = self.own_names(catalog)
         ours = [entry.name for entry in catalog.select(usual or ALL) if entry.name not in own]
         return [*ours, *(name for name in catalog.entries if name in own)]
+
+    def usual(self, catalog: Catalog, usual: str) -> str:
+        """What a backend runs where nothing is asked for; empty for all entries.
+
+        Args:
+            catalog: of these lists.
+            usual: what its `backend.toml` says. `smoke` is a subset of this project's lists, which
+                lists of one's own lack: all of those are meant then.
+        """
+        if not self.own or self.beside or not usual:
+            return usual
+        try:
+            catalog.select(usual)
+        except HarnessError:
+            return ""
+        return usual
 
     def own_names(self, catalog: Catalog) -> frozenset[str]:
         """The entries of a catalog that are not this project's."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.catalog import backends, selection
 from harness.commands.backends_option import add_backends_dir, backends_dir
-from harness.commands.lists_option import add_lists, catalog_of
+from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.contract import Entry, HarnessError, Outcome
 from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
 from harness.report import words
@@ -24,7 +24,13 @@ from harness.toolkit.text_table import plain_table
 from harness.workers.settings import ENVIRONMENT
 
 
-def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: SizeByFormat) -> str:
+def table(
+    entry: Entry,
+    found: Sequence[Choice],
+    never: Sequence[str],
+    sizes: SizeByFormat,
+    lists: Sequence[str] = (),
+) -> str:
     """The choices in aligned columns, the faults below, and what was never run.
 
     Args:
@@ -32,9 +38,10 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: Si
         found: its choices, the best first.
         never: names of backends without results of it.
         sizes: of the model at full size.
+        lists: the option that names the entry's list, where that is not this project's.
     """
     if not found:
-        command = typed_commands.session("torch-cpu", ["--models", entry.name])
+        command = typed_commands.session("torch-cpu", [*lists, "--models", entry.name])
         return f"{entry.name}: no results of it. Fix: {command}"
     lines = [("", "backend", "small", "real size", "needs", "fits", "error", "here", "device")]
     parts = hardware.inventory()
@@ -66,7 +73,7 @@ def table(entry: Entry, found: Sequence[Choice], never: Sequence[str], sizes: Si
         text += ["", f"never run on {', '.join(never)}"]
     text.append("small: seconds of the small model; they rank, and promise nothing")
     if not any(choice.real for choice in found):
-        options = ["--models", entry.name, "--size"]
+        options = [*lists, "--models", entry.name, "--size"]
         command = typed_commands.measure(found[0].backend, options)
         text.append(f"real size: nothing; {command} wide predicts it, {command} full measures it")
     return "\n".join(text)
@@ -151,7 +158,8 @@ def main(args: argparse.Namespace) -> int:
     else:
         os.environ.update(ENVIRONMENT)
         sizes = size_by_format(entry, [choice.precision for choice in found])
-        show(table(entry, found, never, sizes))
+        lists = [f"--lists={lists_of(args)}"] if args.lists else []
+        show(table(entry, found, never, sizes, lists))
     for remark in gathered.remarks():
         show(remark, file=sys.stderr)
     return 0 if found else 1

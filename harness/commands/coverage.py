@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.catalog import backends
 from harness.commands.backends_option import add_backends_dir, backends_dir
-from harness.commands.lists_option import add_lists, catalog_of
+from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
 from harness.results import merged
@@ -45,7 +45,9 @@ def main(args: argparse.Namespace) -> int:
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
     specs = backends.discover(backends_dir(args))
-    coverage = count(catalog, {name: spec.models for name, spec in specs.items()}, gathered)
+    lists = lists_of(args)
+    usual = {name: lists.usual(catalog, spec.models) for name, spec in specs.items()}
+    coverage = count(catalog, usual, gathered)
     if args.json:
         show_json(asdict(coverage))
     else:

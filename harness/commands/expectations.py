@@ -8,6 +8,7 @@ from collections import Counter
 
 from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BACKENDS
+from harness.catalog.chosen_lists import OURS
 from harness.commands.backends_option import add_backends_dir, backends_dir
 from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
@@ -46,9 +47,10 @@ def main(args: argparse.Namespace) -> int:
     if alone:  # this project's backends say nothing of them
         theirs = {spec.name for spec in specs if spec.folder.parent == BACKENDS}
         loaded = {name: found for name, found in loaded.items() if name not in theirs}
-    libraries = [load_library(path, catalog) for path in lists.folders]
+    folders = [path for path in lists.folders if not (args.backends and path == OURS)]
+    libraries = [load_library(path, catalog) for path in folders]
     rows = tuple(row for library in libraries for row in library.rows)
-    if rows and not args.backends:
+    if rows:  # they hold of every backend
         warnings = tuple(warning for library in libraries for warning in library.warnings)
         loaded = {LIBRARY: Expectations(rows, warnings=warnings), **loaded}
     if args.json:
@@ -57,6 +59,11 @@ def main(args: argparse.Namespace) -> int:
     else:
         for name, found in loaded.items():
             _show(name, found)
+        if alone and not rows:
+            show(
+                f"no rows about {lists}: `expectations.toml` is read from a folder of lists. "
+                "Fix: put it beside them, and name the folder"
+            )
     blank = [warning for found in loaded.values() for warning in found.warnings]
     for warning in blank:
         show(warning, file=sys.stderr)

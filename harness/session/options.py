@@ -177,7 +177,7 @@ def options_of(config: pytest.Config, backend: str) -> Options:
         cluster=_cluster(config, instead),
         backend_options={name: value for name, value in named.items() if value},
         instead=instead,
-        results=given("results", default.results / apart(instead)).resolve(),
+        results=given("results", results_by_default(instead)).resolve(),
         backends=given("backends_dir", default.backends).resolve(),
         lists=chosen(str(config.getoption("lists") or OURS)),
         arguments=asked(config.invocation_params.args),
@@ -348,6 +348,15 @@ def _check_updatable(given: Mapping[str, tuple[object, object]]) -> None:
             "leave it out, and write what the deep checks alone find by hand, with "
             'checks = "deep"'
         )
+
+
+def results_by_default(instead: Sequence[str]) -> Path:
+    """The folder of the results where `--results` names no other one.
+
+    Args:
+        instead: requirements that the environment has in place of its pins: those lie apart.
+    """
+    return (results_folder() / apart(instead)).resolve()
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import shlex
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import DEFAULT
 from harness.contract import CellResult, Entry
-from harness.session.options import PASSED_ON, PASSED_ON_LISTS, Options
+from harness.session.options import PASSED_ON, PASSED_ON_LISTS, Options, results_by_default
 from harness.session.pretrained import PRETRAINED
 from harness.toolkit import typed_commands
 from harness.toolkit.checkout import INSTALLED
@@ -63,6 +63,8 @@ def rerun_command(result: CellResult, entry: Entry, spec: BackendSpec, options: 
         # With `=`: pytest would take a folder outside of the checkout for a path to collect.
         arguments.append(f"--backends-dir={options.backends}")
     arguments += lists
+    if options.results.resolve() != results_by_default(options.instead):
+        arguments.append(f"--results={options.results}")
     if not INSTALLED and options.backends != BACKENDS:  # the noxfile has no session for it
         return f"python -m pytest --backend {spec.name} {shlex.join(arguments)}"
     return typed_commands.session(spec.name, arguments)

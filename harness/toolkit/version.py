@@ -34,6 +34,14 @@ def identity() -> str:
     """
     record = importlib.metadata.distribution(DISTRIBUTION).read_text("RECORD") or ""
     files = sorted(line for line in record.splitlines() if ",sha256=" in line)
-    own = [line for line in files if ".dist-info/" not in line.partition(",")[0]]
+    own = [line for line in files if _is_of_the_package(line.partition(",")[0])]
     digest = hashlib.sha256("\n".join(own).encode()).hexdigest()
     return f"{version()} ({digest[:12]})"
+
+
+def _is_of_the_package(path: str) -> bool:
+    """Whether a file of RECORD is of the build, and not of the environment it is installed in.
+
+    The script `../../../bin/hf-hardware-matrix` begins with the path of the environment's Python.
+    """
+    return ".dist-info/" not in path and not path.startswith("..")
