@@ -574,6 +574,8 @@ truststore==0.10.5 ; sys_platform != 'emscripten'
     def test_posargs_name_backends_or_go_to_uv(self, noxfile: Any) -> None:
         backends = list(noxfile.BACKENDS.values())
         assert session_pins.select(["--upgrade"], backends) == (backends, ["--upgrade"])
+        as_folders = [name.replace("-", "_") for name in (backend.name for backend in backends)]
+        assert session_pins.select(as_folders, backends) == (backends, [])
         named, rest = session_pins.select(["mock", "-P", "numpy"], backends)
         assert [b.name for b in named] == ["mock"]
         assert rest == ["-P", "numpy"]

@@ -213,7 +213,7 @@ class ListReader:
                 "checkpoint",
                 "a repository on the hub, as ORGANISATION/NAME",
                 repr(checkpoint),
-                "correct it",
+                "correct it; a folder DIR/acme/bert is `acme/bert`, run with --checkpoints DIR",
             )
         revision = table.get("revision", "")
         if revision and not (checkpoint and checkpoints.REVISION.fullmatch(revision)):

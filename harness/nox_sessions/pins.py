@@ -15,10 +15,14 @@ from harness.nox_sessions.environment import Environment, shown, wheel_index
 def select(
     posargs: Sequence[str], backends: Iterable[BackendFolder]
 ) -> tuple[list[BackendFolder], list[str]]:
-    """The backends that posargs name (all when they name none), and the remaining posargs."""
+    """The backends that posargs name (all when they name none), and the remaining posargs.
+
+    `torch_cpu`, as the folder is called, means `torch-cpu`.
+    """
     by_name = {backend.name: backend for backend in backends}
-    named = [by_name[word] for word in posargs if word in by_name]
-    return named or list(by_name.values()), [word for word in posargs if word not in by_name]
+    spelt = {word: word.replace("_", "-") for word in posargs}
+    named = [by_name[spelt[word]] for word in posargs if spelt[word] in by_name]
+    return named or list(by_name.values()), [w for w in posargs if spelt[w] not in by_name]
 
 
 def compile_pins(
