@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("harness.commands.report", "results of all sessions, as HTML and Markdown"),
     "sql": ("harness.commands.sql", "a question to the results of all sessions, in SQL"),
     "diff": ("harness.commands.diff", "changed cells, times and pins between two results or runs"),
+    "ran": ("harness.commands.ran", "whether a session has stored a finished run, for CI"),
     "localise": (
         "harness.commands.localise",
         "the first submodule or operator at which a cell goes wrong",

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import pytest
 import uv
 import yaml
 from installed import environment, wheel
+from vendor_package import write_vendor
 from workplace import FAKES, ROOT, Workplace
+
+ACTIONS = ROOT / ".github" / "actions"
 
 pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="the actions' shell is bash")
 
@@ -42,11 +47,15 @@ class Runner:
         self.cache = folder / "cache"
         self.runs = 0
 
-    def session(self, scale: float = 1.0, **inputs: str) -> tuple[list[int], str, Path]:
+    def session(
+        self, scale: float = 1.0, *, probe: str = "", ends: int | None = None, **inputs: str
+    ) -> tuple[list[int], str, Path]:
         """Run the action `session` in a fresh checkout of a repository with a backend.
 
         Args:
             scale: of the backend's outputs: 1 is right.
+            probe: statements at the beginning of the backend's `probe`.
+            ends: the exit status of a nox that gets no environment; None: it gets one.
             inputs: of the action, as its scripts name them.
 
         Returns:
@@ -63,23 +72,32 @@ class Runner:
             text = path.read_text("utf-8").replace("from harness.", "from hf_hardware_matrix.")
             path.write_text(text, "utf-8")
         source = checkout / "fakes" / "good" / "backend.py"
-        source.write_text(source.read_text("utf-8").replace("v.astype(", f"{scale} * v.astype("))
+        text = source.read_text("utf-8").replace("v.astype(", f"{scale} * v.astype(")
+        if probe:
+            head = "def probe(self) -> Device:\n"
+            assert head in text
+            text = text.replace(head, f"{head}        {probe}\n")
+        source.write_text(text, "utf-8")
         if self.cache.exists():
             shutil.copytree(self.cache, checkout / ".hf-hardware-matrix" / "history")
         given = {"BACKEND": "good", "BACKENDS": "fakes", "LISTS": "model_lists", "SHARD": "1/1"}
         given |= {"MODELS": "", "OPTIONS": "", "GATE": "verdicts", **inputs}
-        statuses = self.scripts("session", checkout, given)
+        statuses = self.scripts("session", checkout, given, ends)
         shutil.rmtree(self.cache, ignore_errors=True)
         shutil.copytree(checkout / ".hf-hardware-matrix" / "history", self.cache)
         return statuses, (checkout / "summary.md").read_text("utf-8"), checkout
 
-    def scripts(self, action: str, checkout: Path, given: dict[str, str]) -> list[int]:
+    def scripts(
+        self, action: str, checkout: Path, given: dict[str, str], ends: int | None = None
+    ) -> list[int]:
         """Run the scripts of an action but the installation; their exit statuses."""
         programs = checkout / "bin"
         programs.mkdir()
         for name, module in {"nox": "-m nox --no-venv", "python": ""}.items():
             (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
             (programs / name).chmod(0o755)
+        if ends is not None:
+            (programs / "nox").write_text(f"#!/bin/sh\nexit {ends}\n")
         (checkout / "summary.md").touch()
         told = {
             **environment(),
@@ -90,7 +108,7 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(checkout / "summary.md"),
             "HARNESS_CACHE": str(checkout / ".hf-hardware-matrix" / "cache"),
         }
-        text = (ROOT / ".github" / "actions" / action / "action.yml").read_text("utf-8")
+        text = (ACTIONS / action / "action.yml").read_text("utf-8")
         steps: list[dict[str, Any]] = yaml.safe_load(text)["runs"]["steps"]
         statuses = []
         for step in steps:
@@ -127,13 +145,68 @@ def test_gate_on_changes_lets_an_old_failure_pass(tmp_path: Path, packages: Path
     assert runner.session(scale=1.01, GATE="changes")[0] == GREEN
 
 
+NO_DEVICE = """\
+from hf_hardware_matrix.contract import Unavailable
+        raise Unavailable("Expected a Fake 1, found none.", "plug one in.")
+"""
+
+#: Sessions that end before their first cell, and what each is given.
+ENDED: dict[str, dict[str, Any]] = {
+    "usage": {"OPTIONS": "--nonsense"},
+    "packages": {"ends": 1},  # nox's, where uv installs nothing
+    "device": {"probe": NO_DEVICE},
+    "entries": {"MODELS": "nobody"},
+}
+
+
+def test_a_session_that_never_ran_is_red(tmp_path: Path, packages: Path) -> None:
+    """Results of an earlier run in results/ are none of this one."""
+    runner = Runner(tmp_path, packages)
+    assert runner.session()[0] == GREEN
+    for given in ENDED.values():
+        statuses, summary, checkout = runner.session(GATE="changes", **given)
+        assert statuses == RED, given
+        assert "good: nothing was run" in summary
+        assert "3\xa0/\xa03" not in summary
+        assert "nothing changed" not in summary
+        told = (checkout / "results" / "nothing-ran.txt").read_text()
+        assert told == "good, shard 1/1: nothing was run.\n"
+    statuses, summary, _ = runner.session(scale=1.01, GATE="changes")
+    assert statuses == RED
+    assert "3 regressed" in summary  # the history was kept
+
+
+def test_a_run_that_is_cut_short_is_red_and_named(tmp_path: Path, packages: Path) -> None:
+    runner = Runner(tmp_path, packages)
+    assert runner.session(scale=1.01)[0] == RED
+    statuses, summary, _ = runner.session(scale=1.01, GATE="changes", OPTIONS="-x")
+    assert statuses == RED
+    assert "was cut short" in summary
+
+
+def test_a_report_leaves_out_shards_that_ran_nothing(tmp_path: Path, packages: Path) -> None:
+    runner = Runner(tmp_path, packages)
+    shards = tmp_path / "report" / "shards"
+    runner.session()
+    _, _, old = runner.session(OPTIONS="--nonsense")
+    shutil.copytree(old / "results", shards / "results.good.1-of-2")
+    given = {"BACKEND": "good", "SHARDS": "shards", "LISTS": ""}
+    assert runner.scripts("report", tmp_path / "report", given) == [0, 0]
+    summary = (tmp_path / "report" / "summary.md").read_text("utf-8")
+    assert "good, shard 1/1: nothing was run." in summary
+    assert "No shard has results." in summary
+    assert not list((tmp_path / "report" / "results").glob("*.duckdb"))
+
+
 def test_report_is_one_over_all_shards(tmp_path: Path, packages: Path) -> None:
     runner = Runner(tmp_path, packages)
     shards = tmp_path / "report" / "shards"
     for number in (1, 2):
         _, _, checkout = runner.session(SHARD=f"{number}/2")
-        shutil.copytree(checkout / "results", shards / f"results-good-{number}-of-2")
+        shutil.copytree(checkout / "results", shards / f"results.good.{number}-of-2")
         shutil.rmtree(runner.cache)
+    # Of a backend whose name begins with this one's, called in the same run of a workflow.
+    shutil.copytree(checkout / "results", shards / "results.good-legacy.1-of-2")
     given = {"BACKEND": "good", "SHARDS": "shards", "LISTS": ""}
     assert runner.scripts("report", tmp_path / "report", given) == [0, 0]
     kept = sorted(path.name for path in (tmp_path / "report" / "results").glob("*.duckdb"))
@@ -143,21 +216,90 @@ def test_report_is_one_over_all_shards(tmp_path: Path, packages: Path) -> None:
     assert "from 2 results files" in summary
 
 
-def test_documented_caller_names_inputs_that_there_are() -> None:
+def test_documented_callers_name_inputs_that_there_are() -> None:
     """The reusable workflow is called with inputs of its own, and hands each on to the action."""
-    (block,) = (
-        block.text
+    callers = [
+        caller
         for block in documents.code_blocks(ROOT / "docs" / "ci.md")
         if block.language == "yaml"
-    )
-    (caller,) = yaml.safe_load(block)["jobs"].values()
-    workflow = caller["uses"].partition("/.github/")[2].partition("@")[0]
-    called = yaml.safe_load((ROOT / ".github" / workflow).read_text("utf-8"))
-    inputs = called[True]["workflow_call"]["inputs"]  # YAML takes `on` for a truth value
-    assert set(caller["with"]) <= set(inputs)
-    required = {name for name, said in inputs.items() if said.get("required")}
-    assert required <= set(caller["with"])
+        for caller in yaml.safe_load(block.text)["jobs"].values()
+    ]
+    assert len(callers) == 2
+    for caller in callers:
+        workflow = caller["uses"].partition("/.github/")[2].partition("@")[0]
+        called = yaml.safe_load((ROOT / ".github" / workflow).read_text("utf-8"))
+        inputs = called[True]["workflow_call"]["inputs"]  # YAML takes `on` for a truth value
+        assert set(caller["with"]) <= set(inputs)
+        required = {name for name, said in inputs.items() if said.get("required")}
+        assert required <= set(caller["with"])
     (step,) = (s for s in called["jobs"]["session"]["steps"] if s["uses"].startswith("$/"))
     action = yaml.safe_load((ROOT / step["uses"].removeprefix("$/") / "action.yml").read_text())
     assert set(step["with"]) <= set(action["inputs"])
     assert set(inputs) - {"runs-on", "shards"} <= set(step["with"])
+
+
+PIP = """#!/bin/sh
+shift 2
+printf '%s\\n' "$@" > pip.txt
+exec {uv} pip "$1" -q --python {python} --no-deps --target site -r .hf-hardware-matrix.packages.txt
+"""
+
+
+def test_a_backend_of_another_distribution_is_installed_beside_nox(
+    tmp_path: Path, packages: Path
+) -> None:
+    """By `packages`, with paths from the checkout; the sessions then know it by its entry point."""
+    checkout = tmp_path / "checkout"
+    write_vendor(checkout / "site")
+    info = checkout / "site" / "acme_matrix-2.0.dist-info"
+    wheel_of(checkout / "site", info, checkout / "acme_matrix-2.0-py3-none-any.whl")
+    shutil.rmtree(checkout / "site")
+    (checkout / "ci.txt").write_text("./acme_matrix-2.0-py3-none-any.whl\n")
+    given = {"PACKAGES": "# ours\n-r ci.txt\n", "GITHUB_ACTION_PATH": "/a/b/c"}
+    (checkout / "bin").mkdir()
+    (checkout / "bin" / "python").write_text(PIP.format(uv=uv.find_uv_bin(), python=sys.executable))
+    (checkout / "bin" / "python").chmod(0o755)
+    text = (ACTIONS / "session" / "action.yml").read_text("utf-8")
+    (step,) = (s for s in yaml.safe_load(text)["runs"]["steps"] if s.get("name") == "install")
+    path = os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]])
+    subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        cwd=checkout, env={**environment(), **given, "PATH": path}, timeout=120, check=True,
+    )  # fmt: skip
+    asked = (checkout / "pip.txt").read_text().splitlines()
+    assert asked[:3] == ["install", "nox[uv]", "/a/b/c/../../.."]
+    (checkout / "noxfile.py").write_text(
+        "from hf_hardware_matrix.nox_sessions import add_sessions\nadd_sessions(['acme-npu'])\n"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "nox", "-l"],
+        cwd=checkout, capture_output=True, text=True, timeout=120, check=False,
+        env={**environment(), "PYTHONPATH": f"{packages}{os.pathsep}{checkout / 'site'}"},
+    )  # fmt: skip
+    assert "acme-npu [backend] -> ACME's NPU: ready" in listed.stdout, listed.stdout + listed.stderr
+
+
+def wheel_of(folder: Path, info: Path, path: Path) -> None:
+    """Pack a folder with a distribution's modules and metadata as a wheel."""
+    (info / "WHEEL").write_text("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    (info / "RECORD").touch()
+    with zipfile.ZipFile(path, "w") as packed:
+        for file in sorted(folder.rglob("*")):
+            packed.write(file, file.relative_to(folder))
+
+
+def test_a_report_downloads_the_artefacts_of_its_backend_only() -> None:
+    steps = yaml.safe_load((ACTIONS / "session" / "action.yml").read_text("utf-8"))
+    uploads = steps["runs"]["steps"]
+    (name,) = (s["with"]["name"] for s in uploads if "upload-artifact" in s.get("uses", ""))
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "session.yml").read_text("utf-8"))
+    downloads = jobs["jobs"]["report"]["steps"]
+    (pattern,) = (s["with"]["pattern"] for s in downloads if "download" in s["uses"])
+
+    def filled(text: str, backend: str) -> str:
+        text = text.replace("${{ inputs.backend }}", backend)
+        return text.replace("${{ steps.prepare.outputs.part }}", "1-of-4")
+
+    for asked, other in (("torch-cpu", "torch-cpu-legacy"), ("cpu", "torch-cpu")):
+        assert fnmatch(filled(name, asked), filled(pattern, asked))
+        assert not fnmatch(filled(name, other), filled(pattern, asked))

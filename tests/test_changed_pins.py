@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import nox.command
 import pytest
 from nox.sessions import _SessionQuit
 from test_noxfile import FakeSession
@@ -133,6 +134,39 @@ def test_results_are_compared_with_the_pinned_ones(
     assert compared[-1] == changed_pins.KINDS
     assert "gone" not in changed_pins.KINDS
     assert session.options["success_codes"] == (0,)
+
+
+class FailingSession(InstallingSession):
+    """A session whose commands that contain a word fail."""
+
+    failing = ("--backend",)
+
+    def run(self, *command: str, **options: Any) -> None:
+        super().run(*command, **options)
+        if set(self.failing) & set(command):
+            raise nox.command.CommandFailed("Returned code 1")
+
+
+@pytest.mark.usefixtures("compiled")
+def test_what_did_not_run_is_red_whatever_lies_there(
+    place: Path, backend: BackendFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the device is missing: results of an earlier run are none of this one."""
+    folder = Path("results/with-transformers-5.22.0")
+    folder.mkdir(parents=True)
+    (folder / "some-cpu.duckdb").touch()
+    session = FailingSession(place / ".nox" / "some-cpu", f"--with={WITH[0]}")
+    with pytest.raises(nox.command.CommandFailed):  # nothing to compare with
+        run_changed(session, backend)
+    assert "ran" in session.commands[-1]
+    (folder.parent / "some-cpu.duckdb").touch()
+    run_changed(session, backend)  # it ran, and the comparison has the last word
+    assert "diff" in session.commands[-1]
+    monkeypatch.setattr(FailingSession, "failing", ("--backend", "ran"))
+    with pytest.raises(nox.command.CommandFailed):
+        run_changed(session, backend)
+    assert session.commands[-1][1:4] == ("-m", "harness", "ran")
+    assert session.commands[-1][-1] == str(folder)
 
 
 @pytest.mark.usefixtures("compiled")

@@ -27,7 +27,7 @@ def test_the_example_is_a_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("groovy_parser")
     (pipeline,) = jenkinsfile.sections(EXAMPLE.read_text("utf-8"))
     assert [section.name for section in pipeline.inside] == ["agent", "options", "stages"]
-    (stage,) = pipeline.inside[-1].inside
+    stage, _ = pipeline.inside[-1].inside
     assert [section.name for section in stage.inside[0].inside] == ["agent", "axes", "stages"]
     assert jenkinsfile.faults(pipeline) == []
 

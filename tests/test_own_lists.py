@@ -157,6 +157,7 @@ WITHOUT = {
     "diff": "about cells that were stored",
     "discover": "holds the library against this project's lists",
     "dockerfile": "about backends",
+    "ran": "about runs that were stored",
     "set-aside": "about files",
     "record": "writes this project's signatures",
     "record-checkpoints": "writes this project's checkpoints",

@@ -169,6 +169,17 @@ def after_change(
     return done.returncode, counts, summary.read_text("utf-8")
 
 
+def test_a_baseline_that_did_not_come_to_its_end_is_none(nox: Installation, checkout: Path) -> None:
+    programs = checkout / "bin"
+    programs.mkdir()
+    (programs / "nox").write_text("#!/bin/sh\nmkdir results\ntouch results/x.duckdb\nexit 1\n")
+    (programs / "nox").chmod(0o755)
+    path = os.pathsep.join([str(programs), str(nox.scripts), os.environ["PATH"]])
+    done = run(script("baseline", "run with the pins"), checkout, BACKEND="x", PATH=path)
+    assert done.returncode == 3
+    assert "Nothing was run." in done.stdout
+
+
 # ---- reports
 
 

@@ -87,7 +87,7 @@ def job(name: str) -> list[dict[str, Any]]:
     return steps
 
 
-def night(folder: Path, history: Path, number: int, scale: float = 1.0) -> str:
+def night(folder: Path, history: Path, number: int, scale: float = 1.0, added: str = "") -> str:
     """One run of the scripts of a backend's job in a fresh checkout; returns what they print.
 
     Args:
@@ -95,6 +95,7 @@ def night(folder: Path, history: Path, number: int, scale: float = 1.0) -> str:
         history: what the cache keeps from one night to the next.
         number: of the night.
         scale: of the backend's outputs: 1 is right.
+        added: to the session's options.
     """
     checkout = folder / f"night-{number}"
     checkout.mkdir()
@@ -109,6 +110,10 @@ def night(folder: Path, history: Path, number: int, scale: float = 1.0) -> str:
     programs.mkdir()
     (programs / "nox").write_text(f"#!/bin/sh\n{command} --results=results $ADDED\n", "utf-8")
     (programs / "nox").chmod(0o755)
+    python = checkout / ".nox" / "good" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n', "utf-8")
+    python.chmod(0o755)
     if history.exists():
         shutil.copytree(history, checkout / "history")
     told = ""
@@ -120,7 +125,7 @@ def night(folder: Path, history: Path, number: int, scale: float = 1.0) -> str:
             cwd=checkout,
             env=place.environment(
                 PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
-                SESSION="good", SHARD="1/1", PART="1-of-1", MODELS="",
+                SESSION="good", SHARD="1/1", PART="1-of-1", MODELS="", ADDED=added,
             ),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -161,3 +166,17 @@ def test_a_regression_is_called_so_on_the_second_night(tmp_path: Path) -> None:
 def test_a_first_night_has_no_history(tmp_path: Path) -> None:
     told = night(tmp_path, tmp_path / "cache", 1, scale=1.01)
     assert "3 new" in told, told
+
+
+@pytest.mark.parametrize("added", ["--nonsense", "--models=nobody"])
+def test_a_night_without_a_run_hands_on_no_older_results(tmp_path: Path, added: str) -> None:
+    history = tmp_path / "cache"
+    night(tmp_path, history, 1)
+    night(tmp_path, history, 2, added=added)
+    checkout = tmp_path / "night-2"
+    assert [path.name for path in (checkout / "results").iterdir()] == [
+        "good.1-of-1.nothing-ran.txt"
+    ]
+    assert not list((checkout / "before").iterdir())  # else its cells would be gone
+    assert "3 ok" not in night(tmp_path, history, 3, scale=1.01)
+    assert "3 regressed" in night(tmp_path, history, 4, scale=1.01)  # the history was kept
