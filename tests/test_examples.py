@@ -99,7 +99,7 @@ def test_a_readme_from_top_to_bottom(name: str, tmp_path: Path, packages: Path) 
         said[command] = done.stdout
     assert (folder / "results" / "report.html").is_file()
     if name == "own-models":
-        assert "5 ok; 5 cells" in said["nox -s torch-cpu"]
+        assert "6 ok; 6 cells" in said["nox -s torch-cpu"]
     else:
         assert "1 ok, 1 xfail; 2 cells" in said["nox -s acme-npu"]
 

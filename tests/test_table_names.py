@@ -1,6 +1,6 @@
 """Names in the tables of `harness/`: each is an architecture that the model lists have.
 
-In the table of exemptions from padding, the name of a branch may stand too.
+In the table of exemptions from padding, the name of a branch may stand too, or a family.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from harness.toolkit import padding_exemptions
 ENTRIES = model_lists.load().entries.values()
 KNOWN = {entry.architecture for entry in ENTRIES}
 BRANCHES = {entry.name for entry in ENTRIES if entry.branch_of}
+FAMILIES = {f"{padding_exemptions.FAMILY}{entry.family}" for entry in ENTRIES}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ BRANCHES = {entry.name for entry in ENTRIES if entry.branch_of}
     ],
 )
 def test_every_row_is_of_an_architecture_of_the_lists(table: str, names: Iterable[str]) -> None:
-    known = KNOWN | BRANCHES if table == "padding_exemptions" else KNOWN
+    known = KNOWN | BRANCHES | FAMILIES if table == "padding_exemptions" else KNOWN
     unknown = []
     for name in names:
         architecture, _, head = name.partition(":")

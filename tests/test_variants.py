@@ -458,6 +458,9 @@ def test_every_exemption_has_a_reason_and_names_what_exists() -> None:
     entries = model_lists.load().entries.values()
     listed = {label(e.architecture, head) for e in entries for head in (BASE, *e.heads)}
     listed |= {e.name for e in entries if e.branch_of}
+    # Lists of others ask for classifiers of architectures whose entries here have another task.
+    named = {e.architecture for e in entries} | {f"family {e.family}" for e in entries}
+    listed |= {label(name, "text-classification") for name in named}
     known = set(padding_exemptions.VARIANTS)
     for architecture, spared in padding_exemptions.exemptions().items():
         assert architecture in listed, f"no entry has the architecture {architecture}"

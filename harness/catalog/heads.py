@@ -21,8 +21,8 @@ WITHOUT_HEAD = (
     "graph-classification", "graph-ml", "image-feature-extraction", "image-text-retrieval",
     "image-text-to-image", "image-text-to-video", "image-to-3d", "image-to-video",
     "node-classification", "reinforcement-learning", "sentence-similarity",
-    "tabular-classification", "tabular-regression", "text-classification", "text-ranking",
-    "text-to-3d", "text-to-image", "text-to-video", "unconditional-image-generation",
+    "tabular-classification", "tabular-regression", "text-ranking", "text-to-3d", "text-to-image",
+    "text-to-video", "unconditional-image-generation",
     "video-grounding", "video-to-video", "visual-document-retrieval",
     "voice-activity-detection", "zero-shot-audio-classification", "zero-shot-classification",
     "zero-shot-image-classification",
@@ -37,6 +37,7 @@ class Head:
     mappings: tuple[str, ...]  # auto mappings, the likeliest first
     classes: tuple[str, ...] = ()  # endings of class names, where no mapping has one
     generates: str = ""  # a forward argument; empty: this head does not generate
+    pad_id: bool = False  # whether it may find a text's last token by the config's padding id
 
 
 @cache
@@ -50,6 +51,7 @@ def known_heads() -> Mapping[str, Head]:
             tuple(row["mappings"]),
             tuple(row.get("classes", ())),
             row.get("generates", ""),
+            row.get("pad_id", False),
         )
         for name, row in source.tables.items()
     }

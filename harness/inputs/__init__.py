@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.contract import Arrays
 from harness.inputs import graph, image, series, sound, text
-from harness.inputs.config_reader import ConfigReader, padding_id
+from harness.inputs.config_reader import ConfigReader, padding_id, text_config
 from harness.inputs.input_maker import Function, InputMaker
 from harness.inputs.recipe import Recipe, recipe_of, recipes
 
@@ -23,6 +23,7 @@ __all__ = [
     "recipe_of",
     "recipes",
     "special_ids",
+    "text_config",
 ]
 
 #: Argument of forward -> the function that makes its example.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,12 +75,12 @@ def rows() -> Mapping[str, Mapping[str, Any]]:
 
 def reason(architecture: str, name: str) -> str:
     """Why an argument of forward is given nowhere; empty where no row says so."""
-    row = _row(architecture, name)
+    row = _row((architecture,), name)
     return "" if {"value", "mask_of"} & row.keys() else row.get("reason", "")
 
 
 def values(
-    forward: Any, base: Arrays, outputs: Arrays, known: Mapping[str, Any], model: str
+    forward: Any, base: Arrays, outputs: Arrays, known: Mapping[str, Any], *models: str
 ) -> Iterator[Ungiven]:
     """The arguments to try, each by itself.
 
@@ -89,17 +89,17 @@ def values(
         base: its plain inputs.
         outputs: of the reference on them; without them, masks of outputs are left out.
         known: arguments that are given with the inputs.
-        model: the model type.
+        models: names that rows may have: the model's class, then the model type.
     """
     for name, parameter in inspect.signature(forward).parameters.items():
         if name in known or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         if name not in base:
-            row = _row(model, name)
+            row = _row(models, name)
             beside = all(n in base for n in row.get("beside", ()))
             held = _documented(forward, name) or (row.get("mask_of", ()) if beside else ())
             yield from _values(parameter, {**row, "mask_of": held}, {**outputs, **base})
-        elif name not in VARIED and not _row(model, name):
+        elif name not in VARIED and not _row(models, name):
             yield from _turned(name, base[name])
 
 
@@ -142,8 +142,10 @@ def _turned(
         yield Ungiven(name, turned, "with its end turned", moves=not idle, without=without)
 
 
-def _row(model: str, name: str) -> Mapping[str, Any]:
-    return rows().get(f"{model}:{name}") or rows().get(name, {})
+def _row(models: Sequence[str], name: str) -> Mapping[str, Any]:
+    known = rows()
+    own = (known[f"{model}:{name}"] for model in models if f"{model}:{name}" in known)
+    return next(own, known.get(name, {}))
 
 
 def _documented(forward: Any, name: str) -> list[str]:

@@ -29,6 +29,12 @@ KEYS: Mapping[str, Key] = {
         Key("Arguments.", STRINGS, required=True),
     ),
     "switched": Key("Config fields, by argument.", TABLE, required=True, keys=Key("A field.")),
+    "derived": Key(
+        "Arguments, by the end of a class's name.",
+        TABLE,
+        required=True,
+        keys=Key("Arguments.", STRINGS),
+    ),
 }
 
 
@@ -50,6 +56,7 @@ def arguments() -> Mapping[str, Any]:
     SENT,
     VIDEO,
     SWITCHED,
+    DERIVED,
 ) = arguments().values()
 
 #: Arguments that a variant has beside the plain ones.
@@ -100,5 +107,9 @@ def wanted_arguments(
     if masked and (masked != "condition" or switched):
         names += [n for n in (*MASKS.get(masked, ()), *kept) if n in parameters]
     names += [n for n in FURTHER.get(variant, ()) if n in parameters]
-    unique = [n for n in dict.fromkeys(names) if n not in recipe.drop or n in kept]
+    cls = type(module).__name__
+    derived = {n for end, made in DERIVED.items() if cls.endswith(end) for n in made}
+    unique = [
+        n for n in dict.fromkeys(names) if n not in derived and (n not in recipe.drop or n in kept)
+    ]
     return sorted(unique, key=lambda n: (n in TEXT, n in COMPANIONS))

@@ -401,8 +401,8 @@ class TinyCase:
         Args:
             outputs: on the plain inputs; without them, some masks are left out.
         """
-        forward, model = self._template.forward, self.entry.architecture
-        return list(ungiven.values(forward, self.inputs(), outputs, self.options(), model))
+        forward, models = self._template.forward, (self.model_name, self.entry.architecture)
+        return list(ungiven.values(forward, self.inputs(), outputs, self.options(), *models))
 
     def reference_with(
         self, inputs: Mapping[str, Array], further: Ungiven, dtype: str = "float64"

@@ -13,6 +13,7 @@ from harness.models import (
     checkpoint,
     config_classes,
     config_fields,
+    head_config,
     model_class,
     own_code,
     pipelines,
@@ -38,11 +39,14 @@ class Transformers:
         """
         cls = config_classes.config_class(architecture)
         config_fields.check(cls, given)
-        if size == "full":
-            return cls(**given)
         if size == "wide":
             return self.sliced(architecture, given, head).config
-        return tiny_config(cls, given, model_class.of(architecture, head).__name__)
+        if size == "full":
+            config = cls(**given)
+        else:
+            config = tiny_config(cls, given, model_class.of(architecture, head).__name__)
+        head_config.complete(config, head)
+        return config
 
     def sliced(
         self,
@@ -59,7 +63,9 @@ class Transformers:
         """
         cls = config_classes.config_class(architecture)
         config_fields.check(cls, given)
-        return slicer.sliced(cls, given, model_class.of(architecture, head).__name__, wanted)
+        found = slicer.sliced(cls, given, model_class.of(architecture, head).__name__, wanted)
+        head_config.complete(found.config, head)
+        return found
 
     def preload(self, architecture: str) -> None:
         """Import the modeling file."""
@@ -103,6 +109,7 @@ class Transformers:
         loaded = checkpoint.LoadedTensors.of(info)
         had = _parts_of(saved, model.config) if loaded.missing else frozenset()
         checkpoint.check_tensors(model, loaded, saved, folder, had)
+        head_config.complete(model.config, head)
         return model.float()
 
     def placeholders(self, module: Any, config: Any) -> tuple[int, ...]:

@@ -193,6 +193,7 @@ _Maker = Callable[[str, str, Arrays, int], "PipelineCase | None"]
 _TASKS: Mapping[str, _Maker] = {
     "text-generation": _generation,
     "fill-mask": _fill_mask,
+    "text-classification": _text,
     "token-classification": _text,
     "image-classification": _image,
     "image-segmentation": _image,
