@@ -111,6 +111,22 @@ def test_folder_that_cannot_be_made_costs_nothing(tmp_path: Path) -> None:
     assert store.get(NAME) is None
 
 
+def test_a_list_that_needs_more_than_the_limit_finds_a_part_of_itself_again(tmp_path: Path) -> None:
+    """By their age alone, each entry would go just before it is asked for."""
+    store = Cache(tmp_path, limit=20_000)
+    names = [cache.key(n=n) for n in range(30)]
+    found = []
+    for _ in range(4):
+        missing = [name for name in names if store.get(name) is None and put(store, name)]
+        found.append(len(names) - len(missing))
+    assert found[0] == 0
+    assert min(found[1:]) >= 12
+
+
+def put(store: Cache, name: str) -> bool:
+    return store.put(name, {"x": bytes(900)})
+
+
 def test_least_recently_used_goes_first(tmp_path: Path) -> None:
     store = Cache(tmp_path, limit=5000)
     names = [cache.key(n=n) for n in range(5)]

@@ -26,12 +26,14 @@ from harness.toolkit.version import DISTRIBUTION
 FOLDER = ROOT / ".harness-cache"
 #: Environment variable with another folder for the cache.
 FOLDER_VARIABLE = "HARNESS_CACHE"
-#: How much they may take, in MB; the ones that were not used for longest go first.
+#: How much they may take, in MB; see `Cache` for which ones go.
 LIMIT_VARIABLE = "HARNESS_CACHE_MB"
 LIMIT_MB = 4000
 
 #: The share of a full cache that eviction leaves, so that not every writer evicts.
 KEPT = 0.9
+#: Seconds without a use after which an entry goes before those that were used since: a day.
+UNUSED = 86400.0
 #: Seconds after which a half-written file is nobody's: its writer was killed.
 ABANDONED = 3600.0
 
@@ -187,7 +189,13 @@ class Cache:
         return self.folder / f"{name}{_SUFFIX}"
 
     def _make_room(self, wanted: int) -> None:
-        """Remove entries, the least recently used first, and what killed writers left."""
+        """Remove entries, and what killed writers left.
+
+        The least recently used go first, but for those of the last day, which go in the order of
+        their names, which are random. A whole list may need more than the limit holds, and would,
+        run again in its order, find of each entry that it was the next to go. So a part of them
+        stays, and is found again.
+        """
         assert self.folder is not None
         held: list[tuple[float, int, str]] = []
         newest = 0.0
@@ -200,13 +208,18 @@ class Cache:
                     held.append((stat.st_mtime, stat.st_size, file.path))
         total = sum(size for _, size, _ in held) + wanted
         allowed = self.limit if total <= self.limit else KEPT * self.limit
-        for used, size, path in sorted(held):
+        for used, size, path in sorted(held, key=lambda entry: _order(*entry, newest)):
             abandoned = path.endswith(DRAFT) and newest - used > ABANDONED
             if not abandoned and (total <= allowed or path.endswith(DRAFT)):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             total -= size
+
+
+def _order(used: float, _: int, path: str, newest: float) -> tuple[float, str]:
+    """The place of an entry among those that are to go: those unused for a day by their age."""
+    return (used if newest - used > UNUSED else float("inf"), path)
 
 
 def _parts(data: bytes, name: str) -> dict[str, bytes] | None:
