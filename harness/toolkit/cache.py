@@ -208,7 +208,7 @@ class Cache:
                     held.append((stat.st_mtime, stat.st_size, file.path))
         total = sum(size for _, size, _ in held) + wanted
         allowed = self.limit if total <= self.limit else KEPT * self.limit
-        for used, size, path in sorted(held, key=lambda entry: _order(*entry, newest)):
+        for used, size, path in sorted(held, key=lambda entry: _order(entry[0], entry[2], newest)):
             abandoned = path.endswith(DRAFT) and newest - used > ABANDONED
             if not abandoned and (total <= allowed or path.endswith(DRAFT)):
                 continue
@@ -217,7 +217,7 @@ class Cache:
             total -= size
 
 
-def _order(used: float, _: int, path: str, newest: float) -> tuple[float, str]:
+def _order(used: float, path: str, newest: float) -> tuple[float, str]:
     """The place of an entry among those that are to go: those unused for a day by their age."""
     return (used if newest - used > UNUSED else float("inf"), path)
 
