@@ -89,6 +89,8 @@ def test_a_backend_from_elsewhere_says_where_the_package_comes_from() -> None:
     text = containers.dockerfile(spec())
     assert "ARG HF_HARDWARE_MATRIX=hf-hardware-matrix\n" in text
     assert '"${HF_HARDWARE_MATRIX}"' in text
+    assert "--no-install-recommends git \\" in text  # which the slim base lacks
+    assert HADOLINT is None or lint(text) == ""
     assert "HF_HARDWARE_MATRIX" not in containers.dockerfile(BACKENDS["torch-cpu"])
 
 

@@ -149,15 +149,20 @@ def dockerfile(spec: BackendSpec) -> str:
         f"#   docker buildx imagetools inspect python:{tag}",
     ]
     lines += ["#", f"# {kind.reason}", f"FROM python:{tag}"]
+    system = {}
     if spec.folder.parent != BACKENDS:
         # Where the package comes from is the builder's to say: no index has it.
         lines.append("ARG HF_HARDWARE_MATRIX=hf-hardware-matrix")
         packages.append('"${HF_HARDWARE_MATRIX}"')
+        system["git"] = "git, for packages that come from a repository"
     if spec.interpose:
+        system["gcc libc6-dev"] = "a compiler, for the backend's LD_PRELOAD shim"
+    if system:
         lines += [
-            "# A compiler, for the backend's LD_PRELOAD shim; Debian keeps no old versions to pin.",
+            f"# Debian's {'; '.join(system.values())}. It keeps no old versions to pin.",
             "# hadolint ignore=DL3008",
-            "RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \\",
+            "RUN apt-get update \\",
+            f"    && apt-get install --yes --no-install-recommends {' '.join(system)} \\",
             "    && rm -rf /var/lib/apt/lists/*",
         ]
     variables = {"HF_HUB_OFFLINE": "1", "PIP_NO_CACHE_DIR": "1", **kind.environment}
