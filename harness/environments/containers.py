@@ -150,7 +150,8 @@ def dockerfile(spec: BackendSpec) -> str:
     ]
     lines += ["#", f"# {kind.reason}", f"FROM python:{tag}"]
     system = {}
-    if spec.folder.parent != BACKENDS:
+    elsewhere = spec.folder.parent != BACKENDS
+    if elsewhere:
         # Where the package comes from is the builder's to say: no index has it.
         lines.append("ARG HF_HARDWARE_MATRIX=hf-hardware-matrix")
         packages.append('"${HF_HARDWARE_MATRIX}"')
@@ -174,6 +175,7 @@ def dockerfile(spec: BackendSpec) -> str:
         f"WORKDIR {PLACE}",
         f'ENV PATH="/home/{USER}/.local/bin:${{PATH}}" \\\n    {settings}',
         f"COPY --chown={UID}:{UID} . .",
+        *(["# hadolint ignore=DL3013"] if elsewhere else []),  # the builder's argument has the pin
         f"RUN python -m pip install --no-cache-dir --user {' '.join(packages)} \\",
         f"    && nox --session {spec.name} --install-only \\",
         "    && uv cache clean",
