@@ -180,6 +180,7 @@ def bert(weight: bytes = b"2") -> SmallCase:
             SmallCase("bert", BASE, "input_ids"), "OVModelForCustomTasks", id="text without a mask"
         ),
         (SmallCase("gpt2", "text-generation", *TEXT), "OVModelForCausalLM"),
+        (SmallCase("bert", "text-classification", *TEXT), "OVModelForSequenceClassification"),
         (SmallCase("sam", BASE, "pixel_values"), "OVSamModel"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
