@@ -72,7 +72,7 @@ class ChosenLists:
         return [*ours, *(name for name in catalog.entries if name in own)]
 
     def usual(self, catalog: Catalog, usual: str) -> str:
-        """What a backend runs where nothing is asked for; empty for all entries.
+        """Entries that run where nothing is asked for, as `--models` takes them; empty: all.
 
         Args:
             catalog: of these lists.
