@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness.checks import variants
 from harness.contract import BASE, Arrays, Entry, HarnessError
 from harness.inputs import ungiven
-from harness.models import head_config
+from harness.models import head_config, pipelines
 from harness.models.case import TinyCase
 from harness.toolkit import padded_inputs, padding_exemptions
 
@@ -166,3 +167,14 @@ def test_an_exemption_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(padding_exemptions, "__file__", str(table.with_suffix(".py")))
     with pytest.raises(HarnessError, match="expected `architectures` or `families`"):
         padding_exemptions.exemptions.__wrapped__()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pipelines_text_ends_as_the_example_does(seed: int) -> None:
+    """With the </s> that BART's classifier reads, which its tokenizer would put there."""
+    inputs = {"input_ids": np.array([[5, 7, 9, 2], [7, 5, 9, 2]])}
+    case = pipelines.pipeline_case("bart", "text-classification", inputs, seed)
+    assert case is not None
+    encoded = case.components["tokenizer"](case.raw)["input_ids"]
+    assert len(encoded) == 4
+    assert encoded[-1] == 2

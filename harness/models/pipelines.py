@@ -60,10 +60,14 @@ def _is_text(inputs: Arrays) -> bool:
 
 
 def _words(inputs: Arrays, seed: int) -> str:
-    """As many words as the example has tokens, each of them one of its tokens."""
+    """As many words as the example has tokens, each of them one of its tokens.
+
+    The last is the example's last: BART's classifier reads the </s> that its tokenizer puts there.
+    """
     known = np.unique(inputs["input_ids"])
     length = inputs["input_ids"].shape[1]
     picks = known[integers(seed, "pipeline/text", (length,), 0, len(known))]
+    picks[-1] = inputs["input_ids"][0, -1]
     return " ".join(map(_word, picks))
 
 
