@@ -51,7 +51,6 @@ DEFAULT = ("lint", "tests", "mock")
 REFERENCE = "torch_cpu"
 #: Has the tests run on the installed wheel.
 INSTALLED = "--installed"
-
 #: The word of `nox -s tests` that measures the coverage of the code, named as pytest-cov's.
 COVERED = "--cov"
 SOURCES = ("harness", "backends", "tools", "tests", "benchmarks", "noxfile.py")

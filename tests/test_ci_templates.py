@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workplace import FAKES, ROOT, Workplace
+from workplace import ROOT, Workplace
 
 pytestmark = pytest.mark.skipif(not shutil.which("sh"), reason="the images' shell is sh")
 
@@ -83,12 +83,7 @@ def job(
     checkout = folder / f"{part}-{len(list(folder.iterdir()))}"
     checkout.mkdir()
     place = Workplace(checkout)
-    place.write(encoder_only="bert albert esm")
-    fakes = checkout / FAKES.name
-    shutil.copytree(FAKES, fakes)
-    source = fakes / "good" / "backend.py"
-    source.write_text(source.read_text("utf-8").replace("v.astype(", f"{scale} * v.astype("))
-    command = " ".join(f"'{word}'" for word in place.command("good", backends=fakes)[:-1])
+    command = " ".join(f"'{word}'" for word in place.scaled(scale))
     programs = checkout / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name, text in {

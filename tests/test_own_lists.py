@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from workplace import FAKES
 
 from harness import __main__ as command_line
 from harness.__main__ import COMMANDS
@@ -210,6 +212,13 @@ def test_expectations_are_those_of_the_lists(
         f"no rows about {mine}: `expectations.toml` is read from a folder of lists. "
         "Fix: put it beside them, and name the folder\n"
     )
+    theirs = shutil.copytree(FAKES / "good", tmp_path / "theirs" / "good")
+    (theirs / "expectations.toml").write_text(ROW, encoding="utf-8")
+    words = ["expectations", "good", "--lists", str(mine), "--backends-dir", str(theirs.parent)]
+    assert command_line.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("good: 1 entry is expected to fail (1 ours)")
+    assert "no rows" not in said
     folder = tmp_path / "lists"
     folder.mkdir()
     (folder / "mine.toml").write_text(MINE, encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workplace import FAKES, ROOT, Workplace
+from workplace import ROOT, Workplace
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("jq") and shutil.which("bash")), reason="the workflow's runner has both"
@@ -100,12 +100,7 @@ def night(folder: Path, history: Path, number: int, scale: float = 1.0, added: s
     checkout = folder / f"night-{number}"
     checkout.mkdir()
     place = Workplace(checkout)
-    place.write(encoder_only="bert albert esm")
-    fakes = checkout / FAKES.name
-    shutil.copytree(FAKES, fakes)
-    source = fakes / "good" / "backend.py"
-    source.write_text(source.read_text("utf-8").replace("v.astype(", f"{scale} * v.astype("))
-    command = " ".join(f"'{word}'" for word in place.command("good", backends=fakes)[:-1])
+    command = " ".join(f"'{word}'" for word in place.scaled(scale))
     programs = checkout / "bin"
     programs.mkdir()
     (programs / "nox").write_text(f"#!/bin/sh\n{command} --results=results $ADDED\n", "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,24 @@ class Workplace:
         for family, names in families.items():
             tables = [f'[{name}]\narchitecture = "{name}"\n' for name in names.split()]
             (self.lists / f"{family}.toml").write_text("\n".join(tables), encoding="utf-8")
+
+    def scaled(self, scale: float) -> list[str]:
+        """The command of the fake backend `good` whose outputs are scaled: by 1 they are right.
+
+        It has three entries, and writes into the folder that a script names with `--results`.
+        """
+        self.write(encoder_only="bert albert esm")
+        fakes = self.folder / FAKES.name
+        shutil.copytree(FAKES, fakes)
+        source = fakes / "good" / "backend.py"
+        text = source.read_text("utf-8")
+        assert "v.astype(" in text
+        source.write_text(text.replace("v.astype(", f"{scale} * v.astype("), "utf-8")
+        return [
+            word
+            for word in self.command("good", backends=fakes)
+            if not word.startswith("--results=")
+        ]
 
     def command(self, backend: str, *arguments: str, backends: Path = FAKES) -> list[str]:
         return [

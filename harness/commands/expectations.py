@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         for name, found in loaded.items():
             _show(name, found)
-        if alone and not rows:
+        if alone and not any(found.rows for found in loaded.values()):
             show(
                 f"no rows about {lists}: `expectations.toml` is read from a folder of lists. "
                 "Fix: put it beside them, and name the folder"

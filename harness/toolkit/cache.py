@@ -26,7 +26,7 @@ from harness.toolkit.version import DISTRIBUTION
 FOLDER = ROOT / ".harness-cache"
 #: Environment variable with another folder for the cache.
 FOLDER_VARIABLE = "HARNESS_CACHE"
-#: How much they may take, in MB; see `Cache` for which ones go.
+#: How much the entries may take, in MB; `Cache._make_room` says which ones go.
 LIMIT_VARIABLE = "HARNESS_CACHE_MB"
 LIMIT_MB = 4000
 

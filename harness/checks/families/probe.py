@@ -56,10 +56,10 @@ class Probe:
             model: outputs of inputs.
             before: its outputs on the plain inputs.
         """
-        asked = ProbeAnswer(self.inputs, model(self.inputs), None)
-        asked = asked._replace(violation=self.violation(before, asked.outputs))
-        if self.stronger is None or asked.violation is None:
-            return asked
+        outputs = model(self.inputs)
+        violation = self.violation(before, outputs)
+        if self.stronger is None or violation is None:
+            return ProbeAnswer(self.inputs, outputs, violation)
         return replace(self, inputs=self.stronger, stronger=None).ask(model, before)
 
 
