@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from stored_results import NOON, cell, run_info, session
 
-from benchmarks import scores, sweep, toml_mutations, two_versions
+from benchmarks import prediction, scores, sweep, toml_mutations, two_versions
 from harness.contract import CellResult, Outcome
 from harness.environments import swapped
 from harness.session import summary
@@ -112,3 +112,30 @@ def test_two_versions_read_what_the_other_saves(
 def test_two_versions_need_backends_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
     assert two_versions.main(["--old", "mock"]) == 2
     assert "expected a backend that pins transformers, found 'mock'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("times", "memory", "asked", "timed", "ended"),
+    [
+        ([0.01, 0.02, 0.24], 0.09, 3, True, 0),
+        ([0.01, 0.11, 0.12], 0.0, 3, True, 1),  # the median
+        ([0.01, 0.02, 0.26], 0.0, 3, True, 1),  # the worst
+        ([0.01], 0.11, 1, True, 1),
+        ([0.01], 0.0, 2, True, 1),  # a model without figures
+        ([0.30], 0.0, 1, False, 0),  # a quick run
+        ([0.01], 0.11, 1, False, 1),
+    ],
+)
+def test_a_prediction_is_held_to_its_claims(
+    times: list[float], memory: float, asked: int, timed: bool, ended: int
+) -> None:
+    assert prediction.verdict(times, [memory], asked, timed=timed) == ended
+
+
+def test_what_several_processes_tell_of_a_model_is_taken_at_the_median() -> None:
+    told = [
+        {"cpu": [1.0, 0.9, 1.1], "memory": 10.0, "parameters": 5},
+        {"cpu": [9.0, 0.8, 1.3], "memory": 12.0, "parameters": 5},
+        {"cpu": [1.2, 0.7, 1.2], "memory": 11.0, "parameters": 5},
+    ]
+    assert prediction.medians(told) == {"cpu": [1.2, 0.8, 1.2], "memory": 11.0, "parameters": 5}

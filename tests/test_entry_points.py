@@ -7,14 +7,16 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from vendor_package import BACKEND, write_vendor
 from workplace import BACKENDS, FAKES, Workplace
 
 from harness.catalog import backends, entry_points
-from harness.commands import devices
+from harness.commands import coverage, devices, expectations
 from harness.contract import Device, HarnessError
+from harness.toolkit import checkout
 
 
 @pytest.fixture
@@ -122,6 +124,34 @@ def test_two_of_one_name(folder: Path) -> None:
         entry_points.named()
     with pytest.raises(HarnessError, match=message):
         backends.discover()
+
+
+@pytest.mark.parametrize("command", [devices, coverage, expectations])
+def test_a_broken_one_hides_no_other_backend(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: ModuleType
+) -> None:
+    write_vendor(folder, toml="contract = 2")
+    write_vendor(
+        folder, name="zeta", value="acme_zeta.zeta", distribution="acme-zeta", toml="contract = 1"
+    )
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["--results", str(tmp_path)] if command is coverage else [])
+    args.root = checkout.ROOT
+    assert command.main(args) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("left out: acme-matrix 2.0: entry point acme_npu: expected a back")
+    assert "acme-npu" not in said.out
+    assert "zeta" in said.out or command is expectations  # it has no rows
+    assert "torch-cpu" in said.out
+
+
+def test_two_of_one_name_hide_none_of_ours(folder: Path) -> None:
+    write_vendor(folder)
+    write_vendor(folder, distribution="other-matrix", value="other_matrix.acme_npu")
+    left_out: list[HarnessError] = []
+    assert "mock" in backends.discover(left_out=left_out)
+    assert ["expected one backend called acme-npu" in str(error) for error in left_out] == [True]
 
 
 def test_a_name_of_ours_is_taken(folder: Path) -> None:

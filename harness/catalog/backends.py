@@ -22,22 +22,38 @@ from harness.toolkit.close_matches import did_you_mean
 from harness.toolkit.public_name import OWN, PUBLIC
 
 
-def discover(root: Path = BACKENDS) -> dict[str, BackendSpec]:
+def discover(
+    root: Path = BACKENDS, left_out: list[HarnessError] | None = None
+) -> dict[str, BackendSpec]:
     """The backends by session name: each folder of `root` with a `backend.toml`.
 
     Beside this project's there are those of entry points.
 
+    Args:
+        root: the folder of backends.
+        left_out: takes what is wrong with entry points, whose backends are left out then: one
+            distribution's fault is not to hide the backends of all others.
+
     Raises:
-        HarnessError: a `backend.toml` or an entry point is broken.
+        HarnessError: a `backend.toml` is broken, or, without `left_out`, an entry point.
     """
     found = {session_name(folder.name): read(folder) for folder in _folders(root)}
-    for name, entry in _entry_points(root).items():
-        if name in found:
-            raise HarnessError(
-                f"expected an entry point called otherwise than {', '.join(found)}, found {name} "
-                f"= {entry.value}. Fix: rename its folder and entry point"
-            )
-        found[name] = read_entry(entry)
+    ours = ", ".join(found)
+    try:
+        entries = _entry_points(root)
+    except HarnessError as error:
+        _leave_out(error, left_out)
+        return found
+    for name, entry in entries.items():
+        try:
+            if name in found:
+                raise HarnessError(
+                    f"expected an entry point called otherwise than {ours}, found {name} = "
+                    f"{entry.value}. Fix: rename its folder and entry point"
+                )
+            found[name] = read_entry(entry)
+        except HarnessError as error:
+            _leave_out(error, left_out)
     return found
 
 
@@ -105,6 +121,12 @@ def load(spec: BackendSpec, options: Mapping[str, str]) -> Backend:
         )
     backend: Backend = backend_class(options)
     return backend
+
+
+def _leave_out(error: HarnessError, left_out: list[HarnessError] | None) -> None:
+    if left_out is None:
+        raise error
+    left_out.append(error)
 
 
 def _added_to_pins(spec: BackendSpec, module: str) -> str:

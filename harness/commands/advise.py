@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends, selection
-from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.catalog import selection
+from harness.commands.backends_option import add_backends_dir, every_backend
 from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.contract import Entry, HarnessError, Outcome
 from harness.models.size_by_format import DEFAULT, SizeByFormat, size_by_format
@@ -146,7 +146,7 @@ def main(args: argparse.Namespace) -> int:
     """
     catalog = catalog_of(args)
     entry = _entry(catalog, args.entry)
-    specs = backends.discover(backends_dir(args))
+    specs = every_backend(args)
     here = [name for name, spec in specs.items() if spec.missing_hardware() is None]
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))

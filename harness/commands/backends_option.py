@@ -1,11 +1,15 @@
-"""Option `--backends-dir` of the commands that know backends."""
+"""The backends that a command knows, and its option `--backends-dir`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from harness.catalog.backend_spec import BACKENDS
+from harness.catalog import backends
+from harness.catalog.backend_spec import BACKENDS, BackendSpec
+from harness.contract import HarnessError
+from harness.toolkit.printable import show
 
 
 def add_backends_dir(parser: argparse.ArgumentParser) -> None:
@@ -28,3 +32,19 @@ def backends_dir(args: argparse.Namespace) -> Path:
         return Path(args.backends_dir).resolve()
     root: Path | None = getattr(args, "root", None)
     return BACKENDS if root is None else root / "backends"
+
+
+def every_backend(args: argparse.Namespace) -> dict[str, BackendSpec]:
+    """The backends that a command line means, by name; a broken entry point is named on stderr.
+
+    Args:
+        args: as of `backends_dir`.
+
+    Raises:
+        HarnessError: a `backend.toml` of the folder is broken.
+    """
+    left_out: list[HarnessError] = []
+    found = backends.discover(backends_dir(args), left_out)
+    for error in left_out:
+        show(f"left out: {error}", file=sys.stderr)
+    return found

@@ -7,8 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.catalog import backends
-from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.backends_option import add_backends_dir, every_backend
 from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.contract import HarnessError
 from harness.report.coverage import BEGIN, END, markdown, summary
@@ -44,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     catalog = catalog_of(args)
     folder = args.results or checkout.results_folder(args.root)
     gathered = merged.gather(merged.find(folder), list(catalog.entries.values()))
-    specs = backends.discover(backends_dir(args))
+    specs = every_backend(args)
     lists = lists_of(args)
     usual = {name: lists.usual(catalog, spec.models) for name, spec in specs.items()}
     coverage = count(catalog, usual, gathered)

@@ -10,9 +10,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from harness.catalog import backends
 from harness.catalog.backend_spec import BackendSpec
-from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.backends_option import add_backends_dir, every_backend
 from harness.report import words
 from harness.toolkit import hardware
 from harness.toolkit.hardware import Part
@@ -85,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         HarnessError: a backend.toml is wrong.
     """
-    specs = list(backends.discover(backends_dir(args)).values())
+    specs = list(every_backend(args).values())
     found = rows(specs, hardware.inventory())
     if args.json:
         show_json([asdict(row) for row in found])

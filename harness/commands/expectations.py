@@ -9,7 +9,7 @@ from collections import Counter
 from harness.catalog import backends, model_lists
 from harness.catalog.backend_spec import BACKENDS
 from harness.catalog.chosen_lists import OURS
-from harness.commands.backends_option import add_backends_dir, backends_dir
+from harness.commands.backends_option import add_backends_dir, backends_dir, every_backend
 from harness.commands.lists_option import add_lists, catalog_of, lists_of
 from harness.results.expectations import OWNERS, Expectation, Expectations, Failure
 from harness.results.expectations_file import as_keys, load, load_library
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     specs = (
         [backends.find(name, folder) for name in args.backends]
         if args.backends
-        else backends.discover(folder).values()
+        else every_backend(args).values()
     )
     others = (lambda: model_lists.load().entries) if alone else tuple
     loaded = {spec.name: load(spec.expectations, catalog, others=others) for spec in specs}
