@@ -81,7 +81,7 @@ class Runner:
         if self.cache.exists():
             shutil.copytree(self.cache, checkout / ".hf-hardware-matrix" / "history")
         given = {"BACKEND": "good", "BACKENDS": "fakes", "LISTS": "model_lists", "SHARD": "1/1"}
-        given |= {"MODELS": "", "OPTIONS": "", "GATE": "verdicts", **inputs}
+        given |= {"MODELS": "", "OPTIONS": "", "GATE": "verdicts", "NAME": "good", **inputs}
         statuses = self.scripts("session", checkout, given, ends)
         shutil.rmtree(self.cache, ignore_errors=True)
         shutil.copytree(checkout / ".hf-hardware-matrix" / "history", self.cache)
@@ -136,7 +136,7 @@ def test_regression_is_red_and_named(tmp_path: Path, packages: Path) -> None:
     second, summary, checkout = runner.session(scale=1.01)
     assert second == RED
     assert "3 regressed" in summary
-    assert (checkout / "output").read_text() == "part=1-of-1\n"
+    assert (checkout / "output").read_text() == "part=good.1-of-1\n"
 
 
 def test_gate_on_changes_lets_an_old_failure_pass(tmp_path: Path, packages: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_report_leaves_out_shards_that_ran_nothing(tmp_path: Path, packages: P
     runner.session()
     _, _, old = runner.session(OPTIONS="--nonsense")
     shutil.copytree(old / "results", shards / "results.good.1-of-2")
-    given = {"BACKEND": "good", "SHARDS": "shards", "LISTS": ""}
+    given = {"NAME": "good", "SHARDS": "shards", "LISTS": ""}
     assert runner.scripts("report", tmp_path / "report", given) == [0, 0]
     summary = (tmp_path / "report" / "summary.md").read_text("utf-8")
     assert "good, shard 1/1: nothing was run." in summary
@@ -207,7 +207,7 @@ def test_report_is_one_over_all_shards(tmp_path: Path, packages: Path) -> None:
         shutil.rmtree(runner.cache)
     # Of a backend whose name begins with this one's, called in the same run of a workflow.
     shutil.copytree(checkout / "results", shards / "results.good-legacy.1-of-2")
-    given = {"BACKEND": "good", "SHARDS": "shards", "LISTS": ""}
+    given = {"NAME": "good", "SHARDS": "shards", "LISTS": ""}
     assert runner.scripts("report", tmp_path / "report", given) == [0, 0]
     kept = sorted(path.name for path in (tmp_path / "report" / "results").glob("*.duckdb"))
     assert kept == ["good.1-of-2.duckdb", "good.2-of-2.duckdb"]
@@ -259,8 +259,7 @@ def test_a_backend_of_another_distribution_is_installed_beside_nox(
     (checkout / "bin").mkdir()
     (checkout / "bin" / "python").write_text(PIP.format(uv=uv.find_uv_bin(), python=sys.executable))
     (checkout / "bin" / "python").chmod(0o755)
-    text = (ACTIONS / "session" / "action.yml").read_text("utf-8")
-    (step,) = (s for s in yaml.safe_load(text)["runs"]["steps"] if s.get("name") == "install")
+    step = step_of("install")
     path = os.pathsep.join([str(checkout / "bin"), os.environ["PATH"]])
     subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
@@ -288,18 +287,51 @@ def wheel_of(folder: Path, info: Path, path: Path) -> None:
             packed.write(file, file.relative_to(folder))
 
 
-def test_a_report_downloads_the_artefacts_of_its_backend_only() -> None:
-    steps = yaml.safe_load((ACTIONS / "session" / "action.yml").read_text("utf-8"))
-    uploads = steps["runs"]["steps"]
-    (name,) = (s["with"]["name"] for s in uploads if "upload-artifact" in s.get("uses", ""))
+@pytest.mark.parametrize("name", ["two words", "a/b", "a.b", ""])
+def test_a_name_that_no_artefact_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    given = {"NAME": name, "SHARD": "1/2", "BACKEND": "good", "BACKENDS": "", "LISTS": ""}
+    done = prepared(tmp_path, given)
+    assert done.returncode == 1
+    assert done.stdout.startswith("::error::Expected a name of letters, digits, - and _, found")
+
+
+def prepared(folder: Path, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the action's script `prepare` in a folder, which gets the file `output`."""
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step_of("prepare")["run"]],
+        cwd=folder, env={**environment(), **given, "GITHUB_OUTPUT": str(folder / "output")},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def step_of(name: str) -> dict[str, Any]:
+    """A step of the action `session`, by its name."""
+    text = (ACTIONS / "session" / "action.yml").read_text("utf-8")
+    found: list[dict[str, Any]] = yaml.safe_load(text)["runs"]["steps"]
+    (step,) = (step for step in found if step.get("name") == name)
+    return step
+
+
+def test_a_report_downloads_the_artefacts_of_its_call_only(tmp_path: Path) -> None:
+    steps = yaml.safe_load((ACTIONS / "session" / "action.yml").read_text("utf-8"))["runs"]["steps"]
+    (upload,) = (s["with"]["name"] for s in steps if "upload-artifact" in s.get("uses", ""))
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "session.yml").read_text("utf-8"))
     downloads = jobs["jobs"]["report"]["steps"]
-    (pattern,) = (s["with"]["pattern"] for s in downloads if "download" in s["uses"])
+    (download,) = (s["with"]["pattern"] for s in downloads if "download" in s["uses"])
+    asked = "${{ inputs.name || inputs.backend }}"
+    assert step_of("prepare")["env"]["NAME"] == asked
+    part = "${{ steps.prepare.outputs.part }}"
+    for path in (name for name in steps if "cache/" in name.get("uses", "")):
+        assert f"-{part}-" in path["with"]["key"]
 
-    def filled(text: str, backend: str) -> str:
-        text = text.replace("${{ inputs.backend }}", backend)
-        return text.replace("${{ steps.prepare.outputs.part }}", "1-of-4")
+    def artefact(name: str) -> str:
+        output = tmp_path / "output"
+        output.unlink(missing_ok=True)
+        given = {"NAME": name, "SHARD": "1/2", "BACKEND": "x", "BACKENDS": "", "LISTS": ""}
+        assert prepared(tmp_path, given).returncode == 0
+        return upload.replace(part, output.read_text("utf-8").strip().removeprefix("part="))
 
-    for asked, other in (("torch-cpu", "torch-cpu-legacy"), ("cpu", "torch-cpu")):
-        assert fnmatch(filled(name, asked), filled(pattern, asked))
-        assert not fnmatch(filled(name, other), filled(pattern, asked))
+    names = ["onnxruntime", "onnxruntime-hf", "onnxruntime_2"]
+    for name in names:
+        pattern = download.replace(asked, name)
+        assert [other for other in names if fnmatch(artefact(other), pattern)] == [name]

@@ -5,6 +5,7 @@ Skipped where the environment has no onnx; `.ci/run` runs it in that of `qnn`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,14 +14,16 @@ import pytest
 
 pytest.importorskip("onnxscript")
 
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import torch
 
 from backends._shared import positions
 from backends._shared.export_failed import ExportFailed
-from backends._shared.onnx import exporters, verified_export
+from backends._shared.onnx import exporters, graph_cache, verified_export
 from harness.contract import Array
+from harness.toolkit import cache as caches
 from harness.toolkit import padded_inputs
 
 IDS = np.array([[5, 6, 7, 8]])
@@ -60,13 +63,21 @@ def test_a_long_row_of_integers_is_no_size() -> None:
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The names of routes whose graphs are made, in order; what each captures is given."""
+    """The names of routes whose graphs are given, in order; what each captures is given.
+
+    Its attribute `made` has the names of those that were made.
+    """
+    made: list[str] = []
 
     def names(
-        captured: dict[str, bool | None], programs: dict[str, str] | None = None, **asked: Any
+        captured: dict[str, bool | Exception | None],
+        programs: dict[str, str] | None = None,
+        **asked: Any,
     ) -> list[str]:
-        def route(name: str, sized_by_values: bool | None) -> exporters.Route:
+        def route(name: str, sized_by_values: bool | Exception | None) -> exporters.Route:
             def capture(_: Any) -> exporters.Captured:
+                if isinstance(sized_by_values, Exception):
+                    raise sized_by_values
                 if sized_by_values is None:
                     raise RuntimeError(f"{name} cannot be captured")
                 program = (programs or {}).get(name, "")
@@ -74,7 +85,8 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
 
             return exporters.Route(name, "", capture)
 
-        def made(found: Any, *_: Any) -> Any:
+        def right(found: Any, *_: Any) -> Any:
+            made.append(found.graph())
             if "broken" in found.graph():
                 raise ArithmeticError("other values than PyTorch's")
             return found.graph()
@@ -84,13 +96,92 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(
             verified_export, "_expected", lambda *_: SimpleNamespace(inputs={"base": {}})
         )
-        monkeypatch.setattr(verified_export, "_made", made)
+        monkeypatch.setattr(verified_export, "_right", right)
+        monkeypatch.setattr(verified_export, "_rewritten", lambda graph, *_: graph)
         monkeypatch.setattr(padded_inputs, "padded_batches", lambda *_: {})
         monkeypatch.setattr(positions, "completer", lambda *_, **__: dict)
         case = SimpleNamespace(inputs=lambda _: {})
         return list(verified_export.exports(case, **asked))  # type: ignore[arg-type]
 
+    names.made = made  # type: ignore[attr-defined]
     return names
+
+
+class Shelf(dict[tuple[str, frozenset[str]], verified_export.Attempt]):
+    """What the routes made, in memory."""
+
+    def get(self, route: str, fixed: frozenset[str]) -> Any:  # type: ignore[override]
+        return super().get((route, fixed))
+
+    def put(self, route: str, fixed: frozenset[str], attempt: verified_export.Attempt) -> None:
+        self[route, fixed] = attempt
+
+
+def test_what_a_route_made_is_not_made_again(exports: Any) -> None:
+    captured = {"a": True, "b": None, "broken": False, "d": False, "e": False}
+    programs = {"d": "1", "e": "1"}
+    shelf = Shelf()
+    assert exports(captured, programs, shelf=shelf) == ["a", "d"]
+    assert exports.made == ["a", "broken", "d"]
+    exports.made.clear()
+    gone = dict.fromkeys(captured)  # nothing can be captured any more
+    assert exports(gone, static=True, shelf=shelf) == ["d", "a"]
+    assert exports(gone, shelf=shelf) == ["a", "d"]
+    assert exports.made == []
+
+
+def test_a_graph_that_came_too_late_is_made_when_it_is_asked_for(exports: Any) -> None:
+    captured, shelf = {"a": True, "b": True, "c": False}, Shelf()
+    assert exports(captured, static=True, shelf=shelf) == ["c", "a"]
+    assert exports.made == ["c", "a"]
+    assert exports(captured, shelf=shelf) == ["a", "b", "c"]
+    assert exports.made == ["c", "a", "b"]
+
+
+def test_a_kept_failure_says_what_the_first_one_said(exports: Any) -> None:
+    shelf, said = Shelf(), []
+    for captured in ({"a": None, "broken": True}, {"a": True, "broken": True}):
+        with pytest.raises(ExportFailed) as raised:
+            exports(captured, shelf=shelf)
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    assert "a: RuntimeError: a cannot be captured; broken: ArithmeticError: other" in said[0]
+
+
+def test_a_failure_for_want_of_memory_is_not_kept(exports: Any) -> None:
+    shelf = Shelf()
+    with pytest.raises(ExportFailed):
+        exports({"a": MemoryError("std::bad_alloc")}, shelf=shelf)
+    assert not shelf
+    assert exports({"a": False}, shelf=shelf) == ["a"]
+
+
+def test_the_cache_keeps_what_a_route_made(tmp_path: Path) -> None:
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([], "g", [], [], initializer=[])
+    ).SerializeToString()
+    graph = verified_export.Exported(
+        model, {"y": 0}, {"sizes": SIZES}, "dynamo", {}, {"y": np.ones(2, np.float32)}
+    )
+    kept = graph_cache.KeptRoutes(caches.Cache(tmp_path), "a case")
+    other = graph_cache.KeptRoutes(caches.Cache(tmp_path), "another case")
+    none, sizes = frozenset[str](), frozenset({"sizes"})
+    assert kept.get("dynamo", sizes) is None
+    kept.put("dynamo", sizes, verified_export.Attempt(True, "hash", graph))
+    kept.put("hf", none, verified_export.Attempt(failure="Error: no such operator"))
+    found = kept.get("dynamo", sizes)
+    assert found is not None
+    assert (found.sized_by_values, found.program, found.failure) == (True, "hash", "")
+    assert found.right is not None
+    assert (found.right.model, found.right.outputs, found.right.route) == (
+        model,
+        {"y": 0},
+        "dynamo",
+    )
+    assert np.array_equal(found.right.fixed["sizes"], SIZES)
+    assert np.array_equal(found.right.base["y"], np.ones(2))
+    assert kept.get("hf", none) == verified_export.Attempt(failure="Error: no such operator")
+    assert kept.get("dynamo", none) is other.get("dynamo", sizes) is None
 
 
 def test_of_graphs_sized_by_values_one_is_made_and_last(exports: Any) -> None:

@@ -1,11 +1,17 @@
-"""Cache entries of verified ONNX graphs: their keys, and the files that a graph is stored as."""
+"""Cache entries of verified ONNX graphs: their keys, and the files that a graph is stored as.
+
+A graph before any rewrite follows from the case and the route alone. It is made once for all
+backends that take ONNX graphs, each of which keeps it again as its own rewrites leave it.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +19,7 @@ from backends._shared import cache_key
 from backends._shared.export_failed import ExportFailed
 from backends._shared.onnx import verified_export
 from backends._shared.onnx.passes import Pass
-from backends._shared.onnx.verified_export import Exported
+from backends._shared.onnx.verified_export import Attempt, Exported
 from harness.contract import Array, Arrays, Case
 from harness.toolkit import cache as caches
 from harness.toolkit import kept_failures
@@ -48,9 +54,12 @@ def exports(
         kept_failures.raise_kept(parts)
         found = unpack(parts)
         yield found
-        yield from verified_export.exports(case, rewrites, static=static, known=found.route)
+        yield from verified_export.exports(
+            case, rewrites, static=static, known=found.route, shelf=KeptRoutes.of(case, store)
+        )
         return
-    made = verified_export.exports(case, rewrites, static=static)
+    shelf = KeptRoutes.of(case, store)
+    made = verified_export.exports(case, rewrites, static=static, shelf=shelf)
     try:
         first = next(made)
     except ExportFailed as error:
@@ -70,18 +79,58 @@ def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False
         rewrites: the passes that are applied to the graph.
         static: whether graphs of static shapes come first.
     """
-    return caches.key(
-        kind="onnx",
-        model=case.model_name,
-        config=cache_key.config(case.config()),
-        weights=cache_key.weights(case.module()),
-        inputs=[cache_key.inputs(case.inputs(name)) for name in ("base", "other")],
-        options=dict(case.options()),
-        rewrites=[each.name for each in rewrites],
-        static=static,
-        code=cache_key.code(Path(__file__).parent),
-        versions=cache_key.versions(PACKAGES),
-    )
+    names = [each.name for each in rewrites]
+    return caches.key(kind="onnx", rewrites=names, static=static, **_about(case))
+
+
+def _about(case: Case) -> dict[str, Any]:
+    """The parts of a key that a case's graphs follow from, by any route."""
+    return {
+        "model": case.model_name,
+        "config": cache_key.config(case.config()),
+        "weights": cache_key.weights(case.module()),
+        "inputs": [cache_key.inputs(case.inputs(name)) for name in ("base", "other")],
+        "options": dict(case.options()),
+        "code": cache_key.code(Path(__file__).parent),
+        "versions": cache_key.versions(PACKAGES),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRoutes:
+    """The cache's entries of what each route makes of one case (`verified_export.Shelf`)."""
+
+    store: caches.Cache
+    about: str
+
+    @classmethod
+    def of(cls, case: Case, store: caches.Cache) -> KeptRoutes:
+        """The entries of a case."""
+        return cls(store, caches.key(**_about(case)) if store.folder else "")
+
+    def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
+        """What a route made with some inputs as constants; None where the cache does not know."""
+        parts = self.store.get(self._key(route, fixed))
+        if parts is None:
+            return None
+        said = json.loads(parts["attempt.json"])
+        right = unpack(parts) if "model.onnx" in parts else None
+        return Attempt(said["sized_by_values"], said["program"], right, said["failure"])
+
+    def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
+        """Write an entry with what a route made."""
+        said = {
+            "sized_by_values": attempt.sized_by_values,
+            "program": attempt.program,
+            "failure": attempt.failure,
+        }
+        parts = {"attempt.json": json.dumps(said).encode()}
+        if attempt.right is not None:
+            parts |= pack(attempt.right)
+        self.store.put(self._key(route, fixed), parts)
+
+    def _key(self, route: str, fixed: frozenset[str]) -> str:
+        return caches.key(kind="onnx route", about=self.about, route=route, fixed=sorted(fixed))
 
 
 def pack(made: Exported) -> dict[str, bytes]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import onnx
 import onnx_ir as ir
 
 from backends._shared import positions
@@ -15,7 +16,7 @@ from backends._shared.onnx.exporters import ROUTES, Captured, Route
 from backends._shared.onnx.runtime import Inference, cpu_session
 from backends._shared.onnx.tensor_module import ExportInput, export_input
 from harness.contract import Arrays, Case
-from harness.toolkit import numerics, padded_inputs
+from harness.toolkit import kept_failures, numerics, padded_inputs
 
 #: The least noise floor that a graph is judged by, a relative error: a few roundings of float32,
 #: by which two right results of one model differ.
@@ -52,12 +53,109 @@ class _Expected:
     floor: float
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one route made of a case, for all backends: no provider's rewrites are in it.
+
+    Attributes:
+        sized_by_values: as of `Captured`.
+        program: as of `Captured`.
+        right: the verified graph, without rewrites; None where it was not made.
+        failure: why there is none; empty where none failed.
+    """
+
+    sized_by_values: bool = False
+    program: str = ""
+    right: Exported | None = None
+    failure: str = ""
+
+
+class Shelf(Protocol):
+    """Keeps what the routes made of one case."""
+
+    def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
+        """What a route made with some inputs as constants; None where nobody knows."""
+
+    def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
+        """Keep what a route made."""
+
+
+class _Nothing:
+    """A shelf that keeps nothing."""
+
+    def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
+        return None
+
+    def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
+
+
+class RouteFailed(Exception):
+    """A route's failure that is known from before; the message is its innermost cause."""
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One route on one case: from the shelf, or made here and put there."""
+
+    case: Case
+    expected: _Expected
+    route: Route
+    fixed: frozenset[str]
+    shelf: Shelf
+    given: ExportInput | None = None
+    captured: Captured | None = None
+
+    def attempt(self, *, whole: bool) -> Attempt:
+        """What the route makes.
+
+        Args:
+            whole: whether the graph is wanted, or what is known once the program is captured.
+
+        Raises:
+            RouteFailed: it failed before.
+            What the exporter raises, and `_verified_outputs`.
+        """
+        known = self.shelf.get(self.route.name, self.fixed)
+        if known is not None and known.failure:
+            raise RouteFailed(known.failure)
+        if known is not None and (known.right is not None or not whole):
+            return known
+        try:
+            made = self._made(whole=whole)
+        except Exception as error:
+            if kept_failures.lasting(error):
+                self.keep(Attempt(failure=innermost_cause(error)))
+            raise
+        if whole:
+            self.keep(made)
+        return made
+
+    def keep(self, attempt: Attempt) -> None:
+        """Put on the shelf what the route makes."""
+        self.shelf.put(self.route.name, self.fixed, attempt)
+
+    def _made(self, *, whole: bool) -> Attempt:
+        if self.given is None or self.captured is None:
+            self.given = export_input(self.case, self.expected.inputs["base"], self.fixed)
+            self.captured = self.route.capture(self.given)
+        found = Attempt(self.captured.sized_by_values, self.captured.program)
+        if not whole:
+            return found
+        right = _right(self.captured, self.given, self.route, self.expected)
+        return replace(found, right=right)
+
+
 def exports(
     case: Case,
     rewrites: Sequence[passes_.Pass] = (),
     *,
     static: bool = False,
     known: str = "",
+    shelf: Shelf = _NOTHING,
 ) -> Iterator[Exported]:
     """The verified graphs of the routes, in the routes' order; each is made when it is asked for.
 
@@ -70,6 +168,7 @@ def exports(
         static: whether the provider takes static shapes alone. Of the graphs with lengths that
             follow from values only the first one is then made, after all others.
         known: the name of a route whose graph is there already, and is not made again.
+        shelf: keeps what the routes make.
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
@@ -83,79 +182,83 @@ def exports(
     failures: list[tuple[Route, Exception]] = []
     found = bool(known)
     tried, captures = set(), set()
-    later: list[tuple[Route, Callable[[], Exported]]] = []
+    later: list[_Trial] = []
+
+    def made(trial: _Trial) -> Exported | None:
+        """The graph of a route, rewritten; None where it fails."""
+        try:
+            right = trial.attempt(whole=True).right
+            return None if right is None else _rewritten(right, rewrites, expected)
+        except Exception as error:
+            failures.append((trial.route, error))
+            return None
+
     for route in ROUTES:
         fixed = route.fixes(asked) if route.fixes else frozenset()
         tried_before = (route.capture, fixed) in tried  # under another name
         tried.add((route.capture, fixed))
         if tried_before or route.name == known:
             continue
+        trial = _Trial(case, expected, route, fixed, shelf)
         try:
-            given = export_input(case, expected.inputs["base"], fixed)
-            captured = route.capture(given)
-            same = (captured.program, fixed)
-            if captured.program and same in captures:
-                continue  # the same program as an earlier route's
-            captures.add(same)
-            make = partial(_made, captured, given, route, rewrites, expected)
-            if static and captured.sized_by_values:
-                later.append((route, make))
-                continue
-            made = make()
+            captured = trial.attempt(whole=False)
         except Exception as error:
             failures.append((route, error))
             continue
-        found = True
-        yield made
-    for route, make_late in later:
-        try:
-            made = make_late()
-        except Exception as error:
-            failures.append((route, error))
+        same = (captured.program, fixed)
+        if captured.program and same in captures:
+            trial.keep(captured)
+            continue  # the same program as an earlier route's
+        captures.add(same)
+        if static and captured.sized_by_values:
+            later.append(trial)
             continue
-        yield made
-        return
+        graph = made(trial)
+        if graph is not None:
+            found = True
+            yield graph
+    for trial in later:
+        graph = made(trial)
+        if graph is not None:
+            yield graph
+            return
     if not found:
         raise ExportFailed(
-            "; ".join(f"{route.name}: {innermost_cause(error)}" for route, error in failures)
+            "; ".join(f"{route.name}: {_cause(error)}" for route, error in failures)
         ) from failures[0][1]
 
 
-def _made(
-    captured: Captured,
-    given: ExportInput,
-    route: Route,
-    rewrites: Sequence[passes_.Pass],
-    expected: _Expected,
-) -> Exported:
-    """The graph of one route: verified, rewritten, and verified again."""
-    model = captured.graph()
-    _verified_outputs(ir.serde.serialize_model(model).SerializeToString(), given, expected)
-    return _rewritten(model, given, route, rewrites, expected)
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, RouteFailed) else innermost_cause(error)
 
 
-def _rewritten(
-    model: ir.Model,
-    given: ExportInput,
-    route: Route,
-    rewrites: Sequence[passes_.Pass],
-    expected: _Expected,
-) -> Exported:
-    """The graph after the passes.
+def _right(captured: Captured, given: ExportInput, route: Route, expected: _Expected) -> Exported:
+    """The graph of one route, verified."""
+    data = ir.serde.serialize_model(captured.graph()).SerializeToString()
+    fixed = dict(given.fixed)
+    base = _verified_outputs(data, given.outputs, fixed, expected)
+    return Exported(data, given.outputs, fixed, route.name, {}, base)
+
+
+def _rewritten(right: Exported, rewrites: Sequence[passes_.Pass], expected: _Expected) -> Exported:
+    """A right graph after the passes; itself where none of them applies.
 
     Raises:
         passes.Broken: the rewritten graph gives another result, or cannot be run; our fault.
     """
+    model = ir.serde.deserialize_model(onnx.load_from_string(right.model))
     changed = passes_.apply(model, rewrites)
+    if not changed:
+        return right
     data = ir.serde.serialize_model(model).SerializeToString()
     try:
-        base = _verified_outputs(data, given, expected)
+        base = _verified_outputs(data, right.outputs, right.fixed, expected)
     except Exception as error:
         raise passes_.Broken(
             f"the graph was right before the rewrites {', '.join(changed)}, and is not since: "
             f"{innermost_cause(error)}"
         ) from error
-    return Exported(data, given.outputs, dict(given.fixed), route.name, changed, base)
+    return replace(right, model=data, rewrites=changed, base=base)
 
 
 def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
@@ -164,14 +267,16 @@ def _expected(case: Case, inputs: Mapping[str, Arrays]) -> _Expected:
     return _Expected(inputs, outputs, max(moved.error, SMALLEST_FLOOR))
 
 
-def _verified_outputs(model: bytes, given: ExportInput, expected: _Expected) -> Arrays:
+def _verified_outputs(
+    model: bytes, outputs: Mapping[str, int], fixed: Arrays, expected: _Expected
+) -> Arrays:
     """The graph's outputs on the plain example, once those on every example are verified.
 
     Raises:
         ArithmeticError: the graph gives other values than PyTorch.
         What ONNX Runtime raises on a graph that it cannot load or run.
     """
-    infer = Inference(cpu_session(model), given.outputs, given.fixed)
+    infer = Inference(cpu_session(model), outputs, fixed)
     found = {name: infer(inputs) for name, inputs in expected.inputs.items()}
     for name, got in found.items():
         apart = numerics.difference(got, expected.outputs[name])
