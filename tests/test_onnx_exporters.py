@@ -108,7 +108,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Shelf(dict[tuple[str, frozenset[str]], verified_export.Attempt]):
-    """What the routes made, in memory."""
+    """A shelf in memory."""
 
     def get(self, route: str, fixed: frozenset[str]) -> Any:  # type: ignore[override]
         return super().get((route, fixed))

@@ -109,7 +109,7 @@ class KeptRoutes:
         return cls(store, caches.key(**_about(case)) if store.folder else "")
 
     def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
-        """What a route made with some inputs as constants; None where the cache does not know."""
+        """The attempt of a route with some inputs as constants; None where the cache knows none."""
         parts = self.store.get(self._key(route, fixed))
         if parts is None:
             return None
@@ -118,7 +118,7 @@ class KeptRoutes:
         return Attempt(said["sized_by_values"], said["program"], right, said["failure"])
 
     def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
-        """Write an entry with what a route made."""
+        """Write an entry with the attempt of a route."""
         said = {
             "sized_by_values": attempt.sized_by_values,
             "program": attempt.program,

@@ -55,7 +55,7 @@ class _Expected:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one route made of a case, for all backends: no provider's rewrites are in it.
+    """Outcome of one route on a case, for all backends: no provider's rewrites are in it.
 
     Attributes:
         sized_by_values: as of `Captured`.
@@ -74,7 +74,7 @@ class Shelf(Protocol):
     """Keeps what the routes made of one case."""
 
     def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
-        """What a route made with some inputs as constants; None where nobody knows."""
+        """The attempt of a route with some inputs as constants; None where nobody knows."""
 
     def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
         """Keep what a route made."""
@@ -110,7 +110,7 @@ class _Trial:
     captured: Captured | None = None
 
     def attempt(self, *, whole: bool) -> Attempt:
-        """What the route makes.
+        """The attempt of the route.
 
         Args:
             whole: whether the graph is wanted, or what is known once the program is captured.
