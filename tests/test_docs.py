@@ -23,7 +23,7 @@ import documents
 import duckdb
 import pytest
 from test_noxfile import bare_environment
-from workplace import ROOT, Workplace
+from workplace import ROOT, WITHIN, Workplace
 
 from harness import __main__ as command_line
 from harness.catalog import backend_toml, model_lists
@@ -358,7 +358,7 @@ def quiet_pytest(words: list[str], cwd: Path) -> int:
         patch.chdir(cwd)
         patch.delenv("HARNESS_BACKEND", raising=False)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        return int(pytest.main([*words, "-p", "no:faulthandler"]))
+        return int(pytest.main([*words, *WITHIN]))
 
 
 # ---- the two guides

@@ -17,6 +17,9 @@ from harness.toolkit import checkout
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKES = ROOT / "tests" / "fakes"
+#: Options of a pytest within pytest: what would take over its signals, and what collects garbage
+#: ten times at its end, which takes a second in a process as large as that of the tests.
+WITHIN = ("-p", "no:faulthandler", "-p", "no:unraisableexception")
 #: The backends of the checkout, or of the installed package that is tested.
 BACKENDS = checkout.ROOT / "backends"
 
@@ -100,7 +103,7 @@ class Workplace:
 
         words = self.command(backend, *arguments)[3:]
         with mock.patch.dict(os.environ, self.environment(), clear=True):
-            pytest.main([*words, "--co", "-q", "-p", "no:faulthandler"], plugins=[Recorder()])
+            pytest.main([*words, "--co", "-q", *WITHIN], plugins=[Recorder()])
         return names
 
     def cells(self, session: str) -> dict[str, dict[str, Any]]:
