@@ -85,18 +85,18 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
 
             return exporters.Route(name, "", capture)
 
-        def right(found: Any, *_: Any) -> Any:
-            made.append(found.graph())
-            if "broken" in found.graph():
+        def right(trial: Any) -> Any:
+            made.append(trial.captured.graph())
+            if "broken" in made[-1]:
                 raise ArithmeticError("other values than PyTorch's")
-            return found.graph()
+            return made[-1]
 
         monkeypatch.setattr(verified_export, "ROUTES", [route(*each) for each in captured.items()])
-        monkeypatch.setattr(verified_export, "export_input", lambda *_: None)
+        monkeypatch.setattr(verified_export, "export_input", lambda *_: "given")
         monkeypatch.setattr(
             verified_export, "_expected", lambda *_: SimpleNamespace(inputs={"base": {}})
         )
-        monkeypatch.setattr(verified_export, "_right", right)
+        monkeypatch.setattr(verified_export._Trial, "_right", right)
         monkeypatch.setattr(verified_export, "_rewritten", lambda graph, *_: graph)
         monkeypatch.setattr(padded_inputs, "padded_batches", lambda *_: {})
         monkeypatch.setattr(positions, "completer", lambda *_, **__: dict)
@@ -140,11 +140,14 @@ def test_a_graph_that_came_too_late_is_made_when_it_is_asked_for(exports: Any) -
 
 def test_a_kept_failure_says_what_the_first_one_said(exports: Any) -> None:
     shelf, said = Shelf(), []
-    for captured in ({"a": None, "broken": True}, {"a": True, "broken": True}):
+    programs = {"broken": "1", "broken too": "1"}  # made once
+    for captured in ({"a": None, "broken": True, "broken too": False}, {"a": False}):
+        names = dict.fromkeys(["a", "broken", "broken too"]) | captured
         with pytest.raises(ExportFailed) as raised:
-            exports(captured, shelf=shelf)
+            exports(names, programs, static=True, shelf=shelf)
         said.append(str(raised.value))
     assert said[0] == said[1]
+    assert exports.made == ["broken"]
     assert "a: RuntimeError: a cannot be captured; broken: ArithmeticError: other" in said[0]
 
 

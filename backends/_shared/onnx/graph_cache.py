@@ -115,7 +115,7 @@ class KeptRoutes:
             return None
         said = json.loads(parts["attempt.json"])
         right = unpack(parts) if "model.onnx" in parts else None
-        return Attempt(said["sized_by_values"], said["program"], right, said["failure"])
+        return Attempt(**said, right=right)
 
     def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
         """Write an entry with the attempt of a route."""
@@ -123,6 +123,7 @@ class KeptRoutes:
             "sized_by_values": attempt.sized_by_values,
             "program": attempt.program,
             "failure": attempt.failure,
+            "captured": attempt.captured,
         }
         parts = {"attempt.json": json.dumps(said).encode()}
         if attempt.right is not None:

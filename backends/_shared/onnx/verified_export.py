@@ -61,13 +61,15 @@ class Attempt:
         sized_by_values: as of `Captured`.
         program: as of `Captured`.
         right: the verified graph, without rewrites; None where it was not made.
-        failure: why there is none; empty where none failed.
+        failure: the innermost cause of what failed; empty where nothing did.
+        captured: whether the program was captured at all.
     """
 
     sized_by_values: bool = False
     program: str = ""
     right: Exported | None = None
     failure: str = ""
+    captured: bool = True
 
 
 class Shelf(Protocol):
@@ -106,6 +108,7 @@ class _Trial:
     route: Route
     fixed: frozenset[str]
     shelf: Shelf
+    known: Attempt | None = None
     given: ExportInput | None = None
     captured: Captured | None = None
 
@@ -119,34 +122,44 @@ class _Trial:
             RouteFailed: it failed before.
             What the exporter raises, and `_verified_outputs`.
         """
-        known = self.shelf.get(self.route.name, self.fixed)
-        if known is not None and known.failure:
+        if self.known is None:
+            self.known = self.shelf.get(self.route.name, self.fixed)
+        known = self.known
+        if known is not None and known.failure and (whole or not known.captured):
             raise RouteFailed(known.failure)
         if known is not None and (known.right is not None or not whole):
             return known
         try:
-            made = self._made(whole=whole)
+            captured = self._captured()
+            if not whole:
+                return captured
+            made = replace(captured, right=self._right())
         except Exception as error:
             if kept_failures.lasting(error):
-                self.keep(Attempt(failure=innermost_cause(error)))
+                found = Attempt(captured=False) if self.captured is None else self._captured()
+                self.keep(replace(found, failure=innermost_cause(error)))
             raise
-        if whole:
-            self.keep(made)
+        self.keep(made)
         return made
 
     def keep(self, attempt: Attempt) -> None:
         """Put on the shelf what the route makes."""
         self.shelf.put(self.route.name, self.fixed, attempt)
 
-    def _made(self, *, whole: bool) -> Attempt:
+    def _captured(self) -> Attempt:
         if self.given is None or self.captured is None:
             self.given = export_input(self.case, self.expected.inputs["base"], self.fixed)
             self.captured = self.route.capture(self.given)
-        found = Attempt(self.captured.sized_by_values, self.captured.program)
-        if not whole:
-            return found
-        right = _right(self.captured, self.given, self.route, self.expected)
-        return replace(found, right=right)
+        return Attempt(self.captured.sized_by_values, self.captured.program)
+
+    def _right(self) -> Exported:
+        """The graph, verified."""
+        assert self.captured is not None
+        assert self.given is not None
+        data = ir.serde.serialize_model(self.captured.graph()).SerializeToString()
+        outputs, fixed = self.given.outputs, dict(self.given.fixed)
+        base = _verified_outputs(data, outputs, fixed, self.expected)
+        return Exported(data, outputs, fixed, self.route.name, {}, base)
 
 
 def exports(
@@ -230,14 +243,6 @@ def exports(
 
 def _cause(error: Exception) -> str:
     return str(error) if isinstance(error, RouteFailed) else innermost_cause(error)
-
-
-def _right(captured: Captured, given: ExportInput, route: Route, expected: _Expected) -> Exported:
-    """The graph of one route, verified."""
-    data = ir.serde.serialize_model(captured.graph()).SerializeToString()
-    fixed = dict(given.fixed)
-    base = _verified_outputs(data, given.outputs, fixed, expected)
-    return Exported(data, given.outputs, fixed, route.name, {}, base)
 
 
 def _rewritten(right: Exported, rewrites: Sequence[passes_.Pass], expected: _Expected) -> Exported:
