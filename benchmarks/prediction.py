@@ -1,7 +1,7 @@
 """Prediction of the whole model from slices, held against the whole model.
 
     .nox/torch-cpu/bin/python -m benchmarks.prediction                 # 12 models
-    .nox/torch-cpu/bin/python -m benchmarks.prediction --quick         # whisper, judged by memory
+    .nox/torch-cpu/bin/python -m benchmarks.prediction --quick         # vit, judged by memory
     .nox/openvino/bin/python -m benchmarks.prediction --backend openvino
     .nox/torch-cpu/bin/python -m benchmarks.prediction --models bert,vit --cpu-time
 
@@ -205,7 +205,7 @@ def main() -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
-        args.models, args.cpu_time, args.repeats = "whisper", True, 1
+        args.models, args.cpu_time, args.repeats = "vit", True, 1
     entries = model_lists.load().entries
     if args.child:
         name, size = args.child.split()
