@@ -329,7 +329,7 @@ def test_a_report_downloads_the_artefacts_of_its_call_only(tmp_path: Path) -> No
         output.unlink(missing_ok=True)
         given = {"NAME": name, "SHARD": "1/2", "BACKEND": "x", "BACKENDS": "", "LISTS": ""}
         assert prepared(tmp_path, given).returncode == 0
-        return upload.replace(part, output.read_text("utf-8").strip().removeprefix("part="))
+        return str(upload).replace(part, output.read_text("utf-8").strip().removeprefix("part="))
 
     names = ["onnxruntime", "onnxruntime-hf", "onnxruntime_2"]
     for name in names:
