@@ -19,7 +19,8 @@ LISTS = {
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where an installed package looks for results
     lists = tmp_path / "model_lists"
     lists.mkdir()
     for family, rows in LISTS.items():

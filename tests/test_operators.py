@@ -29,7 +29,8 @@ CELLS: dict[str, tuple[Stage, Outcome, str, list[str]]] = {
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where an installed package looks for results
     lists = tmp_path / "model_lists"
     lists.mkdir()
     (lists / "vision.toml").write_text(

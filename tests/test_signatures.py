@@ -115,7 +115,7 @@ def test_a_line_as_it_stands_in_the_snapshot() -> None:
     ],
 )
 def test_a_line_that_is_none(line: str) -> None:
-    with pytest.raises(HarnessError, match=r"expected a signature like .*harness record"):
+    with pytest.raises(HarnessError, match=r"expected a signature like .* -m [a-z_]+ record"):
         parse(line)
 
 

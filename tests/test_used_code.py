@@ -7,13 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from workplace import BACKENDS
 
 from harness.catalog import backends
-from harness.cell import used_code
+from harness.cell import stages, used_code
+from harness.report import badges
 from harness.session.preloading import preloaded_modules
+from harness.toolkit.source_files import label_of
 from harness.workers import preload
 from harness.workers.settings import PRELOAD_VARIABLE
 
@@ -36,15 +39,15 @@ def test_the_fork_server_looks_last_at_what_it_has_imported(
     assert preload.preload() == []
     (found,) = used_code._found.values()
     assert {*sys.modules} <= found._seen
-    assert "harness/cell/stages.py" in found.labels
+    assert label_of(Path(stages.__file__), spec.folder) in found.labels
     assert modules[-1].endswith(str(spec.folder))
 
 
 def test_a_child_finds_what_it_has_imported_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, name = BACKENDS / "mock", "harness.report.badges"  # nothing that runs cells imports it
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    folder = BACKENDS / "mock"
+    monkeypatch.delitem(sys.modules, badges.__name__)  # nothing that runs cells imports it
     used_code.preload(str(folder))
-    label = "harness/report/badges.py"
+    label = label_of(Path(badges.__file__), folder)
     assert label not in used_code.used_code(None, folder)
-    importlib.import_module(name)
+    importlib.import_module(badges.__name__)
     assert label in used_code.used_code(None, folder)
