@@ -215,6 +215,40 @@ def test_a_vendors_backend_runs_by_its_entry_point(stranger: Installation, tmp_p
     assert "1 failed" in again.stdout, again.stdout
 
 
+def test_a_change_in_a_strangers_repository_runs_the_cells_it_touches(
+    stranger: Installation, tmp_path: Path
+) -> None:
+    """git tells of the vendor's own files; the installed package is known by its version."""
+    place = tmp_path / "place"
+    shutil.copytree(write_vendor(tmp_path / "site"), place / "backends" / "acme_npu")
+    rows = '[{0}]\narchitecture = "{0}"\nfamily = "encoder-only"\n'
+    lists = place / "models.toml"
+    lists.write_text("".join(map(rows.format, ("bert", "albert"))), encoding="utf-8")
+    (place / ".gitignore").write_text("results/\n__pycache__/\n", encoding="utf-8")
+
+    def git(*words: str) -> None:
+        person = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *person, *words], cwd=place, check=True, capture_output=True)
+
+    def run() -> str:
+        options = ("--backends-dir=backends", "--lists=models.toml", "--changed-since", "main")
+        words = ("run", "acme-npu", *options)
+        return stranger.harness(*words, folder=place, XDG_CACHE_HOME=str(tmp_path / "cache")).stdout
+
+    git("init", "-q", "-b", "main")
+    git("add", "--all")
+    git("commit", "-q", "-m", "first")
+    assert "2 passed" in run()
+    git("switch", "-q", "-c", "branch")
+    (place / "notes.md").write_text("# Notes\n", encoding="utf-8")
+    assert "2 skipped" in run()
+    lists.write_text(lists.read_text("utf-8") + 'priority = "high"\n', encoding="utf-8")
+    assert "1 passed, 1 skipped" in run()
+    source = place / "backends" / "acme_npu" / "backend.py"
+    source.write_text(source.read_text("utf-8") + "\n# another\n", encoding="utf-8")
+    assert "2 passed" in run()
+
+
 #: A backend that a release of packaging breaks.
 BROKEN_BY_PACKAGING = """
 from importlib.metadata import version
