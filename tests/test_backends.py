@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from backends._shared.export_failed import innermost_cause
 from harness.catalog import backend_toml, backends
 from harness.catalog.backend_spec import Hardware
 from harness.contract import HarnessError, Unavailable
@@ -196,3 +197,17 @@ def test_a_folder_without_the_class(tmp_path: Path) -> None:
     assert "found no such file" in load("some-gpu", path.parent)
     (path / "backend.py").write_text("")
     assert "expected a class `Backend(options)`, found none" in load("some-gpu", path.parent)
+
+
+def test_a_failed_conversion_names_the_operators_without_one() -> None:
+    """OpenVINO says them at the end, behind where it noticed."""
+    said = (
+        "Check 'false' failed at src/frontends/unconverted_ops_report.cpp:151:\n"
+        "FrontEnd API failed with OpConversionFailure:\nModel wasn't fully converted.\n"
+        "Summary:\n-- No conversion rule found for operations: aten::lgamma\n"
+    )
+    wrapped = RuntimeError("export failed")
+    wrapped.__cause__ = ValueError(said)
+    found = innermost_cause(wrapped)
+    assert found == "ValueError: No conversion rule found for operations: aten::lgamma"
+    assert innermost_cause(ValueError("[CPU] Reshape\nat a.cpp")) == "ValueError: [CPU] Reshape"

@@ -13,5 +13,10 @@ def innermost_cause(error: BaseException) -> str:
     """The innermost cause of an error in one line: exporters wrap what went wrong."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = fingerprints.telling_line(str(error))
+    text = fingerprints.telling_line(unconverted(str(error)) or str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def unconverted(message: str) -> str:
+    """The operators that OpenVINO has no conversion for, as its message ends; empty of others."""
+    return message.partition("Summary:\n")[2].strip().removeprefix("-- ")

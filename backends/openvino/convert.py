@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from backends._shared.export_failed import unconverted
 from backends._shared.openvino_without_telemetry import ov  # first: it leaves telemetry out
 from backends.openvino import shims
 from harness.contract import Arrays, Case
@@ -97,10 +98,10 @@ def convert(case: Case, arrays: Arrays, *, repaired: bool) -> Converted:
             model = ov.convert_model(decoder, example_input=example)
         except Exception as error:
             # What matters is at the end, after a screen for each place of the graph.
-            _, _, summary = str(error).partition("Summary:\n")
+            summary = unconverted(str(error))
             if not summary:
                 raise
-            raise RuntimeError(summary.strip().removeprefix("-- ")) from error
+            raise RuntimeError(summary) from error
         return _converted(model, wrapper, arrays)
 
 
