@@ -290,6 +290,10 @@ NONDETERMINISM = "nondeterminism"
 #: The metrics of a cell that was run again (`--repeat`): how often in all, and how often it passed.
 ATTEMPTS, ATTEMPTS_PASSED = "attempts", "attempts_passed"
 
+#: The metric of a cell at another seed than 0 whose reference did not hold on the first examples:
+#: how many were tried, the last of which passed.
+EXAMPLES_TRIED = "examples_tried"
+
 #: The metric of a cell in which a row's outputs depend on the row's place in the batch and on its
 #: neighbours by more than the noise floor: the relative error, with the unit `1`.
 BATCH_VARIANCE = "batch_variance"

@@ -173,6 +173,7 @@ class Runner:
         checks: str = "default",
         checks_library: bool = False,
         size: str = "tiny",
+        seed: int = 0,
     ) -> CellResult:
         backend = backend or FunctionBackend()
         self.stages = []
@@ -182,7 +183,7 @@ class Runner:
         made = Cell(backend.made.entry, "fake", precision)
         job = Job(
             made,
-            0,
+            seed,
             size,
             Path(),
             {},

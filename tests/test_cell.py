@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from function_backend import (
 
 from harness.contract import (
     BATCH_VARIANCE,
+    EXAMPLES_TRIED,
     MOST_FURTHER,
     OURS,
     THREAD_VARIANCE,
@@ -31,8 +33,11 @@ from harness.contract import (
     Arrays,
     CellFailure,
     CellResult,
+    CheckFailed,
     HarnessError,
     Inconclusive,
+    LibraryFault,
+    Metric,
     Outcome,
     Placement,
     Precision,
@@ -625,6 +630,62 @@ def test_what_a_stage_says_by_itself(run: Runner, stage: Stage) -> None:
         assert result.stage is stage
         is_ours = type(error).__module__ == Unsupported.__module__
         assert result.reason.startswith(str(error) if is_ours else type(error).__name__)
+
+
+class TiedCase(FunctionCase):
+    """A case whose reference holds from some example on."""
+
+    def __init__(self, good: int, fault: Exception, *, later: Exception | None = None) -> None:
+        super().__init__()
+        self.good, self.fault, self.later = good, fault, later
+        self.example_seed = 7
+        self.tried = [7]
+
+    def with_examples_of(self, seed: int) -> TiedCase:
+        other = copy.copy(self)
+        other.example_seed = seed
+        self.tried.append(seed)
+        return other
+
+    def reference(
+        self, inputs: Mapping[str, Array], dtype: str = "float64", *, seed: int = 0
+    ) -> Arrays:
+        if self.example_seed < self.good:
+            raise self.fault
+        if self.later is not None:
+            raise self.later
+        return super().reference(inputs, dtype)
+
+
+@pytest.mark.parametrize(
+    "fault", [Inconclusive("noise floor 0.2"), LibraryFault("leaks"), CheckFailed("no effect")]
+)
+def test_at_another_seed_the_next_examples_are_tried_where_the_reference_fails(
+    run: Runner, fault: Exception
+) -> None:
+    case = TiedCase(9, fault)
+    result = run(FunctionBackend(case), seed=7)
+    assert (result.outcome, result.reason) == (Outcome.PASS, "")
+    assert case.tried == [7, 8, 9]
+    assert Metric(EXAMPLES_TRIED, 3, "1") in result.metrics
+    assert run.stages[:6] == [Stage.BUILD, Stage.INPUTS, Stage.REFERENCE] * 2
+
+
+def test_a_reference_that_fails_on_each_example_is_told_of_the_first(run: Runner) -> None:
+    case = TiedCase(8, LibraryFault("leaks"), later=Inconclusive("noise floor 0.2"))
+    result = run(FunctionBackend(case), seed=7)
+    assert (result.outcome, result.reason) == (Outcome.LIBRARY, "leaks")
+    assert case.tried == [7, 8, 9]
+
+
+def test_at_seed_0_and_for_the_backends_own_faults_the_examples_stay(run: Runner) -> None:
+    case = TiedCase(9, LibraryFault("leaks"))
+    assert run(FunctionBackend(case)).outcome is Outcome.LIBRARY  # chosen by `harness seeds`
+    assert run(FunctionBackend(case), seed=7, size="wide").outcome is Outcome.LIBRARY
+    case = TiedCase(0, LibraryFault("leaks"))
+    doubled = FunctionBackend(case, lambda y: {name: 2 * array for name, array in y.items()})
+    assert run(doubled, seed=7).outcome is Outcome.FAIL
+    assert case.tried == [7]
 
 
 def test_an_exception_without_a_message(run: Runner) -> None:

@@ -39,6 +39,7 @@ class Job:
     trusted: bool = False  # whether modeling code in the checkpoint may run
     audited: bool = False  # whether kept references are computed again, and must be alike
     measured: bool = False  # whether its speed is measured, alone on the machine
+    examples: int = 0  # how many examples of its seed failed before: the next ones are taken
 
     @property
     def asks_code(self) -> bool:
