@@ -204,6 +204,15 @@ def test_an_argument_that_is_refused_in_plain_words_is_none(error: Exception) ->
     assert found(raising(error)) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")],
+)
+def test_want_of_memory_is_no_fault_of_the_library(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        found(raising(error))
+
+
 def test_what_comes_out_must_be_numbers() -> None:
     assert found(lambda outputs: outputs) == []
     assert found(moved) == []

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.contract import Arrays, Case, LibraryFault, Unsupported, is_floating
 from harness.inputs.ungiven import Ungiven
-from harness.toolkit import numerics
+from harness.toolkit import fingerprints, numerics
 from harness.toolkit.checkout import PACKAGE
 
 #: The name of the check in `harness/catalog/exemptions.toml`.
@@ -49,6 +49,9 @@ def faults(case: Case, base: Arrays, want: Arrays, dtype: str) -> Iterator[Libra
         base: its plain inputs.
         want: the reference's outputs on them.
         dtype: of the reference.
+
+    Raises:
+        MemoryError: memory ran out, or an allocator's own error.
     """
     if not isinstance(case, UngivenCase):
         return
@@ -57,6 +60,8 @@ def faults(case: Case, base: Arrays, want: Arrays, dtype: str) -> Iterator[Libra
         try:
             outputs = case.reference_with(base, further, dtype)
         except Exception as error:
+            if fingerprints.is_out_of_memory(type(error).__name__, str(error)):
+                raise  # of the machine, not of the library
             if not _is_meant(error):
                 fault = LibraryFault(f"{said}: {type(error).__name__}: {error}", fault=said)
                 fault.__cause__ = error
