@@ -22,6 +22,7 @@ from function_backend import (
     right,
 )
 
+from harness.checks import own_generate
 from harness.contract import (
     BATCH_VARIANCE,
     EXAMPLES_TRIED,
@@ -668,6 +669,7 @@ def test_at_another_seed_the_next_examples_are_tried_where_the_reference_fails(
     assert (result.outcome, result.reason) == (Outcome.PASS, "")
     assert case.tried == [7, 8, 9]
     assert Metric(EXAMPLES_TRIED, 3, "1") in result.metrics
+    assert notes(result)[0].startswith("pass, on example 3 of its seed: before it the reference")
     assert run.stages[:6] == [Stage.BUILD, Stage.INPUTS, Stage.REFERENCE] * 2
 
 
@@ -686,6 +688,20 @@ def test_at_seed_0_and_for_the_backends_own_faults_the_examples_stay(run: Runner
     doubled = FunctionBackend(case, lambda y: {name: 2 * array for name, array in y.items()})
     assert run(doubled, seed=7).outcome is Outcome.FAIL
     assert case.tried == [7]
+
+
+def test_a_fault_of_the_backend_beside_the_librarys_is_not_tried_again(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_generate, "check", failing(LibraryFault("leaks")))
+    case = TiedCase(0, LibraryFault("never"))
+    doubled = FunctionBackend(case, lambda y: {name: 2 * array for name, array in y.items()})
+    result = run(doubled, seed=7, checks_library=True)
+    assert (result.outcome, result.stage) == (Outcome.LIBRARY, Stage.REFERENCE)
+    assert Stage.VERIFY in {failure.stage for failure in result.further}
+    assert case.tried == [7]
+    run(FunctionBackend(case), seed=7, checks_library=True)
+    assert case.tried == [7, 8, 9]
 
 
 def test_an_exception_without_a_message(run: Runner) -> None:

@@ -101,7 +101,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(padded_inputs, "padded_batches", lambda *_: {})
         monkeypatch.setattr(positions, "completer", lambda *_, **__: dict)
         case = SimpleNamespace(inputs=lambda _: {})
-        return list(verified_export.exports(case, **asked))  # type: ignore[arg-type]
+        shelf = asked.pop("shelf", None)
+        shelf = Shelf() if shelf is None else shelf
+        return list(verified_export.exports(case, shelf, **asked))  # type: ignore[arg-type]
 
     names.made = made  # type: ignore[attr-defined]
     return names

@@ -1,9 +1,10 @@
-"""Notes on a cell that do not make it fail: nondeterminism, and memory that inferences leave."""
+"""Notes on a cell that do not make it fail: nondeterminism, memory that grows, other examples."""
 
 from __future__ import annotations
 
 from harness.contract import (
     BATCH_VARIANCE,
+    EXAMPLES_TRIED,
     GROWTH,
     NONDETERMINISM,
     THREAD_VARIANCE,
@@ -35,5 +36,10 @@ def notes(result: CellResult) -> list[str]:
         said.append(
             f"{result.outcome}, and leaks: the process grows by {found[GROWTH]:.1f} MB with each "
             "inference"
+        )
+    if EXAMPLES_TRIED in found:
+        said.append(
+            f"{result.outcome}, on example {found[EXAMPLES_TRIED]:.0f} of its seed: before it the "
+            "reference itself does not hold"
         )
     return said + measured.doubts(measured.numbers(result))

@@ -54,12 +54,10 @@ def exports(
         kept_failures.raise_kept(parts)
         found = unpack(parts)
         yield found
-        yield from verified_export.exports(
-            case, rewrites, static=static, known=found.route, shelf=KeptRoutes.of(case, store)
-        )
+        shelf = KeptRoutes.of(case, store)
+        yield from verified_export.exports(case, shelf, rewrites, static=static, known=found.route)
         return
-    shelf = KeptRoutes.of(case, store)
-    made = verified_export.exports(case, rewrites, static=static, shelf=shelf)
+    made = verified_export.exports(case, KeptRoutes.of(case, store), rewrites, static=static)
     try:
         first = next(made)
     except ExportFailed as error:

@@ -82,19 +82,6 @@ class Shelf(Protocol):
         """Keep what a route made."""
 
 
-class _Nothing:
-    """A shelf that keeps nothing."""
-
-    def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
-        return None
-
-    def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
-        pass
-
-
-_NOTHING = _Nothing()
-
-
 class RouteFailed(Exception):
     """A route's failure that is known from before; the message is its innermost cause."""
 
@@ -108,7 +95,7 @@ class _Trial:
     route: Route
     fixed: frozenset[str]
     shelf: Shelf
-    known: Attempt | None = None
+    kept: Attempt | None = None
     given: ExportInput | None = None
     captured: Captured | None = None
 
@@ -122,13 +109,13 @@ class _Trial:
             RouteFailed: it failed before.
             What the exporter raises, and `_verified_outputs`.
         """
-        if self.known is None:
-            self.known = self.shelf.get(self.route.name, self.fixed)
-        known = self.known
-        if known is not None and known.failure and (whole or not known.captured):
-            raise RouteFailed(known.failure)
-        if known is not None and (known.right is not None or not whole):
-            return known
+        if self.kept is None:
+            self.kept = self.shelf.get(self.route.name, self.fixed)
+        kept = self.kept
+        if kept is not None and kept.failure and (whole or not kept.captured):
+            raise RouteFailed(kept.failure)
+        if kept is not None and (kept.right is not None or not whole):
+            return kept
         try:
             captured = self._captured()
             if not whole:
@@ -164,11 +151,11 @@ class _Trial:
 
 def exports(
     case: Case,
+    shelf: Shelf,
     rewrites: Sequence[passes_.Pass] = (),
     *,
     static: bool = False,
     known: str = "",
-    shelf: Shelf = _NOTHING,
 ) -> Iterator[Exported]:
     """The verified graphs of the routes, in the routes' order; each is made when it is asked for.
 
@@ -177,11 +164,11 @@ def exports(
 
     Args:
         case: whose module is exported.
+        shelf: keeps what the routes make.
         rewrites: the passes to apply.
         static: whether the provider takes static shapes alone. Of the graphs with lengths that
             follow from values only the first one is then made, after all others.
         known: the name of a route whose graph is there already, and is not made again.
-        shelf: keeps what the routes make.
 
     Raises:
         ExportFailed: no route leads to a graph that the CPU provider computes right; the fault is
