@@ -20,10 +20,10 @@ from harness.contract import (
     Unsupported,
 )
 from harness.diagnosis import source_text
-from harness.diagnosis.inference_script import LIMIT, plain_copy, reference_of, subscript
+from harness.diagnosis.inference_script import plain_copy, reference_of, subscript
 from harness.diagnosis.script_config import options
 from harness.diagnosis.script_draft import ScriptDraft
-from harness.toolkit import numerics, padded_inputs
+from harness.toolkit import padded_inputs
 from harness.toolkit.greedy_generation import CACHES, FORCED
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def generation_script(draft: ScriptDraft, given: Arrays | None = None) -> None:
     }
     if not compares:
         return
-    found = LIMIT.search(reason)
-    limit = float(found["limit"]) if found else numerics.LIMIT * reference.floor
+    limit = draft.limit(reference.floor)
     kept = fed
     if way.rows == "left-padded":
         kept = padded_inputs.shortened(text)
@@ -118,6 +117,10 @@ def greedy(case: TinyCase, fed: Arrays) -> dict[str, Any]:
     first = fed[how.argument][0, 0] if how.argument.startswith("decoder_") else None
     return {
         "greedy": True,
+        "parts_generate": sum(
+            hasattr(part, "generation_config") for part in case.module().modules()
+        )
+        > 1,
         "suppressed": list(how.suppressed),
         "start": None if first is None else int(first),
         "forced": [n for n in FORCED if getattr(case.config(), n, None) is not None],

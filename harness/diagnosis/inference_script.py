@@ -41,8 +41,6 @@ _OUTPUT = re.compile(
     r"(?P<name>[\w.]+): (?:relative error|\d+ of \d+ values are not finite|expected shape)"
 )
 _INPUT = re.compile(r"on input '(?P<name>[^']+)'")
-#: The largest error that a reason expects.
-LIMIT = re.compile(r"expected at most (?P<limit>[\d.e+-]+)")
 
 
 def inference_script(draft: ScriptDraft) -> None:
@@ -77,8 +75,7 @@ def inference_script(draft: ScriptDraft) -> None:
     output = _output(failure.reason, want)
     array = want[output]
     floating = is_floating(array)
-    found = LIMIT.search(failure.reason)
-    limit = float(found["limit"]) if found else numerics.LIMIT * reference.floor
+    limit = draft.limit(reference.floor)
     host = ".double().numpy()" if floating else ".numpy()"
     norm = "np.linalg.norm"
     if made is not None:

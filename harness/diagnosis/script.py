@@ -19,14 +19,21 @@ from harness.catalog import backends
 from harness.catalog.backend_spec import BACKENDS, BackendSpec
 from harness.cell.request import Job
 from harness.contract import Arrays, Device, Outcome, Stage, Unsupported
-from harness.diagnosis import script_config, script_text, script_weights
+from harness.diagnosis import script_config, script_text, script_weights, simple_model
 from harness.diagnosis.generation_script import generation_script
 from harness.diagnosis.inference_script import inference_script
 from harness.diagnosis.pipeline_script import is_text_of_pipeline, pipeline_script
 from harness.diagnosis.roundtrip_script import roundtrip_script
 from harness.diagnosis.script_draft import ScriptDraft
 from harness.diagnosis.script_inputs import ScriptInputs
-from harness.diagnosis.script_request import EXPORTED, PLAIN, TEMPLATE, ScriptRequest, stem
+from harness.diagnosis.script_request import (
+    EXPORTED,
+    PLAIN,
+    SIMPLE,
+    TEMPLATE,
+    ScriptRequest,
+    stem,
+)
 from harness.diagnosis.upstream_report import upstream_report
 
 if TYPE_CHECKING:
@@ -85,9 +92,11 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     kind = KINDS.get(failure.stage)
     if kind is None:
         raise Unsupported(f"no script of a failure at {failure.stage}: it is no backend's")
-    exported = request.form == EXPORTED
+    exported, simple = request.form == EXPORTED, request.form == SIMPLE
     if exported and kind == "program":
         kind = "exported"
+    elif simple and kind == "roundtrip":
+        raise Unsupported("a checkpoint beside a script has weights of its own")
     elif exported:
         raise Unsupported(f"no file shows a failure at {failure.stage}")
     template = template_of(spec, "generate" if is_text_of_pipeline(failure) else kind)
@@ -96,8 +105,14 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     case = TinyCase(job.cell.entry, job.seed, job.size, job.cell.head)
     report(Stage.REFERENCE)
     # A file has arrays beside it anyway.
-    inputs = ScriptInputs(case.example_seed, () if exported else ("base", "other"))
-    parts = ScriptParts([], ["numpy"], {"model": ""}, {}) if exported else _model(case, job)
+    inputs = ScriptInputs(case.example_seed, () if exported else ("base", "other"), simple=simple)
+    floor = 0.0
+    if exported:
+        parts = ScriptParts([], ["numpy"], {"model": ""}, {})
+    elif simple:
+        parts, floor = _simple_model(case, job)
+    else:
+        parts = _model(case, job)
     parts.context |= {"kind": kind, "backend": backend, "asked": precision, "greedy": False}
     parts.context["operators"] = ""
     parts.context |= {"precision": precision.name, "options": script_config.options(case.options())}
@@ -105,7 +120,7 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
         f", {name!r}: {value!r}" for name, value in case.options().items()
     )
     parts.context["files"] = request.folder / stem(request)
-    draft = ScriptDraft(request, case, backend, precision, inputs, parts.context)
+    draft = ScriptDraft(request, case, backend, precision, inputs, parts.context, floor)
     if kind == "generate":
         generation_script(draft)
     elif kind == "pipeline":
@@ -117,6 +132,8 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     if not parts.context["model"]:
         parts.stored.clear()
     parts.stored |= inputs.stored
+    if simple and parts.stored:
+        raise Unsupported("inputs that no line of text makes belong to the cell's weights")
     parts.imports += parts.context.get("own", [])
     parts.needs += parts.context.get("needs", [])
     return write_script(template, request, parts, backend.probe())
@@ -173,6 +190,23 @@ def _model(case: TinyCase, job: Job) -> ScriptParts:
     return ScriptParts([*built.imports], needs, {"model": model}, dict(weights.stored))
 
 
+def _simple_model(case: TinyCase, job: Job) -> tuple[ScriptParts, float]:
+    """The parts of a script that make the model with the library's weights, and its noise floor.
+
+    Raises:
+        Unsupported: the model is not sane with these weights.
+    """
+    import torch
+
+    built = script_config.construction(case, copy.deepcopy(case.config()))
+    torch.manual_seed(job.seed)
+    floor = simple_model.noise_floor(_fresh(built).eval(), case)
+    model = f"torch.manual_seed({job.seed})\n{built.code}"
+    return ScriptParts(
+        [*built.imports], ["torch", "numpy", *built.needs], {"model": model}, {}
+    ), floor
+
+
 def environment(folder: Path) -> Environment:
     """Jinja's environment with the templates of backends and of the harness.
 
@@ -209,7 +243,7 @@ def forms(spec: BackendSpec) -> tuple[str, ...]:
     """The forms of scripts that a backend's template has, the preferred one first."""
     name = f"{spec.folder.name}/{TEMPLATE}"
     has_file = template_has(spec.folder.parent, name, EXPORTED)
-    return (EXPORTED, PLAIN) if has_file else (PLAIN,)
+    return (EXPORTED, SIMPLE, PLAIN) if has_file else (SIMPLE, PLAIN)
 
 
 def _fresh(built: script_config.Construction) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contract import Backend, Precision
 from harness.diagnosis.script_inputs import ScriptInputs
 from harness.diagnosis.script_request import ScriptRequest
+from harness.toolkit import numerics
 
 if TYPE_CHECKING:
     from harness.models.case import TinyCase
+
+#: The largest error that a reason expects.
+_LIMIT = re.compile(r"expected at most (?P<limit>[\d.e+-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class ScriptDraft:
         precision: in which.
         inputs: arrays of the script, those in its text and those in a file.
         context: of the template, by name; added to.
+        floor: the noise floor of the script's own weights, where they are not the cell's.
     """
 
     request: ScriptRequest
@@ -32,3 +38,14 @@ class ScriptDraft:
     precision: Precision
     inputs: ScriptInputs
     context: dict[str, Any]
+    floor: float = 0.0
+
+    def limit(self, floor: float) -> float:
+        """The largest error that the script allows: the failure's own, by the cell's noise floor.
+
+        Args:
+            floor: the cell's noise floor, for a reason that tells no limit.
+        """
+        found = _LIMIT.search(self.request.failure.reason)
+        told = float(found["limit"]) if found else numerics.LIMIT * floor
+        return max(told, numerics.LIMIT * self.floor)

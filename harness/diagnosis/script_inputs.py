@@ -25,12 +25,14 @@ class ScriptInputs:
         variants: names of inputs whose seeded values are looked for.
         stored: arrays for the file, by name.
         seeded: whether a text calls `uniform`.
+        simple: whether values that a script would seed by name are NumPy's random ones instead.
     """
 
     seed: int
     variants: tuple[str, ...]
     stored: Arrays = field(default_factory=dict)
     seeded: bool = False
+    simple: bool = False
 
     def text(self, name: str, array: Array, prefix: str = "") -> str:
         """The source text of one array.
@@ -50,12 +52,16 @@ class ScriptInputs:
             told = source_text.numbers(array.tolist())
             usual = array.dtype in (np.dtype("int64"), np.dtype("bool"))
             return f"np.array({told})" if usual else f'np.array({told}, "{dtype}")'
+        if self.simple and array.dtype == np.uint8:
+            return f'np.random.default_rng(0).integers(0, 256, {shape}, "uint8")'
         for variant in self.variants:
             key = f"input/{variant}/{name}"
             values = uniform(self.seed, key, array.shape)
             if array.dtype == np.float32 and np.array_equal(
                 array, values * np.float32(math.sqrt(3.0))
             ):
+                if self.simple:
+                    return f'np.random.default_rng(0).standard_normal({shape}, "float32")'
                 self.seeded = True
                 seed = f", seed={self.seed}" if self.seed else ""
                 return f'uniform("{key}", {shape}{seed}) * np.float32(3**0.5)'

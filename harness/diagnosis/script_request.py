@@ -12,8 +12,9 @@ from harness.contract import CellFailure
 #: The template of a backend's scripts, in its folder; it extends `templates/script.py.jinja`.
 TEMPLATE = "repro.py.jinja"
 
-#: Forms of a script: the model's own code, or a file that the backend has made of it.
-PLAIN, EXPORTED = "plain", "exported"
+#: Forms of a script: the model's own code with the weights of the cell, the same with the library's
+#: own random ones, or a file that the backend has made of it.
+PLAIN, SIMPLE, EXPORTED = "plain", "simple", "exported"
 
 #: The input, or the way of using a cache, that a reason names.
 _PLACE = re.compile(r"(?<=on input ')[^']+|(?<=generate, )[^:]+")
@@ -27,7 +28,7 @@ class ScriptRequest:
         job: the cell.
         failure: one of its failures.
         folder: where the script goes.
-        form: `plain` or `exported`.
+        form: `plain`, `simple` or `exported`.
         seconds: after which a script calls what it runs hung.
         about: the part of the model that the script shows; empty for the model.
     """
@@ -45,6 +46,6 @@ def stem(request: ScriptRequest) -> str:
     cell, failure = request.job.cell, request.failure
     words = [cell.label, cell.backend, cell.precision, failure.stage]
     words = [*words, *_PLACE.findall(failure.reason)][:5]
-    if request.form != PLAIN:
+    if request.form == EXPORTED:
         words.append(request.form)
     return re.sub(r"\W+", "_", " ".join(words)).strip("_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -20,6 +21,9 @@ FAULT = 1
 #: Characters of a message that is looked for among others.
 TELLING = 12
 
+_ERROR = re.compile(
+    r"^relative error (?P<error>\S+), expected at most (?P<limit>\S+)$", re.MULTILINE
+)
 _FOUND = re.compile(r"^found: ", re.MULTILINE)
 _EXCEPTION = re.compile(r"^(?:\w+\.)*(?P<kind>[A-Z]\w*)(?:: (?P<text>.*))?$", re.DOTALL)
 
@@ -38,8 +42,13 @@ class ScriptRun:
     output: str
     errors: str
 
-    def shows(self, failure: CellFailure) -> bool:
-        """Whether the script shows this failure, and no other one."""
+    def shows(self, failure: CellFailure, margin: float = 0.0) -> bool:
+        """Whether the script shows this failure, and no other one.
+
+        Args:
+            failure: of the cell.
+            margin: how many times its limit a relative error is at least.
+        """
         if self.status != FAULT:
             return False
         if failure.outcome is Outcome.TIMEOUT:
@@ -47,7 +56,8 @@ class ScriptRun:
         if failure.outcome is Outcome.CRASH:
             return "found: killed by" in self.output
         if _is_comparison(failure):
-            return bool(_FOUND.search(self.output)) and "Traceback" not in self.errors
+            told = bool(_FOUND.search(self.output)) and "Traceback" not in self.errors
+            return told and (not margin or self._excess >= margin)
         wanted = _without_place(_of_the_error(failure))
         if _cause(self.last_error) == wanted:
             return True
@@ -55,6 +65,15 @@ class ScriptRun:
         said = wanted.partition(": ")[2].removesuffix("...")
         lines = self.errors.splitlines() if "Traceback" in self.errors else []
         return len(said) >= TELLING and any(said in fingerprints.normalise(li) for li in lines)
+
+    @property
+    def _excess(self) -> float:
+        """How many times its limit the relative error is that a script prints; 0 without one."""
+        found = _ERROR.search(self.output)
+        if found is None:
+            return 0.0
+        error, limit = float(found["error"]), float(found["limit"])
+        return error / limit if math.isfinite(error) and limit else 0.0
 
     @property
     def last_error(self) -> str:

@@ -453,10 +453,15 @@ class TinyCase:
 
     @cached_property
     def _eager(self) -> EagerReference:
+        return self._eager_of(self._copies)
+
+    def _eager_of(self, copies: ModuleCopies) -> EagerReference:
         attention = self._recipe.plain_attention
-        return EagerReference(
-            self._copies, self.options(), attention, self.seed, sparing=self._is_large
-        )
+        return EagerReference(copies, self.options(), attention, self.seed, sparing=self._is_large)
+
+    def with_weights(self, module: Any) -> EagerReference:
+        """The reference of the same model with other weights, which a module holds."""
+        return self._eager_of(ModuleCopies(module))
 
     def plain_choices(self) -> Mapping[str, str]:
         """The reference's choices of plain arithmetic, by the setter of a model that has it."""

@@ -13,7 +13,8 @@ from harness.contract import CellFailure, CellResult, Culprit, Outcome, Stage
 from harness.diagnosis import operator_script, script, script_run
 from harness.diagnosis.operator_script import OperatorScriptRequest
 from harness.diagnosis.request import LocaliseRequest
-from harness.diagnosis.script_request import ScriptRequest
+from harness.diagnosis.script_request import SIMPLE, ScriptRequest
+from harness.diagnosis.simple_model import MARGIN
 from harness.workers.cell_result import RUN_CELL, result_of
 from harness.workers.ending import Ending
 from harness.workers.localisation import culprits_of
@@ -68,7 +69,10 @@ def failures_of(result: CellResult, name: str = "") -> Sequence[CellFailure]:
 def reproduce(
     spec: BackendSpec, requests: Mapping[str, ScriptRequest], seconds: float, *, runs: bool = True
 ) -> Iterator[tuple[str, Reproduction]]:
-    """Write scripts of failures and run each, by label; a file of the backend's is tried first.
+    """Write scripts of failures and run each, by label.
+
+    A file of the backend's is tried first, then the library's own weights, which show most failures
+    in fewer lines than those of the cell.
 
     Args:
         spec: the backend, in whose environment this is.
@@ -79,12 +83,16 @@ def reproduce(
     waiting = dict(requests)
     best: dict[str, Reproduction] = {}
     for form in script.forms(spec):
+        if not waiting or (form == SIMPLE and not runs):
+            continue  # only its run tells whether the failure shows on other weights
         chosen = {name: replace(request, form=form) for name, request in waiting.items()}
         for name, ending in task_endings(spec, _WRITE, chosen, seconds).items():
             made = _made(spec, chosen[name], ending, seconds, runs=runs)
             if made.shown or (made.script is not None and not runs):
                 del waiting[name]
                 yield name, made
+            elif form == SIMPLE and made.script is not None:
+                _removed(made.script)
             elif name not in best or best[name].script is None:
                 best[name] = made
     for name in waiting:
@@ -97,7 +105,8 @@ def _made(
     """The reproduction that a child has written, and its run."""
     failure = request.failure
     made = _read(ending, failure)
-    return _shown(spec, made, seconds + request.seconds) if made.script and runs else made
+    margin = MARGIN if request.form == SIMPLE else 0.0
+    return _shown(spec, made, seconds + request.seconds, margin) if made.script and runs else made
 
 
 def _read(ending: Ending, failure: CellFailure) -> Reproduction:
@@ -112,11 +121,13 @@ def _read(ending: Ending, failure: CellFailure) -> Reproduction:
     )
 
 
-def _shown(spec: BackendSpec, made: Reproduction, seconds: float) -> Reproduction:
+def _shown(
+    spec: BackendSpec, made: Reproduction, seconds: float, margin: float = 0.0
+) -> Reproduction:
     """The reproduction, whose script has been run."""
     assert made.script is not None
     ended = script_run.run(made.script, seconds, spec.environment)
-    return replace(made, shown=ended.shows(made.failure), said=ended.summary)
+    return replace(made, shown=ended.shows(made.failure, margin), said=ended.summary)
 
 
 def reproduce_operators(
