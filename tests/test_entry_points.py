@@ -13,7 +13,7 @@ import pytest
 from vendor_package import BACKEND, write_vendor
 from workplace import BACKENDS, FAKES, Workplace
 
-from harness.catalog import backends, entry_points
+from harness.catalog import backends
 from harness.commands import coverage, devices, expectations
 from harness.contract import Device, HarnessError
 from harness.toolkit import checkout
@@ -121,7 +121,7 @@ def test_two_of_one_name(folder: Path) -> None:
     write_vendor(folder, distribution="other-matrix", value="other_matrix.acme_npu")
     message = "one in acme-matrix 2.0 and one in other-matrix 2.0"
     with pytest.raises(HarnessError, match=message):
-        entry_points.named()
+        backends.find("acme-npu")
     with pytest.raises(HarnessError, match=message):
         backends.discover()
 
@@ -146,11 +146,17 @@ def test_a_broken_one_hides_no_other_backend(
     assert "torch-cpu" in said.out
 
 
-def test_two_of_one_name_hide_none_of_ours(folder: Path) -> None:
+def test_two_of_one_name_hide_no_other_one(folder: Path) -> None:
     write_vendor(folder)
+    write_vendor(folder, name="zeta", value="zeta_matrix.zeta", distribution="zeta-matrix")
     write_vendor(folder, distribution="other-matrix", value="other_matrix.acme_npu")
     left_out: list[HarnessError] = []
-    assert "mock" in backends.discover(left_out=left_out)
+    found = backends.discover(left_out=left_out)
+    assert {"mock", "zeta"} <= found.keys()
+    assert "acme-npu" not in found
+    assert backends.find("zeta").name == "zeta"
+    with pytest.raises(HarnessError, match="expected one backend called acme-npu"):
+        backends.find("acme-npu")
     assert ["expected one backend called acme-npu" in str(error) for error in left_out] == [True]
 
 

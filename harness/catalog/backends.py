@@ -39,14 +39,9 @@ def discover(
     """
     found = {session_name(folder.name): read(folder) for folder in _folders(root)}
     ours = ", ".join(found)
-    try:
-        entries = _entry_points(root)
-    except HarnessError as error:
-        _leave_out(error, left_out)
-        return found
-    for name, entry in entries.items():
+    for name, entry in _entry_points(root).items():
         try:
-            if name in found:
+            if name in found and isinstance(entry, EntryPoint):
                 raise HarnessError(
                     f"expected an entry point called otherwise than {ours}, found {name} = "
                     f"{entry.value}. Fix: rename its folder and entry point"
@@ -141,7 +136,7 @@ def _added_to_pins(spec: BackendSpec, module: str) -> str:
     return f"; if the pins lack it, add it to {asked}, then `nox -s lock -- {spec.name}`"
 
 
-def _entry_points(root: Path) -> dict[str, EntryPoint]:
+def _entry_points(root: Path) -> dict[str, EntryPoint | HarnessError]:
     return named() if root == BACKENDS else {}
 
 

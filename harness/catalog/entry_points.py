@@ -24,18 +24,18 @@ from harness.toolkit.public_name import PUBLIC
 GROUP = f"{PUBLIC}.backends"
 
 
-def named() -> dict[str, EntryPoint]:
+def named() -> dict[str, EntryPoint | HarnessError]:
     """The entry points of all distributions in this environment, by the session's name.
 
-    Raises:
-        HarnessError: two distributions have a backend of one name.
+    Where two distributions have a backend of one name it stands for neither, but for an error that
+    says so: whoever reads that entry raises it (`read_entry`).
     """
-    found: dict[str, EntryPoint] = {}
+    found: dict[str, EntryPoint | HarnessError] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         name = session_name(entry.name)
         other = found.setdefault(name, entry)
-        if other.value != entry.value:
-            raise HarnessError(
+        if isinstance(other, EntryPoint) and other.value != entry.value:
+            found[name] = HarnessError(
                 f"expected one backend called {name}, found one in {_distribution(other)} and one "
                 f"in {_distribution(entry)}. Fix: `python -m pip uninstall` either"
             )
@@ -45,18 +45,24 @@ def named() -> dict[str, EntryPoint]:
 def distribution_of(spec: BackendSpec) -> str:
     """The distribution that has an entry point for a backend; empty where a folder is named."""
     entry = named().get(spec.name)
-    if entry is None or entry.value != spec.package or entry.dist is None:
+    if not isinstance(entry, EntryPoint) or entry.value != spec.package or entry.dist is None:
         return ""
     return entry.dist.name
 
 
-def read_entry(entry: EntryPoint) -> BackendSpec:
+def read_entry(entry: EntryPoint | HarnessError) -> BackendSpec:
     """The backend that an entry point names.
 
+    Args:
+        entry: of `named`.
+
     Raises:
-        HarnessError: the package or its `backend.toml` is missing or wrong, or the backend is
-            written for another version of the contract.
+        HarnessError: two distributions have a backend of that name, the package or its
+            `backend.toml` is missing or wrong, or the backend is written for another version of
+            the contract.
     """
+    if isinstance(entry, HarnessError):
+        raise entry
     folder = _folder(entry)
     spec = read(folder)
     where = f"{_distribution(entry)}: entry point {entry.name}"
