@@ -123,8 +123,14 @@ def test_a_model_that_refuses_the_control_is_left_alone() -> None:
     check(LongCase(raises, control=refused))
 
 
-def test_a_text_for_what_is_generated_after_it_is_read_by_heads_that_generate() -> None:
-    check(LongCase(raises, only_generated=True))
+def test_a_text_for_what_is_generated_after_it_is_read_by_heads_that_generate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[Arrays] = []
+    case = LongCase(raises, only_generated=True)
+    monkeypatch.setattr(case, "preferred", read.append)
+    check(case)
+    assert not read  # its control neither
     with pytest.raises(LibraryFault, match="RuntimeError: The size"):
         check(LongCase(raises, only_generated=True), generates=True)
 

@@ -75,9 +75,8 @@ def check(case: Case, how: Generation | None, *, causal: bool) -> None:
     """
     if not isinstance(case, LongTextCase):
         return
-    for text in _taken(case):
-        if how is not None or not text.only_generated:
-            _check(case, text, how, causal=causal)
+    for text in _taken(case, generates=how is not None):
+        _check(case, text, how, causal=causal)
 
 
 def _check(case: LongTextCase, text: LongText, how: Generation | None, *, causal: bool) -> None:
@@ -140,11 +139,12 @@ def _check_generated(
     return whole, outputs
 
 
-def _taken(case: LongTextCase) -> Iterator[LongText]:
-    """The long texts of a case whose control runs."""
+def _taken(case: LongTextCase, *, generates: bool) -> Iterator[LongText]:
+    """The long texts that show something of a case, and whose control runs."""
     try:
         for text in case.long_texts():
-            if _runs(partial(case.preferred, text.control)):
+            shows = generates or not text.only_generated
+            if shows and _runs(partial(case.preferred, text.control)):
                 yield text
     except Exception:  # whatever the maker of examples says to a length that the model lacks
         return
