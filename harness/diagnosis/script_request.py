@@ -46,6 +46,6 @@ def stem(request: ScriptRequest) -> str:
     cell, failure = request.job.cell, request.failure
     words = [cell.label, cell.backend, cell.precision, failure.stage]
     words = [*words, *_PLACE.findall(failure.reason)][:5]
-    if request.form == EXPORTED:
+    if request.form not in (PLAIN, SIMPLE):
         words.append(request.form)
     return re.sub(r"\W+", "_", " ".join(words)).strip("_")
