@@ -271,6 +271,13 @@ def test_a_script_without_its_fault_shows_nothing(text: str, tmp_path: Path) -> 
     assert not any(run.shows(seen) for seen, _ in SEEN.values())
 
 
+def test_the_end_of_a_script_is_told_without_the_progress_of_a_library() -> None:
+    loading = "Loading weights: 0%| | 0/64"
+    assert script_run.ScriptRun(1, "found: 3\n", loading).summary == "exit status 1: found: 3"
+    raised = f"{loading}\nTraceback (most recent call last):\n  File\nKeyError: 'x'\n"
+    assert script_run.ScriptRun(1, "found: 3\n", raised).summary == "exit status 1: KeyError: 'x'"
+
+
 @pytest.mark.parametrize(
     ("printed", "shown"),
     [
@@ -401,7 +408,13 @@ def repro(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("cell", "lines"),
-    [("aimv2", 54), ("pvt:image-classification", 50), ("openai_gpt:text-generation", 65)],
+    [
+        ("aimv2", 54),
+        ("pvt:image-classification", 50),
+        ("openai_gpt:text-generation", 65),
+        ("luke:fill-mask", 40),
+        ("mimi_plain", 50),
+    ],
 )
 def test_a_real_failure_is_shown(cell: str, lines: int, tmp_path: Path) -> None:
     pytest.importorskip("transformers")

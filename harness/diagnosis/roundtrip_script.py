@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.contract import Unsupported
 from harness.diagnosis.script_draft import ScriptDraft
@@ -13,9 +12,20 @@ if TYPE_CHECKING:
     from harness.models.recorded.record import RecordedCheckpoint
 
 _LABEL = re.compile(r"a checkpoint of transformers [\w.]+ \((?P<label>.+?)\)")
-_ALIAS = re.compile(r"\) with (?P<alias>\S+) for the tied (?P<name>\S+) to load alike")
+_ALIKE = re.compile(r"\) with (?P<named>.+? for the tied .+?) to load alike")
+_ALIAS = re.compile(r"(?P<alias>\S+) for the tied \S+")
 _PLACES = "to find its place"
 _OUTPUTS = re.compile(r"expected (?P<output>\S+) of a checkpoint")
+
+#: A library's exception, as the model is saved and read again.
+AGAIN = """\
+{inputs}
+with tempfile.TemporaryDirectory() as folder:
+    model.save_pretrained(folder)
+    model = {cls}.from_pretrained(folder, dtype=torch.float32).eval()
+with torch.no_grad():
+    model(**tensors(inputs, torch.float32){options})
+"""
 
 LOAD = """\
 folder = Path(__file__).with_suffix("")
@@ -32,12 +42,12 @@ print("found: missing {{}}, unexpected {{}}, of another shape {{}}".format(*map(
 sys.exit(int({missing}))
 """
 
-#: A tied tensor has to load by each of its names.
+#: Tied tensors have to load by each of their names.
 ALIAS = """\
 right = {cls}.from_pretrained(folder / "right", dtype=torch.float32)
 pairs = zip(right.state_dict().items(), model.state_dict().values())
 wrong = [name for (name, one), other in pairs if not torch.equal(one, other)]
-print("expected: the same weights with {alias} for the tied {name}")
+print("expected: the same weights with {named}")
 print("found: other values in", wrong)
 sys.exit(int(bool(wrong)))
 """
@@ -69,17 +79,28 @@ def roundtrip_script(draft: ScriptDraft) -> None:
     reason, folder = request.failure.reason, context["files"]
     context |= {"compares": False, "limit": None, "reference": "", "inputs": ""}
     said = _LABEL.search(reason)
+    if said is None and not request.failure.cause.startswith("CheckFailed"):
+        text = AGAIN.format(
+            inputs=draft.inputs.table("inputs", case.inputs()),
+            cls=type(case.module()).__name__,
+            options=context["options"],
+        )
+        context["roundtrip"] = text.rstrip()
+        return
     if said is None:
         raise Unsupported(f"no script of this failure yet: {reason}")
     records = map(record.parse, request.job.recorded_checkpoints)
     known: RecordedCheckpoint = next(r for r in records if r.label == said["label"])
-    alias = _ALIAS.search(reason)
-    _written(files.write, known, folder, alias["alias"] if alias else "")
+    alike = _ALIKE.search(reason)
+    aliases = _ALIAS.findall(alike["named"]) if alike else []
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(known, folder, aliases=aliases)
     cls = type(case.module()).__name__
     text = LOAD.format(cls=cls)
-    if alias:
-        _written(files.write, known, folder / "right", "")
-        text += ALIAS.format(cls=cls, alias=alias["alias"], name=alias["name"])
+    if alike:
+        (folder / "right").mkdir(exist_ok=True)
+        files.write(known, folder / "right")
+        text += ALIAS.format(cls=cls, named=alike["named"])
     elif _PLACES in reason:
         kinds = [("found missing", 0), ("unexpected:", 1), ("of another shape:", 2)]
         lost = [f"lost[{i}]" for word, i in kinds if word in reason] or ["any(lost)"]
@@ -100,8 +121,3 @@ def roundtrip_script(draft: ScriptDraft) -> None:
             version=known.version,
         )
     context |= {"roundtrip": text.rstrip(), "model": ""}
-
-
-def _written(write: Any, known: RecordedCheckpoint, folder: Path, alias: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write(known, folder, alias=alias)

@@ -78,8 +78,8 @@ class ScriptRun:
     @property
     def last_error(self) -> str:
         """The exception that ended the script, as its traceback ends; empty where there is none."""
-        _, _, last = self.errors.rpartition("Traceback (most recent call last):\n")
-        lines = last.splitlines()
+        _, traceback, last = self.errors.rpartition("Traceback (most recent call last):\n")
+        lines = last.splitlines() if traceback else []
         starts = [i for i, line in enumerate(lines) if line[:1] not in ("", " ")]
         return "\n".join(lines[starts[0] :]).strip() if starts else ""
 

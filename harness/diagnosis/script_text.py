@@ -29,6 +29,7 @@ _IMPORTS: tuple[tuple[str, str], ...] = (
     ("signal.", "import signal"),
     ("subprocess.", "import subprocess"),
     ("sys.", "import sys"),
+    ("tempfile.", "import tempfile"),
     ("Path(", "from pathlib import Path"),
     ("np.", "import numpy as np"),
     ("torch.", "import torch"),
