@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.catalog import exemptions, model_lists
-from harness.checks import families, half_precision, own_generate
+from harness.checks import families, half_precision, long_text, own_generate
 from harness.checks.families import probe as probing
 from harness.checks.families.probe import Probe
 from harness.checks.known_answers import answer
@@ -380,6 +380,7 @@ def test_every_exception_has_a_reason_and_names_what_exists() -> None:
                 "generate",
                 half_precision.NAME,
                 answer.NAME,
+                long_text.NAME,
                 own_generate.NAME,
             }
             known = known or check.startswith("pipeline:")
