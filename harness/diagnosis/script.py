@@ -106,13 +106,9 @@ def _written(request: ScriptRequest, report: Callable[[Stage], None]) -> dict[st
     report(Stage.REFERENCE)
     # A file has arrays beside it anyway.
     inputs = ScriptInputs(case.example_seed, () if exported else ("base", "other"), simple=simple)
-    floor = 0.0
-    if exported:
-        parts = ScriptParts([], ["numpy"], {"model": ""}, {})
-    elif simple:
-        parts, floor = _simple_model(case, job)
-    else:
-        parts = _model(case, job)
+    parts, floor = ScriptParts([], ["numpy"], {"model": ""}, {}), 0.0
+    if not exported:
+        parts, floor = _model(case, job, simple=simple)
     parts.context |= {"kind": kind, "backend": backend, "asked": precision, "greedy": False}
     parts.context["operators"] = ""
     parts.context |= {"precision": precision.name, "options": script_config.options(case.options())}
@@ -178,33 +174,31 @@ def write_script(
     return {"script": str(path), "report": str(about), "lines": text.count("\n")}
 
 
-def _model(case: TinyCase, job: Job) -> ScriptParts:
-    """The parts of a script that make the model, with the harness's weights."""
-    import torch
+def _model(case: TinyCase, job: Job, *, simple: bool) -> tuple[ScriptParts, float]:
+    """The parts of a script that make the model, and the noise floor of weights not the cell's.
 
-    built = script_config.construction(case, copy.deepcopy(case.config()))
-    torch.manual_seed(job.seed)
-    weights = script_weights.seeding(_fresh(built), _tensors(case.module()))
-    model = f"torch.manual_seed({job.seed})\n{built.code}\n{weights.code}"
-    needs = ["torch", "numpy", *built.needs]
-    return ScriptParts([*built.imports], needs, {"model": model}, dict(weights.stored))
-
-
-def _simple_model(case: TinyCase, job: Job) -> tuple[ScriptParts, float]:
-    """The parts of a script that make the model with the library's weights, and its noise floor.
+    Args:
+        case: with the cell's weights.
+        job: of the cell.
+        simple: whether the weights are the library's own random ones.
 
     Raises:
-        Unsupported: the model is not sane with these weights.
+        Unsupported: the model is not sane with those.
     """
     import torch
 
     built = script_config.construction(case, copy.deepcopy(case.config()))
     torch.manual_seed(job.seed)
-    floor = simple_model.noise_floor(_fresh(built).eval(), case)
-    model = f"torch.manual_seed({job.seed})\n{built.code}"
-    return ScriptParts(
-        [*built.imports], ["torch", "numpy", *built.needs], {"model": model}, {}
-    ), floor
+    fresh, floor = _fresh(built), 0.0
+    stored: Arrays = {}
+    code = f"torch.manual_seed({job.seed})\n{built.code}"
+    if simple:
+        floor = simple_model.noise_floor(fresh.eval(), case)
+    else:
+        weights = script_weights.seeding(fresh, _tensors(case.module()))
+        code, stored = f"{code}\n{weights.code}", dict(weights.stored)
+    needs = ["torch", "numpy", *built.needs]
+    return ScriptParts([*built.imports], needs, {"model": code}, stored), floor
 
 
 def environment(folder: Path) -> Environment:

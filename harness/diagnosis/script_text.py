@@ -11,10 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from harness.contract import Device
 from harness.diagnosis import source_text
-from harness.diagnosis.script_request import ScriptRequest, stem
+from harness.diagnosis.script_request import SIMPLE, ScriptRequest, stem
 
 #: Packages that a script needs and does not import by their names.
 EXTRA = frozenset({"onnxscript", "pillow"})
+
+#: In a script whose numbers are not those of the reason above them.
+OTHER_WEIGHTS = "Here the weights are the library's own random ones, so that numbers are others."
 
 #: In a script that exports by transformers, which imports the runtime by itself.
 EXPORTERS = "transformers.exporters"
@@ -93,6 +96,7 @@ def header(request: ScriptRequest, device: Device, needs: Sequence[str], body: s
         *_filled(failure.reason.partition("; score ")[0]),
         "",
         *_filled(f"Seen on {device.name} with Python {platform.python_version()}, {seen}."),
+        *([OTHER_WEIGHTS] if request.form == SIMPLE else []),
         "Exits with 1 while the fault is there, and with 0 when it is gone. Install and run:",
         "",
         f"    {install(device, needs, body)}",
