@@ -331,6 +331,28 @@ def test_the_weights_of_the_cell_are_a_scripts_where_the_librarys_show_nothing(
     assert made.shown == (form in shown_by if runs else None)
 
 
+def test_a_simple_script_that_shows_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = failure(Outcome.FAIL, "on input 'base': x: relative error 2", "CheckFailed: x")
+
+    def written(spec: Any, target: str, requests: Any, seconds: float) -> dict[str, Ending]:
+        if requests["x"].form != "simple":
+            return {"x": Ending(None, Stage.BUILD, 1.0, {"refused": "no such input"})}
+        path = tmp_path / "script.py"
+        path.write_text("print('found: 1')", "utf-8")
+        told = {"script": str(path), "report": str(path.with_suffix(".md")), "lines": 1}
+        return {"x": Ending(None, Stage.BUILD, 1.0, told)}
+
+    monkeypatch.setattr(reproduction, "task_endings", written)
+    job = Job(Cell(Entry("bert", "encoder-only", "bert"), "torch-cpu"), 0, "tiny", BACKENDS)
+    request = ScriptRequest(job, seen, tmp_path)
+    spec = backends.find("torch-cpu")
+    (made,) = dict(reproduction.reproduce(spec, {"x": request}, 60.0)).values()
+    assert (made.script, made.said) == (None, "no such input")
+    assert not [*tmp_path.iterdir()]
+
+
 class Drawn:
     """A case whose reference gives these values in float64, and moved ones in float32."""
 
@@ -353,7 +375,13 @@ def test_other_weights_have_a_noise_floor_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "moved"), [([1.0, float("nan")], 1e-7), ([0.0, 0.0], 0.0), ([1.0, 2.0], 0.5)]
+    ("right", "moved"),
+    [
+        ([1.0, float("nan")], 1e-7),
+        ([1.0, 2.0], float("nan")),
+        ([0.0, 0.0], 0.0),
+        ([1.0, 2.0], 0.5),
+    ],
 )
 def test_a_model_that_is_not_sane_with_other_weights_is_refused(
     right: list[float], moved: float
