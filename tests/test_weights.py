@@ -260,3 +260,26 @@ def test_every_rule_is_complete_and_can_match() -> None:
         assert isinstance(rule.pattern, re.Pattern)
         assert rule.how in {"keep", "uniform"}, rule
         assert rule.low < rule.high or rule.how == "keep", rule
+
+
+def test_large_matrices_keep_what_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncated normal draws until all is within bounds, which never comes where nothing is."""
+    torch = pytest.importorskip("torch")
+    from harness.models.unset_weights import unset
+
+    def again(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("drawn a second time")
+
+    large, small = torch.full((256, 256), 9.0), torch.full((4, 4), 9.0)
+    skipped: set[int] = set()
+    with unset(skipped):
+        torch.nn.init.trunc_normal_(small)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty_like", again)
+            torch.nn.init.trunc_normal_(large)
+        torch.nn.init.normal_(large)
+    assert skipped == {large.data_ptr()}
+    assert bool((large == 9.0).all())
+    assert bool((small.abs() <= 2.0).all())
+    torch.nn.init.trunc_normal_(large)
+    assert bool((large.abs() <= 2.0).all())

@@ -17,12 +17,13 @@ _ALIAS = re.compile(r"(?P<alias>\S+) for the tied \S+")
 _PLACES = "to find its place"
 _OUTPUTS = re.compile(r"expected (?P<output>\S+) of a checkpoint")
 
-#: A library's exception, as the model is saved and read again.
+#: A library's exception, as the model is saved and read again. The folder is a path, as in the
+#: cell: `TimmBackbone` refuses a path and looks for a string among the models of timm.
 AGAIN = """\
 {inputs}
 with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)
-    model = {cls}.from_pretrained(folder, dtype=torch.float32).eval()
+    model = {cls}.from_pretrained(Path(folder), dtype=torch.float32).eval()
 with torch.no_grad():
     model(**tensors(inputs, torch.float32){options})
 """

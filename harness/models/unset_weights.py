@@ -20,6 +20,9 @@ _INITIAL = (
     "xavier_normal_", "xavier_uniform_", "orthogonal_",
 )  # fmt: skip
 _SHAPING = ("erfinv_", "mul_", "add_", "div_", "sub_", "clamp_")
+#: The function of `torch.nn.init` behind `trunc_normal_`. It draws until every number lies between
+#: the bounds: what is left as memory holds it may never do so (modernbert_decoder).
+_UNTIL_WITHIN = "_no_grad_trunc_normal_"
 
 
 @contextmanager
@@ -36,6 +39,13 @@ def unset(skipped: set[int]) -> Iterator[None]:
     drawing |= {getattr(torch.nn.init, name) for name in _INITIAL}
     shaping = {getattr(torch.Tensor, name) for name in _SHAPING}
 
+    def left(tensor: Any) -> bool:
+        """Whether a tensor is left as it is; its address is kept then."""
+        if tensor.ndim < 2 or tensor.numel() < LARGE:
+            return False
+        skipped.add(tensor.data_ptr())
+        return True
+
     class Skipping(TorchFunctionMode):
         """Leaves out the calls that draw large matrices."""
 
@@ -46,12 +56,21 @@ def unset(skipped: set[int]) -> Iterator[None]:
             given = kwargs or {}
             if function in drawing:
                 tensor = args[0] if args else given["tensor"]
-                if tensor.ndim > 1 and tensor.numel() >= LARGE:
-                    skipped.add(tensor.data_ptr())
+                if left(tensor):
                     return tensor
             elif function in shaping and args[0].data_ptr() in skipped:
                 return args[0]
             return function(*args, **given)
 
-    with Skipping():
-        yield
+    draw_until_within = getattr(torch.nn.init, _UNTIL_WITHIN)
+
+    def truncated(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        """Draws a small tensor from the truncated normal distribution, and leaves a large one."""
+        return tensor if left(tensor) else draw_until_within(tensor, *args, **kwargs)
+
+    setattr(torch.nn.init, _UNTIL_WITHIN, truncated)
+    try:
+        with Skipping():
+            yield
+    finally:
+        setattr(torch.nn.init, _UNTIL_WITHIN, draw_until_within)
