@@ -103,6 +103,28 @@ def test_full_disk_costs_only_the_entry(store: Cache, monkeypatch: pytest.Monkey
     assert store.get(NAME) == PARTS
 
 
+def test_a_cache_that_keeps_nothing_makes_neither_key_nor_payload(tmp_path: Path) -> None:
+    """Both may cost as much memory as the model."""
+    made: list[str] = []
+
+    def key() -> str:
+        made.append("key")
+        return NAME
+
+    def payload() -> dict[str, bytes]:
+        made.append("payload")
+        return PARTS
+
+    nothing = Cache(None)
+    assert nothing.key_of(key) == ""
+    assert not nothing.put(NAME, payload)
+    assert made == []
+    store = Cache(tmp_path)
+    assert store.put(store.key_of(key), payload)
+    assert made == ["key", "payload"]
+    assert store.get(NAME) == PARTS
+
+
 def test_folder_that_cannot_be_made_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     store = Cache(tmp_path / "file" / "cache")

@@ -114,7 +114,8 @@ class Backend:
         return exported_file(made.model, made.outputs, complete(inputs), path)
 
     def _graph(self, case: Case, precision: Precision) -> Exported:
-        store, key = caches.Cache.of(self.options), graph_cache.model_key(case)
+        store = caches.Cache.of(self.options)
+        key = store.key_of(partial(graph_cache.model_key, case))
         made = next(graph_cache.exports(case, store, key))
         if precision.name == "f16":
             from backends._shared.onnx import half_precision  # which imports much

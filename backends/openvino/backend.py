@@ -68,7 +68,8 @@ class Backend:
         hints = target.hints(precision)
         compression = precision.name if precision in devices.COMPRESSED else ""
         repaired = _is_repaired(precision)
-        model_key = model_cache.model_key(case, example, f"{compression} {repaired=}")
+        said = f"{compression} {repaired=}"
+        model_key = store.key_of(partial(model_cache.model_key, case, example, said))
         blob_key = model_cache.blob_key(model_key, target.about(), hints)
         parts = store.get(blob_key)
         if parts is not None:
@@ -79,12 +80,12 @@ class Backend:
             converted, origin = model_cache.unpack(target.core, parts), "IR from the cache"
         else:
             converted, origin = self._convert(case, example, compression, repaired), "converted"
-            store.put(model_key, model_cache.pack(converted))
+            store.put(model_key, partial(model_cache.pack, converted))
         compiled = target.core.compile_model(converted.model, target.name, hints)
         support = target.support(converted.model, executed_on(compiled))
         about = CompiledMetadata(converted.inputs, converted.outputs, support)
         if target.exports:
-            store.put(blob_key, model_cache.pack_blob(compiled, about))
+            store.put(blob_key, partial(model_cache.pack_blob, compiled, about))
         return OpenVINOProgram(compiled, about, target, f"{origin}; {store.trouble}".strip("; "))
 
     def exported(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class Backend:
         made = self._model(case, precision)
         exported = folder / "exported"
         made.model.save_pretrained(exported)
-        self._store.put(made.key, exports.pack(exported))
+        self._store.put(made.key, partial(exports.pack, exported))
         loaded = exports.load(_row(case), exported, self.device, _hints(precision))
         return OptimumProgram(loaded, "saved and loaded", case, self.device)
 
@@ -150,7 +150,7 @@ class Backend:
         case.save(saved)
         if row.completes:
             exports.complete(saved, case)
-        key = exports.key(saved, row)
+        key = self._store.key_of(partial(exports.key, saved, row))
         parts = self._store.get(key)
         if parts is None:
             model = exports.export(row, saved, case.config(), self.device, hints)

@@ -180,7 +180,8 @@ class Backend:
         case, places = positions.completed_case(case)
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
-        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, passes, static=True)
+        store = caches.Cache.of(self.options)
+        key = store.key_of(partial(graph_cache.model_key, case, passes, static=True))
         made = next(graph_cache.exports(case, store, key, passes, static=True))
         if bits:
             made = quantised(made, case, bits)
@@ -196,7 +197,8 @@ class Backend:
         soc = choose(self.options.get("soc", ""), detect())
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
-        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, passes, static=True)
+        store = caches.Cache.of(self.options)
+        key = store.key_of(partial(graph_cache.model_key, case, passes, static=True))
         compiled_key = context_cache.key(key, soc, bits)
         parts = store.get(compiled_key)
         if parts is not None:
@@ -214,7 +216,7 @@ class Backend:
                 store.put(compiled_key, kept_failures.pack(error))
             raise
         if made.model:
-            store.put(compiled_key, context_cache.pack(made, placed))
+            store.put(compiled_key, partial(context_cache.pack, made, placed))
         return QnnProgram(session, made, placed, case.inputs("base"), precision.dtype)
 
 

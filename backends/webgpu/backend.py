@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -112,7 +113,8 @@ class Backend:
         return replace(written, judged_alone=True)
 
     def _graphs(self, case: Case, precision: Precision) -> Iterator[Exported]:
-        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, self.passes)
+        store = caches.Cache.of(self.options)
+        key = store.key_of(partial(graph_cache.model_key, case, self.passes))
         graphs = graph_cache.exports(case, store, key, self.passes)
         if precision.dtype != "float16":
             return graphs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,7 +154,8 @@ class Backend:
         return exported_file(made.model, made.outputs, complete(inputs), path)
 
     def _graphs(self, case: Case, precision: Precision) -> Iterator[Exported]:
-        store, key = caches.Cache.of(self.options), graph_cache.model_key(case, self.passes)
+        store = caches.Cache.of(self.options)
+        key = store.key_of(partial(graph_cache.model_key, case, self.passes))
         graphs = graph_cache.exports(case, store, key, self.passes)
         if precision.dtype != "float16":
             return graphs

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,9 @@ ABANDONED = 3600.0
 SCARCE = 100_000_000
 
 _SUFFIX = ".entry"
+
+#: What an entry holds, by name.
+Payload = Mapping[str, bytes]
 
 
 def key(**parts: object) -> str:
@@ -108,6 +111,14 @@ class Cache:
         inner = self.folder / folder if self.folder else None
         return replace(self, folder=inner, looks_every=looks_every)
 
+    def key_of(self, make: Callable[[], str]) -> str:
+        """The key that a function makes; empty where nothing is kept, and no key is needed.
+
+        Args:
+            make: calls `key`. It may hash all weights of a model, and hold a copy of them.
+        """
+        return make() if self.folder is not None else ""
+
     def obstacle(self) -> str:
         """The reason why the cache can keep no new entry, with a remedy; empty where it can."""
         if self.folder is None:
@@ -152,15 +163,20 @@ class Cache:
             os.utime(path)  # what is used stays
         return parts
 
-    def put(self, name: str, parts: Mapping[str, bytes]) -> bool:
+    def put(self, name: str, parts: Payload | Callable[[], Payload]) -> bool:
         """Write an entry; True where it was kept. A full disk is no error: `trouble` says so.
 
         Args:
             name: what `key` made.
-            parts: the payload by name.
+            parts: the payload by name, or what makes it: a cache that keeps nothing does not call
+                that, since a payload may be as large as a model.
+
+        Raises:
+            Exception: what makes the payload raises.
         """
         if self.folder is None:
             return False
+        parts = parts() if callable(parts) else parts
         payload = b"".join(parts.values())
         head = {
             "key": name,

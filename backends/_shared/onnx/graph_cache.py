@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def exports(
         if kept_failures.lasting(error):
             store.put(key, kept_failures.pack(error))
         raise
-    store.put(key, pack(first))
+    store.put(key, partial(pack, first))
     yield first
     yield from made
 
@@ -104,7 +105,7 @@ class KeptRoutes:
     @classmethod
     def of(cls, case: Case, store: caches.Cache) -> KeptRoutes:
         """The entries of a case."""
-        return cls(store, caches.key(**_about(case)) if store.folder else "")
+        return cls(store, store.key_of(lambda: caches.key(**_about(case))))
 
     def get(self, route: str, fixed: frozenset[str]) -> Attempt | None:
         """The attempt of a route with some inputs as constants; None where the cache knows none."""
@@ -117,19 +118,21 @@ class KeptRoutes:
 
     def put(self, route: str, fixed: frozenset[str], attempt: Attempt) -> None:
         """Write an entry with the attempt of a route."""
-        said = {
-            "sized_by_values": attempt.sized_by_values,
-            "program": attempt.program,
-            "failure": attempt.failure,
-            "captured": attempt.captured,
-        }
-        parts = {"attempt.json": json.dumps(said).encode()}
-        if attempt.right is not None:
-            parts |= pack(attempt.right)
-        self.store.put(self._key(route, fixed), parts)
+        self.store.put(self._key(route, fixed), partial(_packed, attempt))
 
     def _key(self, route: str, fixed: frozenset[str]) -> str:
         return caches.key(kind="onnx route", about=self.about, route=route, fixed=sorted(fixed))
+
+
+def _packed(attempt: Attempt) -> dict[str, bytes]:
+    said = {
+        "sized_by_values": attempt.sized_by_values,
+        "program": attempt.program,
+        "failure": attempt.failure,
+        "captured": attempt.captured,
+    }
+    graph = pack(attempt.right) if attempt.right is not None else {}
+    return {"attempt.json": json.dumps(said).encode(), **graph}
 
 
 def pack(made: Exported) -> dict[str, bytes]:
