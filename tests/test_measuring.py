@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,14 @@ from workplace import Workplace
 from harness.cell import measuring
 from harness.cell.measuring import Measured, Memory, measure
 from harness.cell.progress import CellProgress
+from harness.cell.request import Job
 from harness.contract import (
+    BASE,
     BrokenContract,
+    Cell,
     CellResult,
     Device,
+    Entry,
     Generated,
     Generation,
     GenerationRequest,
@@ -216,6 +221,20 @@ def test_growth_counts_memory_that_was_freed_before() -> None:
     assert grown == pytest.approx(40, rel=0.2)
     assert again.peak_mb() == pytest.approx(40, rel=0.2)
     assert last[0] == 1.0
+
+
+def test_a_measured_program_is_prepared_anew() -> None:
+    """A compiled model from the cache would be prepared in no time, and take other memory."""
+    options = {"cache": "", "device": "CPU"}
+    job = Job(
+        Cell(Entry("bert", "encoder-only", "bert"), "good", "default", BASE),
+        0,
+        "full",
+        Path("fakes"),
+        options,
+    )
+    assert job.backend_options == options
+    assert replace(job, measured=True).backend_options == {"cache": "off", "device": "CPU"}
 
 
 def test_a_cell_that_was_not_measured_has_no_numbers(tmp_path: Path) -> None:

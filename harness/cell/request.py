@@ -42,6 +42,15 @@ class Job:
     examples: int = 0  # how many examples of its seed failed before: the next ones are taken
 
     @property
+    def backend_options(self) -> Mapping[str, str]:
+        """The options that its backend is opened with.
+
+        A measured cell prepares its program itself, whatever the cache holds: its numbers are of
+        the runtime, and neither of a file that is read nor of one that is written.
+        """
+        return {**self.options, "cache": "off"} if self.measured else self.options
+
+    @property
     def asks_code(self) -> bool:
         """Whether checks whose faults do not depend on sizes are meant too.
 

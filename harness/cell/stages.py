@@ -149,9 +149,7 @@ def _built(job: Job, progress: CellProgress) -> Built:
             raise (TooLarge if job.too_large else HarnessError)(job.unfetched)
         numpy_before = border.numpy_functions()
         spec = _spec(job.cell.backend, job.backends_dir)
-        # A measured cell prepares its program itself, whatever was prepared before.
-        options = {**job.options, "cache": "off"} if job.measured else job.options
-        backend = backends.load(spec, options)
+        backend = backends.load(spec, job.backend_options)
         precision = cell_precision(backend, job.cell.precision)
         case = cell_case(backend, job)
         progress.result.parameters = case.parameters()
