@@ -31,6 +31,7 @@ from harness.toolkit.toml_keys import (
     INTEGER,
     INTEGERS,
     NUMBER,
+    SIZES,
     STRING,
     STRINGS,
     TABLE,
@@ -51,6 +52,7 @@ TYPES: Mapping[str, Schema] = {
     BOOLEAN: {"type": "boolean"},
     INTEGER: {"type": "integer"},
     INTEGERS: {"type": "array", "items": {"type": "integer"}},
+    SIZES: {"type": "array", "items": {"type": ["integer", "string"]}},
     NUMBER: {"type": "number"},
     ANY: {},
 }

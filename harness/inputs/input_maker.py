@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class InputMaker(MediaReader):
         if name in self.recipe.values:
             return _array(self.recipe.values[name])
         if name in self.recipe.shapes:
-            return self.floats(name, *self.recipe.shapes[name])
+            return self.floats(name, *map(self._size, self.recipe.shapes[name]))
         if name in self.recipe.ids:
             return self.tokens(name, *self.recipe.ids[name])
         function = self.functions.get(name)
@@ -63,6 +64,10 @@ class InputMaker(MediaReader):
                 f"ARGUMENTS of harness/inputs/; add one, or {self._a_row}"
             )
         return function(self)
+
+    def _size(self, said: int | str) -> int:
+        """A size that a recipe says, or names by the config's field."""
+        return said if isinstance(said, int) else int(attrgetter(said)(self.config))
 
     @property
     def _a_row(self) -> str:

@@ -16,12 +16,16 @@ RECIPES = Path(__file__).with_suffix(".toml")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Input recipe of one architecture, beside its signature: one row of `recipe.toml`."""
+    """Input recipe of one architecture, beside its signature: one row of `recipe.toml`.
+
+    A size in `shapes` is a number, or a field of the config where the field's size is another one
+    at the published widths: `hidden_size`, `audio_config.num_mel_bins`.
+    """
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()  # of media, which the padded variants have although dropped
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of random token ids
     special: tuple[int, ...] = ()  # ids that the modeling code gives a meaning, as no config says

@@ -18,6 +18,7 @@ from harness.toolkit.toml_keys import (
     INTEGERS,
     NUMBER,
     PATTERN,
+    SIZES,
     STRING,
     STRINGS,
     TABLE,
@@ -32,6 +33,7 @@ _KINDS: Mapping[Any, str] = {
     int: INTEGER,
     float: NUMBER,
     re.Pattern[str]: PATTERN,
+    tuple[int | str, ...]: SIZES,
 }
 _LISTS: Mapping[str, str] = {STRING: STRINGS, INTEGER: INTEGERS}
 

@@ -15,6 +15,7 @@ STRING = "a string"
 STRINGS = "a list of strings"
 INTEGER = "a whole number"
 INTEGERS = "a list of whole numbers"
+SIZES = "a list of whole numbers and names of fields"
 NUMBER = "a number"
 PATTERN = "a regular expression"
 PATTERNS = "a list of regular expressions"
@@ -51,6 +52,7 @@ _HOLDS: Mapping[str, Callable[[object], bool]] = {
     STRINGS: _all(_is_string),
     INTEGER: _is_integer,
     INTEGERS: _all(_is_integer),
+    SIZES: _all(lambda value: _is_integer(value) or _is_string(value)),
     NUMBER: _is_number,
     PATTERN: _is_pattern,
     PATTERNS: _all(_is_pattern),
@@ -66,6 +68,7 @@ EXAMPLES: Mapping[str, str] = {
     STRINGS: '["..."]',
     INTEGER: "1",
     INTEGERS: "[1, 2]",
+    SIZES: '[1, "hidden_size"]',
     NUMBER: "0.5",
     PATTERN: "'.*_size'",
     PATTERNS: "['.*_size']",
