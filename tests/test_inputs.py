@@ -233,6 +233,30 @@ def test_a_recipe_adds_drops_and_sets(recipe: Callable[..., None]) -> None:
     assert found["size"].tolist() == [[4, 4]]
 
 
+def test_a_recipes_sizes_follow_the_config(recipe: Callable[..., None]) -> None:
+    """At the published widths a number of the small model would be wrong."""
+    recipe(
+        shapes={"inputs_embeds": (2, 3, "part.width")},
+        add=("inputs_embeds",),
+        options={"image_tokens": "2 * queries"},
+    )
+
+    def forward(input_ids: Any, pixel_values: Any, inputs_embeds: Any = None) -> None:
+        pass
+
+    for width, queries in ((8, 3), (768, 5)):
+        config = Config(
+            part=Config(width=width),
+            queries=queries,
+            image_token_id=7,
+            image_size=8,
+            num_channels=3,
+        )
+        found = made(forward, config)
+        assert found["inputs_embeds"].shape == (2, 3, width)
+        assert (found["input_ids"] == 7).sum(axis=1).tolist() == [2 * queries] * 2
+
+
 def test_a_recipe_sets_batch_and_length(recipe: Callable[..., None]) -> None:
     recipe(batch=1, length=24)
     assert made(text)["input_ids"].shape == (1, 24)

@@ -66,8 +66,11 @@ class InputMaker(MediaReader):
         return function(self)
 
     def _size(self, said: int | str) -> int:
-        """A size that a recipe says, or names by the config's field."""
-        return said if isinstance(said, int) else int(attrgetter(said)(self.config))
+        """A size that a recipe says: a number, a field of the config, or `N * field`."""
+        if isinstance(said, int):
+            return said
+        times, _, field = said.rpartition(" * ")
+        return int(times or 1) * int(attrgetter(field)(self.config))
 
     @property
     def _a_row(self) -> str:
@@ -100,7 +103,9 @@ class InputMaker(MediaReader):
                 continue
             counted.update(held)
             known = self.recipe.options.get(f"{kind}_tokens")
-            count = self.fewer(medium.fewer, int(known)) if known else self.feature_rows(kind)
+            count = (
+                self.fewer(medium.fewer, self._size(known)) if known else self.feature_rows(kind)
+            )
             if count:
                 found[token] = found.get(token, 0) + int(count)
         return found

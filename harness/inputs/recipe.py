@@ -18,8 +18,9 @@ RECIPES = Path(__file__).with_suffix(".toml")
 class Recipe:
     """Input recipe of one architecture, beside its signature: one row of `recipe.toml`.
 
-    A size in `shapes` is a number, or a field of the config where the field's size is another one
-    at the published widths: `hidden_size`, `audio_config.num_mel_bins`.
+    A size in `shapes`, and `image_tokens` and its like in `options`, is a number, or a field of the
+    config where that is another one at the published widths: `hidden_size`,
+    `audio_config.num_mel_bins`, `2 * num_query_tokens`.
     """
 
     add: tuple[str, ...] = ()
