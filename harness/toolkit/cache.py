@@ -42,7 +42,7 @@ SCARCE = 100_000_000
 
 _SUFFIX = ".entry"
 
-#: What an entry holds, by name.
+#: Payload of an entry: bytes by name.
 Payload = Mapping[str, bytes]
 
 
