@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -255,6 +256,18 @@ def test_a_recipes_sizes_follow_the_config(recipe: Callable[..., None]) -> None:
         found = made(forward, config)
         assert found["inputs_embeds"].shape == (2, 3, width)
         assert (found["input_ids"] == 7).sum(axis=1).tolist() == [2 * queries] * 2
+
+
+@pytest.mark.parametrize("said", ["widht", "part.widht", "part", "two * width", "width *"])
+def test_a_recipes_size_that_names_no_field(recipe: Callable[..., None], said: str) -> None:
+    recipe(shapes={"inputs_embeds": (2, said)}, add=("inputs_embeds",))
+
+    def forward(input_ids: Any, inputs_embeds: Any = None) -> None:
+        pass
+
+    config = Config(width=8, part=Config(width=8))
+    with pytest.raises(LookupError, match=f"found '{re.escape(said)}' .+ row for 'plain' in"):
+        made(forward, config)
 
 
 def test_a_recipe_sets_batch_and_length(recipe: Callable[..., None]) -> None:

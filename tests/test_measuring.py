@@ -17,7 +17,8 @@ from test_options import config
 from test_timing import Machine, steady
 from workplace import Workplace
 
-from harness.cell import measuring
+from harness.catalog.backend_spec import BackendSpec
+from harness.cell import measuring, stages
 from harness.cell.measuring import Measured, Memory, measure
 from harness.cell.progress import CellProgress
 from harness.cell.request import Job
@@ -223,7 +224,7 @@ def test_growth_counts_memory_that_was_freed_before() -> None:
     assert last[0] == 1.0
 
 
-def test_a_measured_program_is_prepared_anew() -> None:
+def test_a_measured_program_is_prepared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiled model from the cache would be prepared in no time, and take other memory."""
     options = {"cache": "", "device": "CPU"}
     job = Job(
@@ -233,8 +234,17 @@ def test_a_measured_program_is_prepared_anew() -> None:
         Path("fakes"),
         options,
     )
-    assert job.backend_options == options
-    assert replace(job, measured=True).backend_options == {"cache": "off", "device": "CPU"}
+    opened: list[dict[str, str]] = []
+
+    def load(spec: object, options: dict[str, str]) -> None:
+        opened.append(options)
+        raise HarnessError("that was all")
+
+    monkeypatch.setattr("harness.catalog.backends.find", lambda *_: BackendSpec(Path(), "A fake"))
+    monkeypatch.setattr("harness.catalog.backends.load", load)
+    for one in (job, replace(job, measured=True)):
+        assert stages.run(one, lambda *_: None).reason == "that was all"
+    assert opened == [options, {"cache": "off", "device": "CPU"}]
 
 
 def test_a_cell_that_was_not_measured_has_no_numbers(tmp_path: Path) -> None:

@@ -442,6 +442,7 @@ def repro(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         ("openai_gpt:text-generation", 65),
         ("luke:fill-mask", 40),
         ("mimi_plain", 50),
+        ("timm_backbone", 40),
     ],
 )
 def test_a_real_failure_is_shown(cell: str, lines: int, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class Backend:
 
     def _graph(self, case: Case, precision: Precision) -> Exported:
         store = caches.Cache.of(self.options)
-        key = store.key_of(partial(graph_cache.model_key, case))
+        key = graph_cache.model_key(case, store)
         made = next(graph_cache.exports(case, store, key))
         if precision.name == "f16":
             from backends._shared.onnx import half_precision  # which imports much

@@ -181,7 +181,7 @@ class Backend:
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
         store = caches.Cache.of(self.options)
-        key = store.key_of(partial(graph_cache.model_key, case, passes, static=True))
+        key = graph_cache.model_key(case, store, passes, static=True)
         made = next(graph_cache.exports(case, store, key, passes, static=True))
         if bits:
             made = quantised(made, case, bits)
@@ -198,7 +198,7 @@ class Backend:
         bits = QUANTISED.get(precision.name)
         passes = self.passes_before_quantising if bits else self.passes
         store = caches.Cache.of(self.options)
-        key = store.key_of(partial(graph_cache.model_key, case, passes, static=True))
+        key = graph_cache.model_key(case, store, passes, static=True)
         compiled_key = context_cache.key(key, soc, bits)
         parts = store.get(compiled_key)
         if parts is not None:

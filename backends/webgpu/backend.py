@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -114,7 +113,7 @@ class Backend:
 
     def _graphs(self, case: Case, precision: Precision) -> Iterator[Exported]:
         store = caches.Cache.of(self.options)
-        key = store.key_of(partial(graph_cache.model_key, case, self.passes))
+        key = graph_cache.model_key(case, store, self.passes)
         graphs = graph_cache.exports(case, store, key, self.passes)
         if precision.dtype != "float16":
             return graphs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,7 +154,7 @@ class Backend:
 
     def _graphs(self, case: Case, precision: Precision) -> Iterator[Exported]:
         store = caches.Cache.of(self.options)
-        key = store.key_of(partial(graph_cache.model_key, case, self.passes))
+        key = graph_cache.model_key(case, store, self.passes)
         graphs = graph_cache.exports(case, store, key, self.passes)
         if precision.dtype != "float16":
             return graphs

@@ -66,11 +66,21 @@ class InputMaker(MediaReader):
         return function(self)
 
     def _size(self, said: int | str) -> int:
-        """A size that a recipe says: a number, a field of the config, or `N * field`."""
+        """A size that a recipe says: a number, a field of the config, or `N * field`.
+
+        Raises:
+            LookupError: it is none of them.
+        """
         if isinstance(said, int):
             return said
         times, _, field = said.rpartition(" * ")
-        return int(times or 1) * int(attrgetter(field)(self.config))
+        try:
+            return int(times or 1) * int(attrgetter(field)(self.config))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LookupError(
+                f"expected a whole number, a field of {type(self.config).__name__}, or "
+                f"`2 * field`, found {said!r} ({error}); mend the size in {self._a_row}"
+            ) from error
 
     @property
     def _a_row(self) -> str:

@@ -70,16 +70,21 @@ def exports(
     yield from made
 
 
-def model_key(case: Case, rewrites: Sequence[Pass] = (), *, static: bool = False) -> str:
-    """The cache key of a case's graph.
+def model_key(
+    case: Case, store: caches.Cache, rewrites: Sequence[Pass] = (), *, static: bool = False
+) -> str:
+    """The cache key of a case's graph; empty where the cache keeps nothing.
 
     Args:
         case: whose weights, config and example inputs count.
+        store: the cache.
         rewrites: the passes that are applied to the graph.
         static: whether graphs of static shapes come first.
     """
     names = [each.name for each in rewrites]
-    return caches.key(kind="onnx", rewrites=names, static=static, **_about(case))
+    return store.key_of(
+        lambda: caches.key(kind="onnx", rewrites=names, static=static, **_about(case))
+    )
 
 
 def _about(case: Case) -> dict[str, Any]:
